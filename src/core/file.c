@@ -1,0 +1,165 @@
+#define _GNU_SOURCE
+#include "core/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/mem.h"
+
+enum { kFolderMode = 0777, kFileMode = 0666 };
+
+static sg_status read_all(int fd, const char *path, size_t limit, uint8_t **data, size_t *size) {
+    size_t capacity = 1 << 16, used = 0;
+    struct stat info;
+    uint8_t *bytes;
+
+    if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode))
+        return sg_fail(SG_ERR_IO, "%s: is a folder, not a file", path);
+    if (fstat(fd, &info) == 0 && info.st_size > 0) capacity = (size_t)info.st_size + 1;
+    if (limit && capacity > limit + 1) capacity = limit + 2;
+    bytes = sg_malloc(capacity + 1);
+    if (!bytes) return sg_fail(SG_ERR_OOM, "%s: no memory for %zu bytes", path, capacity);
+    for (;;) {
+        ssize_t got = read(fd, bytes + used, capacity - used);
+
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) {
+            sg_free(bytes);
+            return sg_fail(SG_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
+        }
+        if (got == 0) break;
+        used += (size_t)got;
+        if (limit && used > limit) {
+            sg_free(bytes);
+            return sg_fail(SG_ERR_DATA, "%s: larger than %zu bytes", path, limit);
+        }
+        if (used == capacity) {
+            uint8_t *larger = sg_realloc(bytes, used, capacity * 2 + 1);
+
+            if (!larger) {
+                sg_free(bytes);
+                return sg_fail(SG_ERR_OOM, "%s: no memory for %zu bytes", path, capacity * 2);
+            }
+            bytes = larger;
+            capacity *= 2;
+        }
+    }
+    bytes[used] = 0;
+    *data = bytes;
+    *size = used;
+    return SG_OK;
+}
+
+sg_status sg_file_read(const char *path, size_t limit, uint8_t **data, size_t *size) {
+    sg_status st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        bool missing = errno == ENOENT || errno == ENOTDIR;
+        return sg_fail(missing ? SG_ERR_MISSING : SG_ERR_IO, "%s: cannot open: %s", path,
+                       strerror(errno));
+    }
+    st = read_all(fd, path, limit, data, size);
+    close(fd);
+    return st;
+}
+
+static sg_status write_all(int fd, const char *path, const uint8_t *data, size_t size) {
+    while (size > 0) {
+        ssize_t put = write(fd, data, size);
+
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return sg_fail(SG_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
+        data += put;
+        size -= (size_t)put;
+    }
+    return SG_OK;
+}
+
+sg_status sg_file_write(const char *path, const void *data, size_t size) {
+    sg_status st = SG_OK;
+    char *temporary = sg_str_printf("%s.%ld.tmp", path, (long)getpid());
+    int fd;
+
+    if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
+    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kFileMode);
+    if (fd < 0) st = sg_fail(SG_ERR_IO, "%s: cannot create: %s", temporary, strerror(errno));
+    if (st == SG_OK) st = write_all(fd, temporary, data, size);
+    if (fd >= 0 && close(fd) != 0 && st == SG_OK)
+        st = sg_fail(SG_ERR_IO, "%s: cannot close: %s", temporary, strerror(errno));
+    if (st == SG_OK) st = sg_file_publish(temporary, path);
+    if (st != SG_OK && fd >= 0) unlink(temporary);
+    sg_free(temporary);
+    return st;
+}
+
+static sg_status sync_path(const char *path, int flags) {
+    int fd = open(path, flags | O_CLOEXEC);
+    int failed;
+
+    if (fd < 0) return sg_fail(SG_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    failed = fsync(fd) != 0 ? errno : 0;
+    close(fd);
+    /* some file systems cannot sync a folder and say EINVAL */
+    if (failed && !((flags & O_DIRECTORY) && failed == EINVAL))
+        return sg_fail(SG_ERR_IO, "%s: cannot sync: %s", path, strerror(failed));
+    return SG_OK;
+}
+
+sg_status sg_file_publish(const char *temporary, const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder;
+    sg_status st;
+
+    SG_TRY(sync_path(temporary, O_RDONLY));
+    if (rename(temporary, path) != 0)
+        return sg_fail(SG_ERR_IO, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
+    if (!slash) return sync_path(".", O_RDONLY | O_DIRECTORY);
+    folder = sg_str_printf("%.*s", (int)(slash - path > 0 ? slash - path : 1), path);
+    if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its folder's name", path);
+    st = sync_path(folder, O_RDONLY | O_DIRECTORY);
+    sg_free(folder);
+    return st;
+}
+
+sg_status sg_make_dirs(const char *path) {
+    char *copy = sg_strdup(path);
+    sg_status st = SG_OK;
+
+    if (!copy) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
+    for (char *p = copy + 1; st == SG_OK; p++) {
+        if (*p != '/' && *p != '\0') continue;
+        char kept = *p;
+        *p = '\0';
+        if (mkdir(copy, kFolderMode) != 0 && errno != EEXIST && !sg_is_dir(copy))
+            st = sg_fail(SG_ERR_IO, "%s: cannot make the folder: %s", copy, strerror(errno));
+        *p = kept;
+        if (kept == '\0') break;
+    }
+    if (st == SG_OK && !sg_is_dir(copy)) st = sg_fail(SG_ERR_IO, "%s: is not a folder", copy);
+    sg_free(copy);
+    return st;
+}
+
+bool sg_file_exists(const char *path) {
+    struct stat info;
+
+    return stat(path, &info) == 0;
+}
+
+bool sg_is_dir(const char *path) {
+    struct stat info;
+
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+char *sg_path_join(const char *folder, const char *name) {
+    size_t length = strlen(folder);
+
+    if (name[0] == '/' || length == 0) return sg_strdup(name);
+    return sg_str_printf("%s%s%s", folder, folder[length - 1] == '/' ? "" : "/", name);
+}

@@ -1,0 +1,39 @@
+/* Files: read whole, write whole or not at all, make folders. */
+#ifndef SG_CORE_FILE_H
+#define SG_CORE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The whole file, with a NUL after its last byte (not counted in *size). *data is the caller's
+ * (sg_free). SG_ERR_MISSING when there is no such file, SG_ERR_IO, SG_ERR_OOM; SG_ERR_DATA when it
+ * is larger than `limit` bytes (0: no limit). */
+sg_status sg_file_read(const char *path, size_t limit, uint8_t **data, size_t *size) SG_CHECKED;
+
+/* `path` holds afterwards the whole old file or the whole new one: temporary name in the same
+ * folder, fsync, rename, fsync of the folder. */
+sg_status sg_file_write(const char *path, const void *data, size_t size) SG_CHECKED;
+
+/* fsync `temporary`, rename it to `path`, fsync the folder. */
+sg_status sg_file_publish(const char *temporary, const char *path) SG_CHECKED;
+
+/* mkdir -p. */
+sg_status sg_make_dirs(const char *path) SG_CHECKED;
+
+bool sg_file_exists(const char *path);
+bool sg_is_dir(const char *path);
+
+/* "folder/name", the caller's; NULL when there is no memory. An absolute name is returned as is. */
+char *sg_path_join(const char *folder, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

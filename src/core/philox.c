@@ -1,0 +1,97 @@
+#include "core/philox.h"
+
+#include <math.h>
+
+enum { kRounds = 10, kFeistelRounds = 4 };
+
+static uint32_t mul_high(uint32_t a, uint32_t b, uint32_t *low) {
+    uint64_t product = (uint64_t)a * b;
+
+    *low = (uint32_t)product;
+    return (uint32_t)(product >> 32);
+}
+
+sg_philox4 sg_philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    sg_philox4 x = {{(uint32_t)counter_low, (uint32_t)(counter_low >> 32), (uint32_t)counter_high,
+                     (uint32_t)(counter_high >> 32)}};
+
+    for (int round = 0; round < kRounds; round++) {
+        uint32_t low0, low1;
+        uint32_t high0 = mul_high(0xD2511F53u, x.word[0], &low0);
+        uint32_t high1 = mul_high(0xCD9E8D57u, x.word[2], &low1);
+        uint32_t w1 = x.word[1], w3 = x.word[3];
+
+        x.word[0] = high1 ^ w1 ^ k0;
+        x.word[1] = low1;
+        x.word[2] = high0 ^ w3 ^ k1;
+        x.word[3] = low0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return x;
+}
+
+static uint64_t mix64(uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+    return z ^ (z >> 31);
+}
+
+uint64_t sg_key_mix(uint64_t key, uint64_t value) {
+    return mix64(mix64(key + 0x9E3779B97F4A7C15ull) ^ (value + 0xD1B54A32D192ED03ull));
+}
+
+uint64_t sg_key_name(const char *name) {
+    uint64_t hash = 0xCBF29CE484222325ull;
+
+    for (; *name; name++) hash = (hash ^ (unsigned char)*name) * 0x100000001B3ull;
+    return hash;
+}
+
+uint32_t sg_random_u32(sg_random *r) {
+    uint64_t i = r->index++;
+
+    return sg_philox(r->key, i / 4, 0).word[i % 4];
+}
+
+float sg_random_float(sg_random *r) { return sg_unit_float(sg_random_u32(r)); }
+
+float sg_random_range(sg_random *r, float lo, float hi) {
+    return lo + (hi - lo) * sg_random_float(r);
+}
+
+int64_t sg_random_below(sg_random *r, int64_t n) {
+    return (int64_t)(((uint64_t)sg_random_u32(r) * (uint64_t)n) >> 32);
+}
+
+float sg_random_normal(sg_random *r) {
+    double u = ((double)sg_random_u32(r) + 1.0) / 4294967296.0; /* (0, 1]: log is finite */
+    double v = (double)sg_random_u32(r) / 4294967296.0;
+
+    return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
+}
+
+static uint64_t feistel(uint64_t key, int half_bits, uint64_t x) {
+    uint64_t mask = (1ull << half_bits) - 1;
+    uint64_t left = x >> half_bits, right = x & mask;
+
+    for (int round = 0; round < kFeistelRounds; round++) {
+        sg_philox4 f = sg_philox(key, right, (uint64_t)round);
+        uint64_t next = left ^ ((f.word[0] | (uint64_t)f.word[1] << 32) & mask);
+
+        left = right;
+        right = next;
+    }
+    return left << half_bits | right;
+}
+
+int64_t sg_permute(uint64_t key, int64_t n, int64_t index) {
+    int half_bits = 1;
+    uint64_t x = (uint64_t)index;
+
+    while ((1ull << (2 * half_bits)) < (uint64_t)n) half_bits++;
+    do x = feistel(key, half_bits, x);
+    while (x >= (uint64_t)n); /* the domain is at most four times the range */
+    return (int64_t)x;
+}

@@ -1,0 +1,187 @@
+#define _GNU_SOURCE
+#include "core/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/mem.h"
+
+enum { kTextBytes = 1024 };
+
+struct sg_pool {
+    int n_threads;
+    int n_started;
+    void (*enter)(void);
+    pthread_t *thread; /* n_threads - 1, owned */
+    pthread_mutex_t lock;
+    pthread_cond_t work, idle;
+    uint64_t round; /* counts sg_pool_run calls; a worker wakes when it changes */
+    int running;    /* started workers still inside the round */
+    bool stop;
+
+    sg_pool_fn fn;
+    void *context;
+    int64_t n;
+    atomic_llong next;
+    sg_status status;
+    int64_t failed_item;
+    char text[kTextBytes];
+};
+
+typedef struct {
+    sg_pool *pool;
+    int worker;
+} start_info;
+
+static void record_failure(sg_pool *pool, int64_t item, sg_status st) {
+    pthread_mutex_lock(&pool->lock);
+    if (pool->status == SG_OK || item < pool->failed_item) {
+        pool->status = st;
+        pool->failed_item = item;
+        snprintf(pool->text, sizeof pool->text, "%s", sg_last_error());
+    }
+    pthread_mutex_unlock(&pool->lock);
+    atomic_store(&pool->next, pool->n);
+}
+
+static void work_through(sg_pool *pool, int worker) {
+    for (;;) {
+        int64_t item = atomic_fetch_add(&pool->next, 1);
+        sg_status st;
+
+        if (item >= pool->n) return;
+        st = pool->fn(pool->context, item, worker);
+        if (st != SG_OK) record_failure(pool, item, st);
+    }
+}
+
+static void *worker_main(void *argument) {
+    start_info info = *(start_info *)argument;
+    sg_pool *pool = info.pool;
+    uint64_t seen = 0;
+
+    sg_free(argument);
+    if (pool->enter) pool->enter();
+    pthread_mutex_lock(&pool->lock);
+    for (;;) {
+        while (!pool->stop && pool->round == seen) pthread_cond_wait(&pool->work, &pool->lock);
+        if (pool->stop) break;
+        seen = pool->round;
+        pthread_mutex_unlock(&pool->lock);
+        work_through(pool, info.worker);
+        pthread_mutex_lock(&pool->lock);
+        if (--pool->running == 0) pthread_cond_signal(&pool->idle);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+static sg_status start_worker(sg_pool *pool, int worker) {
+    start_info *info = sg_malloc(sizeof *info);
+    int error;
+
+    if (!info) return sg_fail(SG_ERR_OOM, "threads: no memory for worker %d", worker);
+    info->pool = pool;
+    info->worker = worker;
+    error = pthread_create(&pool->thread[worker - 1], NULL, worker_main, info);
+    if (error) {
+        sg_free(info);
+        return sg_fail(SG_ERR_UNAVAILABLE, "threads: cannot start worker %d: %s", worker,
+                       strerror(error));
+    }
+    pool->n_started++;
+    return SG_OK;
+}
+
+sg_status sg_pool_create(int n_threads, void (*enter)(void), sg_pool **out) {
+    sg_pool *pool = sg_calloc(1, sizeof *pool);
+    sg_status st = SG_OK;
+
+    if (!pool) return sg_fail(SG_ERR_OOM, "threads: no memory for a pool");
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->work, NULL);
+    pthread_cond_init(&pool->idle, NULL);
+    pool->n_threads = n_threads;
+    pool->enter = enter;
+    pool->thread = sg_calloc((size_t)n_threads, sizeof *pool->thread);
+    if (!pool->thread) st = sg_fail(SG_ERR_OOM, "threads: no memory for %d threads", n_threads);
+    for (int w = 1; w < n_threads && st == SG_OK; w++) st = start_worker(pool, w);
+    if (st != SG_OK) {
+        sg_pool_destroy(pool);
+        return st;
+    }
+    if (enter) enter();
+    *out = pool;
+    return SG_OK;
+}
+
+void sg_pool_destroy(sg_pool *pool) {
+    if (!pool) return;
+    pthread_mutex_lock(&pool->lock);
+    pool->stop = true;
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < pool->n_started; i++) pthread_join(pool->thread[i], NULL);
+    pthread_cond_destroy(&pool->idle);
+    pthread_cond_destroy(&pool->work);
+    pthread_mutex_destroy(&pool->lock);
+    sg_free(pool->thread);
+    sg_free(pool);
+}
+
+int sg_pool_threads(const sg_pool *pool) { return pool->n_threads; }
+
+sg_status sg_pool_run(sg_pool *pool, int64_t n, sg_pool_fn fn, void *context) {
+    pool->fn = fn;
+    pool->context = context;
+    pool->n = n;
+    pool->status = SG_OK;
+    atomic_store(&pool->next, 0);
+
+    pthread_mutex_lock(&pool->lock);
+    pool->running = pool->n_started;
+    pool->round++;
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
+
+    work_through(pool, 0);
+
+    pthread_mutex_lock(&pool->lock);
+    while (pool->running > 0) pthread_cond_wait(&pool->idle, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    return pool->status == SG_OK ? SG_OK : sg_fail(pool->status, "%s", pool->text);
+}
+
+/* cgroup v2 writes "max 100000" or "150000 100000" (quota and period, microseconds). */
+static int cgroup_limit(void) {
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    long quota, period;
+    int n = 0;
+
+    if (!f) return 0;
+    if (fscanf(f, "%ld %ld", &quota, &period) == 2 && period > 0)
+        n = (int)((quota + period - 1) / period);
+    fclose(f);
+    return n;
+}
+
+int sg_cpu_count(void) {
+    cpu_set_t set;
+    int n = 1, limit = cgroup_limit();
+
+    if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
+    if (limit > 0 && limit < n) n = limit;
+    return n > 0 ? n : 1;
+}
+
+double sg_now(void) {
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
