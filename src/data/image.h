@@ -1,0 +1,43 @@
+/* Pictures: 8-bit RGB in memory, PNG and JPEG on disk.
+ *
+ * Whatever a file holds (grey, palette, alpha, 16 bits, interlaced, CMYK JPEG) becomes 8-bit RGB:
+ * 16-bit samples are rounded to 8, alpha is laid over `SG_IMAGE_MATTE` grey, an EXIF orientation of
+ * a JPEG is applied. */
+#ifndef SG_DATA_IMAGE_H
+#define SG_DATA_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+enum {
+    SG_IMAGE_MATTE = 114,      /* the grey behind transparent pixels and around letterboxes */
+    SG_IMAGE_MAX_SIDE = 32768, /* pixels; a larger side is SG_ERR_DATA */
+    SG_IMAGE_MAX_PIXELS =
+        100000000, /* 100 M: 300 MB decoded; more is SG_ERR_DATA before decoding */
+};
+
+typedef struct {
+    int64_t width, height;
+    uint8_t *rgb; /* (height, width, 3), rows without padding; owned */
+} sg_image;
+
+/* width, height >= 1; pixels are not initialised. */
+sg_status sg_image_create(int64_t width, int64_t height, sg_image *out) SG_CHECKED;
+void sg_image_clear(sg_image *image); /* frees rgb, zeroes the struct */
+
+/* Format by content, not by name. `path` is only for messages in the _memory forms.
+ * SG_ERR_MISSING: no such file. SG_ERR_DATA: empty, not PNG or JPEG, truncated, damaged, too large;
+ * the text names the file and the reason. */
+sg_status sg_image_read(const char *path, sg_image *out) SG_CHECKED;
+sg_status sg_image_decode(const char *path, const uint8_t *data, size_t size,
+                          sg_image *out) SG_CHECKED;
+/* Width and height from the header alone. */
+sg_status sg_image_size(const char *path, int64_t *width, int64_t *height) SG_CHECKED;
+
+/* PNG, 8-bit RGB, written whole or not at all; the same pixels give the same bytes.
+ * `level`: zlib's, 1 (fast) to 9. */
+sg_status sg_image_write_png(const char *path, const sg_image *image, int level) SG_CHECKED;
+
+#endif
