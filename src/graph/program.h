@@ -1,0 +1,63 @@
+/* A compiled graph: a list of kernels with planned memory, replayed without allocating, deciding or
+ * locking.
+ *
+ * What depends on parameters and constants alone is the *prologue*: it runs once after the
+ * parameters have changed, writes WEIGHTS, and is read-only afterwards. The *body* runs for each
+ * shard, with an arena and a gradient slot of its own. */
+#ifndef SG_GRAPH_PROGRAM_H
+#define SG_GRAPH_PROGRAM_H
+
+#include "graph/backend.h"
+#include "graph/graph.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sg_program sg_program;
+
+typedef struct {
+    int op_threads;   /* 0 or 1: one thread inside an op */
+    bool keep_memory; /* never reuse memory: for tests of the planner */
+} sg_compile_options;
+
+/* Nodes that lead to no sink or output are left out. The graph (and its table, frozen) must outlive
+ * the program. `options` may be NULL. */
+sg_status sg_program_compile(const sg_graph *g, const sg_backend *backend,
+                             const sg_compile_options *options, sg_program **out) SG_CHECKED;
+void sg_program_destroy(sg_program *p);
+
+const sg_graph *sg_program_graph(const sg_program *p);
+size_t sg_program_arena_bytes(const sg_program *p);
+size_t sg_program_weights_bytes(const sg_program *p);
+
+/* What a run works on. Blocks are 64-byte aligned. */
+typedef struct {
+    void *base[SG_BUF_COUNT];         /* ARENA, WEIGHTS and the buffers of state.h */
+    const void *input[SG_MAX_INPUTS]; /* in the order of the graph's inputs */
+    void *output[SG_MAX_OUTPUTS];
+    sg_step_info info;
+    double *seconds; /* NULL, or one number a step to which its time is added */
+} sg_bindings;
+
+sg_status sg_program_prologue(const sg_program *p, const sg_bindings *b) SG_CHECKED;
+sg_status sg_program_run(const sg_program *p, const sg_bindings *b) SG_CHECKED;
+
+/* For profiles: the steps, prologue first. */
+typedef struct {
+    const sg_node *node; /* of a conversion: the producer of what is converted */
+    const char *label;
+    bool prologue, conversion;
+    double flop;
+    double bytes; /* of all inputs and outputs */
+} sg_step_view;
+int sg_program_steps(const sg_program *p);
+sg_step_view sg_program_step(const sg_program *p, int i);
+
+/* For tests and tools: allocate ARENA and WEIGHTS, run prologue and body once, free them. */
+sg_status sg_program_run_once(const sg_program *p, sg_bindings *b) SG_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
