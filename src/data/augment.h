@@ -1,0 +1,88 @@
+/* Augmentation: one input picture from one source picture, or from four (mosaic).
+ *
+ * Everything random is drawn by `sg_augment_plan_init`, a pure function of (options, seed, epoch,
+ * sample): the plan says which samples are needed and what happens to each. `sg_augment_begin` and
+ * `sg_augment_add`, once a source, then carry it out, straight from decoded RGB into the planes of
+ * the input: each source is warped once.
+ *
+ * Per source:  letterbox, [mirror,] scale, translate:  x_input = x_picture * scale_x + shift_x
+ * Per mosaic:  four sources meet in one point; each is cut at the lines through it. */
+#ifndef SG_DATA_AUGMENT_H
+#define SG_DATA_AUGMENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+#include "data/dataset.h"
+#include "data/image.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    float mosaic;      /* probability of a mosaic of four, 0..1 */
+    float flip;        /* probability that a source is mirrored left to right, 0..1 */
+    float scale;       /* size factor in [1 - scale, 1 + scale], 0..0.9 */
+    float translate;   /* shift up to +-translate * side in x and y, 0..1 */
+    float hue;         /* rotation up to +-hue of the whole circle, 0..0.5 */
+    float saturation;  /* gain in [1 - saturation, 1 + saturation], 0..1 */
+    float value;       /* gain in [1 - value, 1 + value], 0..1 */
+    float brightness;  /* added, up to +-brightness * 255, 0..1 */
+    float min_visible; /* a box is kept when at least this share of its area is still seen, 0..1 */
+    float min_side;    /* ... and both sides have at least so many input pixels, >= 0 */
+} sg_augment_options;
+
+/* mosaic 0.5, flip 0.5, scale 0.5, translate 0.1, hue 0.015, saturation 0.5, value 0.3, brightness
+ * 0.05, min_visible 0.3, min_side 2. */
+sg_augment_options sg_augment_defaults(void);
+/* SG_ERR_CONFIG naming the option that is out of its range. */
+sg_status sg_augment_options_check(const sg_augment_options *options) SG_CHECKED;
+
+enum { SG_AUGMENT_SOURCES = 4 };
+
+typedef struct {
+    int64_t sample; /* index in the data set */
+    int flip;
+    float hue, saturation, value, brightness; /* radians, gain, gain, of 255 */
+} sg_augment_source;
+
+typedef struct {
+    int n_sources; /* 1 or 4: top left, top right, bottom left, bottom right */
+    sg_augment_source source[SG_AUGMENT_SOURCES];
+    float scale;              /* common to all sources */
+    float shift_x, shift_y;   /* input pixels over side */
+    float centre_x, centre_y; /* of a mosaic: where its sources meet, 0..1 of the side */
+    float min_visible, min_side;
+    int64_t side;
+} sg_augment_plan;
+
+/* `n`: samples in the data set; mosaics take their three other sources from all of them.
+ * `allow_mosaic` = 0 leaves every other draw as it would have been. */
+void sg_augment_plan_init(sg_augment_plan *plan, const sg_augment_options *options, uint64_t seed,
+                          int64_t epoch, int64_t sample, int64_t n, int64_t side, int allow_mosaic);
+
+/* What carrying out a plan writes. Pointers are the caller's. */
+typedef struct {
+    uint8_t *image;   /* (3, side, side) */
+    float *boxes;     /* (SG_MAX_BOXES, 4) xyxy input pixels; unused rows are zero */
+    int32_t *classes; /* (SG_MAX_BOXES), unused ones are zero */
+    int32_t count;    /* of boxes */
+    int32_t dropped;  /* boxes left out because there were more than SG_MAX_BOXES */
+} sg_augment_output;
+
+/* Scratch for `sg_augment_add` and letterboxes with sources of up to width_max x height_max. */
+size_t sg_augment_scratch_bytes(int64_t width_max, int64_t height_max, int64_t side);
+
+/* Fill with matte, no boxes. */
+void sg_augment_begin(const sg_augment_plan *plan, sg_augment_output *out);
+/* Add source number `which`: `image` is the decoded picture of plan->source[which].sample and
+ * `sample` its entry in the data set. When boxes exceed SG_MAX_BOXES the largest are kept. */
+void sg_augment_add(const sg_augment_plan *plan, int which, const sg_image *image,
+                    const sg_sample *sample, void *scratch, sg_augment_output *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,109 @@
+/* A detector's data set: pictures, their sizes, their boxes and the names of the classes.
+ *
+ * A reader (today PASCAL VOC; YOLO and COCO would be further functions) fills one `sg_dataset`;
+ * nothing after it knows which format the boxes came from. Pictures themselves are not read here,
+ * only their headers.
+ *
+ *     ROOT/LIST              one NAME a line (`a/b`), or a picture's path (`a/b.jpg`,
+ *                            `images/a/b.jpg`); CRLF is fine, empty lines are skipped
+ *     ROOT/images/NAME.png   or .jpg, .jpeg
+ *     ROOT/annotations/NAME.xml
+ *
+ * Coordinates are taken as they are written: pixels, 0-based, half-open, so a box is
+ * (xmax - xmin) wide. Boxes are clipped to their picture. */
+#ifndef SG_DATA_DATASET_H
+#define SG_DATA_DATASET_H
+
+#include <stdint.h>
+
+#include "core/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    SG_MAX_BOXES = 128,   /* of one input picture, after augmentation */
+    SG_MAX_CLASSES = 256, /* more are SG_ERR_DATA */
+    SG_FINGERPRINT_BYTES = 65,
+};
+
+/* Names of classes; their index is the class id. */
+typedef struct {
+    int n;
+    char **name; /* (n), owned */
+} sg_classes;
+
+/* `list`: names divided by commas, spaces around them dropped. SG_ERR_CONFIG: an empty or repeated
+ * name, more than SG_MAX_CLASSES. */
+sg_status sg_classes_parse(const char *list, sg_classes *out) SG_CHECKED;
+sg_status sg_classes_copy(const sg_classes *from, sg_classes *out) SG_CHECKED;
+int sg_classes_find(const sg_classes *classes, const char *name); /* -1: no such class */
+void sg_classes_clear(sg_classes *classes);
+
+typedef struct {
+    char *name;             /* as in the list, owned */
+    char *path;             /* of the picture, owned */
+    int64_t width, height;  /* pixels, of the picture upright */
+    const float *boxes;     /* (count, 4) xmin ymin xmax ymax, pixels of the picture; borrowed */
+    const int32_t *classes; /* (count), borrowed */
+    int64_t count;          /* of boxes; may be 0, and may exceed SG_MAX_BOXES */
+} sg_sample;
+
+typedef struct {
+    char *list; /* path of the list file, for messages; owned */
+    sg_classes classes;
+    int64_t n;          /* samples, at least 1 */
+    sg_sample *samples; /* (n), in the list's order, owned */
+    int64_t n_boxes;
+    float *boxes;                              /* (n_boxes, 4) of all samples, owned */
+    int32_t *box_classes;                      /* (n_boxes), owned */
+    int64_t n_clipped;                         /* boxes that reached out of their picture */
+    int64_t width_max, height_max, pixels_max; /* over the samples, each on its own */
+} sg_dataset;
+
+/* Read the list `list` (relative to `root`) with its VOC annotations and the pictures' headers.
+ * `classes`: the names, or NULL to collect those that occur, sorted by their bytes (for the
+ * training list; the validation list is given the training set's). `*out` is the caller's and
+ * keeps no reference to `classes`.
+ * The first fault ends it, with file and line: SG_ERR_MISSING (list, picture, annotation),
+ * SG_ERR_DATA (empty list, repeated name, broken XML, unknown class, box without area or wholly
+ * outside, picture that is no PNG or JPEG or of another size than annotated), SG_ERR_OOM. */
+sg_status sg_dataset_read_voc(const char *root, const char *list, const sg_classes *classes,
+                              sg_dataset **out) SG_CHECKED;
+void sg_dataset_destroy(sg_dataset *dataset); /* NULL is fine */
+
+/* SHA-256, in hex, over class names, sample names, sizes and boxes. Neither paths nor pixels enter,
+ * so it is the same on every machine that has the same data set. */
+sg_status sg_dataset_fingerprint(const sg_dataset *dataset,
+                                 char hex[SG_FINGERPRINT_BYTES]) SG_CHECKED;
+
+typedef enum {
+    SG_FAULT_ERROR,   /* training would refuse it, or it spoils the measurement */
+    SG_FAULT_WARNING, /* handled (a clipped box), worth knowing */
+} sg_fault_level;
+
+/* `file`: what is at fault; `line`: in it, 0 where that means nothing. Both texts are the callee's
+ * only during the call. */
+typedef void (*sg_fault_fn)(void *context, sg_fault_level level, const char *file, int line,
+                            const char *text);
+
+typedef struct {
+    int64_t pictures, boxes; /* listed pictures; boxes that could be read */
+    int64_t errors, warnings;
+} sg_check_summary;
+
+/* Look at everything in `lists` (n_lists names relative to `root`, training list first) and report
+ * EVERY fault: missing or undecodable pictures (each is decoded), missing or broken annotations, a
+ * size unlike the picture's, boxes reaching outside, wholly outside or without area, unknown
+ * classes, more than SG_MAX_BOXES boxes, empty lists, names twice in a list or in two lists,
+ * pictures with the same pixels. `classes` as above; NULL: the classes of the first list.
+ * Fails only when it cannot go on (SG_ERR_OOM). `report` may be NULL. */
+sg_status sg_dataset_check(const char *root, const char *const *lists, int n_lists,
+                           const sg_classes *classes, sg_fault_fn report, void *context,
+                           sg_check_summary *summary) SG_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

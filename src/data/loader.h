@@ -1,0 +1,74 @@
+/* The prefetching loader: threads decode and augment ahead, batches come out in order.
+ *
+ * The order is a function, not a state: position p -> epoch = p / n, and the sample is the
+ * (p % n)-th of the permutation keyed by (seed, epoch). Batches run through the borders of epochs.
+ * Neither the number of threads nor the prefetch depth nor the cache changes a byte.
+ *
+ * Without `augment` it is the evaluation loader: sample = position, letterboxed; the last batch of
+ * a pass is padded (count 0, sample -1, matte) and the next one starts the list anew. */
+#ifndef SG_DATA_LOADER_H
+#define SG_DATA_LOADER_H
+
+#include <stdint.h>
+
+#include "core/status.h"
+#include "data/augment.h"
+#include "data/dataset.h"
+#include "data/letterbox.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    int64_t batch;                     /* B, pictures a batch */
+    int64_t input;                     /* S, side of the input in pixels */
+    uint64_t seed;                     /* order and augmentation */
+    int threads;                       /* >= 1; own threads, beside the caller */
+    int prefetch;                      /* batches ready ahead, >= 1 */
+    int64_t cache_bytes;               /* decoded pictures kept in memory; 0: none */
+    const sg_augment_options *augment; /* NULL: evaluation; copied */
+    int64_t start;                     /* samples consumed before; the sampler's whole state */
+    int64_t mosaic_close_epoch;        /* no mosaics from this epoch on; negative: never closed */
+} sg_loader_options;
+
+/* batch 16, input 416, seed 0, threads 1, prefetch 2, cache 512 MiB, no augmentation, start 0,
+ * mosaics never closed. */
+sg_loader_options sg_loader_defaults(void);
+
+/* One batch, borrowed from the loader until its next call. */
+typedef struct {
+    uint8_t *image;       /* (B, 3, S, S) RGB planes */
+    float *boxes;         /* (B, SG_MAX_BOXES, 4) xyxy input pixels, unused rows 0 */
+    int32_t *classes;     /* (B, SG_MAX_BOXES), unused 0 */
+    int32_t *count;       /* (B) boxes used */
+    int64_t *sample;      /* (B) index in the data set; -1: padding */
+    sg_letterbox *map;    /* (B) evaluation: picture -> input; zero in training */
+    int64_t first_sample; /* position of row 0: samples consumed before this batch */
+    int64_t dropped;      /* boxes over SG_MAX_BOXES in the whole batch */
+} sg_batch;
+
+typedef struct sg_loader sg_loader;
+
+/* `dataset` is borrowed and must outlive the loader. Everything the loader needs is allocated
+ * here, threads start at once. SG_ERR_ARG, SG_ERR_OOM, SG_ERR_UNAVAILABLE (threads). */
+sg_status sg_loader_create(const sg_dataset *dataset, const sg_loader_options *options,
+                           sg_loader **out) SG_CHECKED;
+void sg_loader_destroy(sg_loader *loader); /* NULL is fine; waits for pictures in work only */
+
+/* The next batch. A picture that cannot be read fails the call with its text (SG_ERR_DATA,
+ * SG_ERR_MISSING, SG_ERR_IO, SG_ERR_OOM), and every later call too. */
+sg_status sg_loader_next(sg_loader *loader, sg_batch *batch) SG_CHECKED;
+
+/* Batches in one pass of an evaluation: n / B, rounded up. */
+int64_t sg_loader_batches(const sg_loader *loader);
+/* Seconds that sg_loader_next has waited, in all. */
+double sg_loader_wait_seconds(const sg_loader *loader);
+
+/* The sample at position `p` of a training run over `n` samples. */
+int64_t sg_sampler_at(uint64_t seed, int64_t n, int64_t p);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
