@@ -14,7 +14,7 @@ LIBRARY  = $(filter-out src/cli/main.c,$(SOURCES))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 TESTS    = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 
-all: bin/spotgrad
+all: $(if $(wildcard src/cli/main.c),bin/spotgrad,$(BUILD)/libspotgrad.a)
 
 bin/spotgrad: $(BUILD)/src/cli/main.o $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
