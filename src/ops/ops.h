@@ -51,6 +51,10 @@ extern const sg_op *const sg_ops[SG_OP_COUNT];
 sg_status sg_op_fail(const sg_node *node, const char *fmt, ...) SG_PRINTF(2, 3);
 /* Set output o (and n_out to at least o + 1). */
 void sg_op_out(sg_node *node, int o, sg_dtype dtype, sg_shape shape);
+/* For infer: input i is there, of that dtype and rank (-1: any). */
+sg_status sg_op_expect(const sg_node *node, int i, sg_dtype dtype, int rank) SG_CHECKED;
+/* For infer: the first n inputs are there, f32 and of one shape. */
+sg_status sg_op_expect_same(const sg_node *node, int n) SG_CHECKED;
 
 /* --- attributes of the sources ------------------------------------------------------------------
  */
@@ -82,8 +86,117 @@ typedef enum {
     SG_STEP_SLOTS = 16
 } sg_step_slot;
 
-/* --- attributes and builders, by file
- * ------------------------------------------------------------- */
+/* --- attributes and builders, by file ------------------------------------------------------------
+ *
+ * Builders of spotgrad.h are not repeated. Those that end in _dx, _dw, _db are the backward ops:
+ * all their inputs are required and they have no gradient rule of their own. */
+
+/* pointwise.c */
+
+typedef struct {
+    float factor, shift; /* x * factor + shift; scale: no shift */
+} sg_affine_attr;        /* scale, to_float */
+
+sg_value *sg_relu_dx(sg_graph *g, sg_value *y, sg_value *dy);    /* y: relu's output or its input */
+sg_value *sg_silu_dx(sg_graph *g, sg_value *x, sg_value *dy);    /* x: silu's input */
+sg_value *sg_sigmoid_dx(sg_graph *g, sg_value *y, sg_value *dy); /* y: sigmoid's output */
+
+/* For reference kernels: act(x) and its derivative at x. */
+double sg_act_value(sg_act act, double x);
+double sg_act_slope(sg_act act, double x);
+
+/* shape.c */
+
+typedef struct {
+    sg_shape shape; /* of the output */
+} sg_shape_attr;    /* reshape, fill, global_avg_pool_dx */
+
+typedef struct {
+    int64_t start, count; /* channels of axis 1 */
+    int64_t total;        /* slice_dx: the channels of the output */
+} sg_slice_attr;          /* slice, slice_dx */
+
+/* Zero but for channels [start, start + dy's) of `total`. */
+sg_value *sg_slice_dx(sg_graph *g, sg_value *dy, int64_t start, int64_t total);
+
+/* reduce.c */
+
+sg_value *sg_fill(sg_graph *g, sg_value *scalar, sg_shape shape); /* the scalar everywhere */
+
+/* matmul.c */
+
+typedef struct {
+    bool transpose_a, transpose_b;
+} sg_matmul_attr;
+
+sg_value *sg_bias_db(sg_graph *g, sg_value *dy); /* (N, C, H, W) or (M, C) -> (C): the sum */
+
+/* conv2d.c */
+
+typedef struct {
+    sg_conv_options options;
+    sg_shape shape; /* of the output of conv2d_dx and conv2d_dw; rank 0 in conv2d */
+} sg_conv_attr;     /* conv2d (x, w, b or NULL), conv2d_dx (w, dy), conv2d_dw (x, dy) */
+
+sg_value *sg_conv2d_dx(sg_graph *g, sg_value *w, sg_value *dy, sg_conv_options options,
+                       sg_shape x_shape);
+sg_value *sg_conv2d_dw(sg_graph *g, sg_value *x, sg_value *dy, sg_conv_options options,
+                       sg_shape w_shape);
+
+/* batch_norm.c */
+
+typedef struct {
+    float eps;
+    sg_act act; /* norm_fold: none */
+} sg_norm_attr; /* batch_norm, batch_norm_dx, norm_fold */
+
+/* Outputs dx (as x), dgamma (C), dbeta (C). The residual's gradient is dy itself. */
+sg_value *sg_batch_norm_dx(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *beta,
+                           sg_value *mean, sg_value *rstd, sg_value *dy, float eps, sg_act act);
+
+/* pool.c */
+
+typedef struct {
+    int64_t kernel, stride, pad; /* both axes */
+} sg_pool_attr;                  /* max_pool2d, max_pool2d_dx */
+
+/* dy goes to the FIRST greatest element of each window, row by row; NaN is the greatest. */
+sg_value *sg_max_pool2d_dx(sg_graph *g, sg_value *x, sg_value *dy, int64_t kernel, int64_t stride,
+                           int64_t pad);
+sg_value *sg_global_avg_pool_dx(sg_graph *g, sg_value *dy, sg_shape x_shape);
+sg_value *sg_upsample2x_dx(sg_graph *g, sg_value *dy); /* (N, C, 2H, 2W) -> (N, C, H, W) */
+
+/* softmax.c. The node of cross_entropy has a second output, the probabilities (N, C). */
+
+sg_value *sg_softmax_dx(sg_graph *g, sg_value *y, sg_value *dy); /* y: softmax's output */
+/* p (N, C), label (N), dloss scalar -> (N, C) */
+sg_value *sg_cross_entropy_dx(sg_graph *g, sg_value *p, sg_value *label, sg_value *dloss);
+
+/* optimizer.c: the nodes of update programs, on views of the flat buffers (sg_view_of). `step` is
+ * the step block (SG_STEP_SLOTS). They work in place where sg_sink puts an output on the view that
+ * it updates; all keep padding zero. */
+
+typedef struct {
+    int64_t n_decay; /* the first n_decay floats are subject to weight decay */
+    bool nesterov;   /* sgd_step */
+} sg_optimizer_attr; /* sgd_step, adamw_step */
+
+enum { SG_NORM_BLOCK = 4096 }; /* floats whose squares grad_scale adds before its tree */
+
+/* grads (n_params), sums (SG_MAX_SUMS), step -> factor (2): [0] = 1 / max(normaliser, 1), [1] =
+ * [0] * min(1, clip / norm), by which each raw gradient is multiplied; and the second output of the
+ * node, a scalar: norm, the global norm of the gradient times [0], before clipping. */
+sg_value *sg_grad_scale(sg_graph *g, sg_value *grads, sg_value *sums, sg_value *step);
+/* w, m, dw (n); factor (2) -> w', m'. */
+sg_value *sg_sgd_step(sg_graph *g, sg_value *w, sg_value *m, sg_value *dw, sg_value *factor,
+                      sg_value *step, int64_t n_decay, bool nesterov);
+/* w, m, v, dw (n); factor (2) -> w', m', v'. */
+sg_value *sg_adamw_step(sg_graph *g, sg_value *w, sg_value *m, sg_value *v, sg_value *dw,
+                        sg_value *factor, sg_value *step, int64_t n_decay);
+/* stats, sums (n): the statistics and what the shards' batch statistics add up to -> stats' */
+sg_value *sg_stats_step(sg_graph *g, sg_value *stats, sg_value *sums, sg_value *step);
+/* ema, w (n) -> ema' */
+sg_value *sg_ema_step(sg_graph *g, sg_value *ema, sg_value *w, sg_value *step);
 
 #ifdef __cplusplus
 }
