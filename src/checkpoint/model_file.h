@@ -1,0 +1,66 @@
+/* Model files: HDF5, whole or absent, verified when read.
+ *
+ *     /                      attributes format = "spotgrad-model", format_version = 1
+ *     /parameters/NAME       f32; likewise /statistics, /ema, /optimizer/moment1 and moment2
+ *     /progress/step         int64; likewise samples, epoch; seed is uint64
+ *     /run/id                text; likewise version, numeric_class, data_fingerprint, config,
+ * history /classes               text (n) /checksums/names       text (m): the paths of all data
+ * sets above, sorted /checksums/crc32c      uint32 (m): the CRC32C of their bytes /complete uint32:
+ * the CRC32C of these two data sets' bytes, one after the other
+ *
+ * In h5py: f["parameters/backbone.stem.conv.weight"][:], f["run/config"].asstr()[()],
+ * f["classes"].asstr()[:], f["progress/step"][()].
+ *
+ * Every data set is contiguous and laid out before anything is written, texts are of fixed length,
+ * no time is stored, and the version of the format is fixed: the same content gives the same bytes,
+ * and a file of other numbers but the same shapes differs from it only where the numbers lie. HDF5
+ * itself checks its own structures (the 1.10 format has checksums in them), the table of CRC32C
+ * everything else. That is why counters and checksums are data sets, not attributes: a data set has
+ * an offset at which a later writer can patch it.
+ *
+ * May be called from several threads. */
+#ifndef SG_CHECKPOINT_MODEL_FILE_H
+#define SG_CHECKPOINT_MODEL_FILE_H
+
+#include "core/status.h"
+#include "graph/state.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a file says beside the state. Texts are UTF-8 without NUL; NULL is written as "", and
+ * reading gives "" where there is nothing. */
+typedef struct {
+    char *run_id, *version, *numeric_class, *data_fingerprint;
+    char *config;   /* resolved configuration, as it could be read again */
+    char *history;  /* the metrics so far: the lines of metrics.jsonl */
+    char **classes; /* (n_classes) names */
+    int64_t n_classes;
+    int64_t epoch; /* complete epochs */
+    /* The state's; reading fills them, writing takes them from the state. */
+    int64_t step, samples;
+    uint64_t seed;
+} sg_model_file;
+
+/* Write all of `state` and `file` (borrowed both). `path` holds afterwards the whole old file or
+ * the whole new one. SG_ERR_IO (disk full, read-only), SG_ERR_OOM. */
+sg_status sg_model_file_write(const char *path, const sg_model_file *file,
+                              const sg_state *state) SG_CHECKED;
+
+/* Everything but the state's tensors: enough to build the model. *out is the caller's
+ * (sg_model_file_clear). SG_ERR_MISSING: no such file; SG_ERR_DATA, with the file and what is wrong
+ * with which data set: not HDF5, not a model of ours, a newer format, truncated, damaged;
+ * SG_ERR_IO, SG_ERR_OOM. */
+sg_status sg_model_file_read(const char *path, sg_model_file *out) SG_CHECKED;
+void sg_model_file_clear(sg_model_file *file); /* frees what reading gave, zeroes the struct */
+
+/* The tensors and step, samples and seed into `state`, which is left as it was on failure. All
+ * names and shapes must agree with its table, both ways. A state without moments (inference) takes
+ * a file with any optimizer; otherwise their number must agree too. Errors as for reading. */
+sg_status sg_model_file_load(const char *path, sg_state *state) SG_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
