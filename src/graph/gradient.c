@@ -1,0 +1,110 @@
+/* Reverse-mode differentiation: gradients are more graph.
+ *
+ * The forward nodes are walked backwards; each op's rule appends ordinary nodes that compute the
+ * gradients of its inputs from those of its outputs, and hands them to sg_accumulate. A value used
+ * several times collects a sum. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "graph/internal.h"
+#include "ops/ops.h"
+
+void sg_require_grad(sg_value *v) {
+    if (v) v->needs_grad = true;
+}
+
+bool sg_wants_grad(const sg_value *v) { return v && v->needs_grad; }
+
+sg_value *sg_gradient_of(const sg_graph *g, const sg_value *v) {
+    return v && v->id < g->n_gradients ? g->gradient[v->id] : NULL;
+}
+
+sg_status sg_accumulate(sg_graph *g, sg_value *v, sg_value *dv) {
+    sg_value **sum;
+
+    if (!sg_wants_grad(v)) return SG_OK;
+    if (!dv) return sg_graph_status(g);
+    if (v->id >= g->n_gradients)
+        return sg_fail(SG_ERR_ARG, "%s: a gradient of a gradient is not supported", v->node->name);
+    if (!sg_shape_equal(&v->shape, &dv->shape) || dv->dtype != v->dtype)
+        return sg_fail(SG_ERR_ARG, "%s: its gradient %s has another shape", v->node->name,
+                       dv->node->name);
+    sum = &g->gradient[v->id];
+    *sum = *sum ? sg_add(g, *sum, dv) : dv;
+    return sg_graph_status(g);
+}
+
+static sg_status differentiate(sg_graph *g, sg_node *node) {
+    sg_value *dy[SG_MAX_OUT] = {NULL};
+    bool any = false, wanted = false;
+
+    for (int o = 0; o < node->n_out; o++) {
+        dy[o] = g->gradient[node->out[o].id];
+        any = any || dy[o];
+        wanted = wanted || node->out[o].needs_grad;
+    }
+    if (!any || !wanted || node->op->source) return SG_OK;
+    if (!node->op->grad)
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "%s: %s has no gradient rule; stop_gradient before it "
+                       "says that none is wanted",
+                       node->name, node->op->name);
+    snprintf(g->scope, sizeof g->scope, "%s.", node->name);
+    return node->op->grad(g, node, dy);
+}
+
+static void sink_parameter(sg_graph *g, sg_value *param) {
+    const sg_source_attr *attr = param->node->attr;
+    sg_value *d = g->gradient[param->id];
+
+    if (d && attr->index >= 0) sg_sink(g, d, SG_BUF_GRADS, -1 - SG_MAX_SUMS - attr->index);
+}
+
+/* Two nodes may stand for one parameter; their gradients meet in the first. */
+static sg_status merge_shared(sg_graph *g, int n_forward) {
+    for (int i = 0; i < n_forward; i++) {
+        sg_node *first = g->node[i];
+        const sg_source_attr *a = first->attr;
+
+        if (first->op != &sg_op_param) continue;
+        for (int j = i + 1; j < n_forward; j++) {
+            sg_value *other = &g->node[j]->out[0];
+            const sg_source_attr *b = g->node[j]->attr;
+
+            if (other->node->op != &sg_op_param || a->index != b->index) continue;
+            if (!g->gradient[other->id]) continue;
+            SG_TRY(sg_accumulate(g, &first->out[0], g->gradient[other->id]));
+            g->gradient[other->id] = NULL;
+        }
+    }
+    return SG_OK;
+}
+
+sg_status sg_gradients(sg_graph *g, sg_value *loss) {
+    char scope[SG_SCOPE_BYTES];
+    int n_forward = g->n_nodes;
+    float one = 1.0f;
+    sg_value *seed;
+
+    SG_TRY(sg_graph_status(g));
+    if (!loss) return sg_fail(SG_ERR_ARG, "gradients: there is no loss");
+    if (loss->dtype != SG_F32 || sg_shape_count(&loss->shape) != 1)
+        return sg_fail(SG_ERR_ARG, "%s: a loss must be an f32 scalar", loss->node->name);
+    if (g->gradient) return sg_fail(SG_ERR_ARG, "gradients: this graph has them already");
+    if (!loss->needs_grad)
+        return sg_fail(SG_ERR_ARG, "%s: the loss depends on no parameter", loss->node->name);
+    g->gradient = sg_calloc((size_t)g->n_values, sizeof(sg_value *));
+    if (!g->gradient) return sg_fail(SG_ERR_OOM, "gradients: no memory");
+    g->n_gradients = g->n_values;
+    memcpy(scope, g->scope, sizeof scope);
+
+    seed = sg_constant(g, SG_F32, loss->shape, &one);
+    SG_TRY(sg_accumulate(g, loss, seed));
+    for (int i = n_forward - 1; i >= 0; i--) SG_TRY(differentiate(g, g->node[i]));
+    memcpy(g->scope, scope, sizeof scope);
+    SG_TRY(merge_shared(g, n_forward));
+    for (int i = 0; i < n_forward; i++)
+        if (g->node[i]->op == &sg_op_param) sink_parameter(g, &g->node[i]->out[0]);
+    return sg_graph_status(g);
+}
