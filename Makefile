@@ -1,29 +1,59 @@
-# Spotgrad. `make` builds bin/spotgrad; `make help` lists the targets.
+# Spotgrad. `make` builds bin/spotgrad and its links; `make help` lists the targets.
+#
+# One build folder per configuration, so that flags never mix: build/release, build/asan.
 CONFIG ?= release
-BUILD  ?= build/$(CONFIG)
+BUILD  := build/$(CONFIG)
+BIN    := $(if $(filter release,$(CONFIG)),bin,$(BUILD)/bin)
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
            -Wdouble-promotion -Wformat=2
-PACKAGES = libpng libjpeg expat hdf5 jansson openssl
-CPPFLAGS += -Isrc $(shell pkg-config --cflags $(PACKAGES))
-CFLAGS   += -std=c11 -O3 -g -mavx2 -mfma -ffp-contract=off $(WARNINGS) $(if $(CI),-Werror)
-LDLIBS   += $(shell pkg-config --libs $(PACKAGES)) -ldnnl -lopenblas -lm -lpthread
+OPTIMISE_release = -O3 -g1
+OPTIMISE_asan    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+                   -fno-sanitize-recover=all
+MACHINE  = -mavx2 -mfma -ffp-contract=off
+CPPFLAGS += -Isrc
+CFLAGS   += -std=c11 $(OPTIMISE_$(CONFIG)) $(MACHINE) $(WARNINGS) $(if $(CI),-Werror)
+LDLIBS   += -ldnnl -lopenblas -lm -lpthread
 
-SOURCES  = $(wildcard src/*/*.c)
-LIBRARY  = $(filter-out src/cli/main.c,$(SOURCES))
-OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
-TESTS    = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+SOURCES  := $(wildcard src/*/*.c)
+OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
+LIBRARY  := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
+PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
+TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+# a sub-command is a file in src/cli/ with one of these names
+COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
+LINKS    := $(COMMANDS:%=$(BIN)/%)
+FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h)
 
-all: $(if $(wildcard src/cli/main.c),bin/spotgrad,$(BUILD)/libspotgrad.a)
+all: $(BIN)/spotgrad $(LINKS)
 
-bin/spotgrad: $(BUILD)/src/cli/main.o $(BUILD)/libspotgrad.a
+# Libraries are looked for once, and not at all by the targets that need none or install them first.
+PACKAGES := libpng libjpeg expat hdf5 jansson openssl
+NEED_NO_LIBRARY := help clean format test demo headers
+ifneq ($(if $(MAKECMDGOALS),$(filter-out $(NEED_NO_LIBRARY),$(MAKECMDGOALS)),all),)
+  MISSING := $(shell CC="$(CC)" scripts/missing $(PACKAGES))
+  ifneq ($(MISSING),)
+    $(error Debian packages are missing: $(MISSING). Run `scripts/setup build`, or install them)
+  endif
+  CPPFLAGS += $(shell pkg-config --cflags $(PACKAGES))
+  LDLIBS   := $(shell pkg-config --libs $(PACKAGES)) $(LDLIBS)
+endif
+
+$(BIN)/spotgrad: $(PROGRAM) $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDLIBS) -o $@
 
-$(BUILD)/libspotgrad.a: $(LIBRARY:%.c=$(BUILD)/%.o)
-	rm -f $@ && $(AR) rcs $@ $^
+$(LINKS): $(BIN)/spotgrad
+	ln -sf spotgrad $@
 
-$(BUILD)/%.o: %.c
+$(BUILD)/libspotgrad.a: $(LIBRARY)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# runs before the processor is known to have AVX2, to say so where it has not
+$(BUILD)/src/cli/main.o: MACHINE = -mno-avx
+
+$(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
@@ -31,11 +61,60 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libspotgrad.a $(LDFLAGS) -lcmocka $(LDLIBS) -o $@
 
+## unit          build and run the unit tests: offline, under a minute
 unit: $(TESTS)
-	@for t in $(TESTS); do echo "== $$t"; $$t || exit 1; done
+	@tests/run $(TESTS)
 
+## test          install what tests need, build, run unit and integration tests
+test:
+	scripts/setup test
+	$(MAKE) all check
+
+# all tests, with what is installed
+check: all $(TESTS)
+	@tests/run $(TESTS) $(wildcard tests/integration/*.sh tests/integration/*.py)
+
+## asan          the unit tests under AddressSanitizer, LeakSanitizer and UBSan
+asan:
+	$(MAKE) CONFIG=asan unit
+
+## demo          install what is needed, build, train on drawn pictures, predict (4 minutes)
+demo:
+	scripts/setup build
+	$(MAKE) all
+	scripts/demo
+
+## headers       every header compiles alone, as C11 and, where meant for it, as C++17
+headers:
+	@for h in $(wildcard src/*.h src/*/*.h); do \
+	    printf '#include "%s"\n' "$${h#src/}" | $(CC) -Isrc -std=c11 $(WARNINGS) -Werror \
+	        -fsyntax-only -x c - || exit 1; \
+	    ! grep -q __cplusplus $$h || printf '#include "%s"\n' "$${h#src/}" | $(CXX) -Isrc \
+	        -std=c++17 -Wall -Wextra -Werror -fsyntax-only -x c++ - || exit 1; \
+	done; echo "headers: all compile alone"
+
+## docs          write docs/configuration.md anew from src/core/keys.def
+docs: $(BIN)/spotgrad $(BIN)/train
+	$(BIN)/train --help-config --markdown > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
+
+## format        clang-format on all sources
+format:
+	clang-format -i $(FORMATTED)
+
+## lint          clang-format's check, clang-tidy and cppcheck
+lint:
+	@scripts/lint "$(CPPFLAGS)" $(FORMATTED)
+
+## clean         remove build/ and bin/
 clean:
 	rm -rf build bin
 
-.PHONY: all unit clean
+## help          this list
+help:
+	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
+	@sed -n 's/^## /make /p' Makefile
+
+.PHONY: all unit test check asan demo headers docs format lint clean help
+.DELETE_ON_ERROR:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d)

@@ -115,7 +115,7 @@ static bool parse_number(const char *text, double *value) {
 char *sg_number_text(double value, char *buffer, size_t size) {
     locale_t locale = c_locale(), before = locale ? uselocale(locale) : (locale_t)0;
 
-    for (int digits = 1; digits <= 17; digits++) {
+    for (int digits = 15; digits <= 17; digits++) { /* 15 always hold, 17 always suffice */
         snprintf(buffer, size, "%.*g", digits, value);
         if (strtod(buffer, NULL) == value) break;
     }

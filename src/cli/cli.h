@@ -1,0 +1,103 @@
+/* What the sub-commands share: options, messages, the ways to end.
+ *
+ * Only src/cli/ prints, and only through these functions, so that a living progress line and the
+ * lines around it never mix. A sub-command is one file with one function
+ *
+ *     int cli_NAME(int argc, char **argv)       argv[0] is its name; returns the exit status
+ *
+ * and one row in main.c's table; the Makefile makes bin/NAME from the file's name. */
+#ifndef SG_CLI_CLI_H
+#define SG_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdnoreturn.h>
+
+#include "core/config.h"
+#include "core/status.h"
+#include "report/progress.h"
+
+/* Exit statuses, sysexits.h's numbers. */
+enum {
+    CLI_DONE = 0,
+    CLI_USAGE = 64,
+    CLI_BAD_DATA = 65,
+    CLI_MISSING = 66,
+    CLI_UNAVAILABLE = 69,
+    CLI_DIVERGED = 70,
+    CLI_OUT_OF_MEMORY = 71,
+    CLI_IO = 74,
+    CLI_INTERRUPTED = 75,
+    CLI_CONFIG = 78,
+};
+
+/* ---- options (options.c) ---- */
+
+/* Exactly one of `flag` and `value` is set. */
+typedef struct {
+    const char *name;       /* "--config" */
+    const char *value_name; /* "FILE"; NULL for a flag */
+    const char *help;       /* one line */
+    bool *flag;
+    const char **value;
+} cli_option;
+
+typedef struct {
+    const char *usage;   /* "--config FILE [section.key=value ...]", after the name */
+    const char *summary; /* what it does, one sentence; more lines may follow */
+    const cli_option *options;
+    int n_options;
+    bool takes_inputs; /* arguments that are neither options nor section.key=value */
+} cli_syntax;
+
+/* Borrowed from argv, in its order. */
+typedef struct {
+    const char **overrides; /* section.key=value */
+    const char **inputs;
+    int n_overrides, n_inputs;
+} cli_arguments;
+
+/* Fill the options' targets. Answers --help and --version itself and then exits; a mistake exits
+ * with 64. `--` ends options and overrides: all that follows is input. */
+void cli_parse(int argc, char **argv, const cli_syntax *syntax, cli_arguments *arguments);
+
+int cli_train(int argc, char **argv);
+
+/* `train --check-data`: prints the faults of config->data; 65 when there are errors. */
+int cli_check_data(const sg_config *config);
+
+/* ---- messages and endings (terminal.c) ---- */
+
+void cli_start(const char *program); /* the name in front of messages; not copied */
+
+/* Standard output, flushed. What cannot be written is remembered, and cli_end says so. */
+void cli_print(const char *fmt, ...) SG_PRINTF(1, 2);
+
+/* One line to standard error, "train: ...". */
+void cli_say(const char *fmt, ...) SG_PRINTF(1, 2);
+
+/* "train: WHAT: LAST ERROR" (without "WHAT: " when `what` is NULL), and the end. */
+noreturn void die(sg_status st, const char *what, ...) SG_PRINTF(2, 3);
+
+/* "train: ...; try `train --help`", 64. */
+noreturn void die_usage(const char *fmt, ...) SG_PRINTF(1, 2);
+
+/* DESIGN's exit status for `st`. */
+int cli_exit_status(sg_status st);
+
+/* The status to exit with: `status`, or 74 with a message when standard output was lost. */
+int cli_end(int status);
+
+/* run.log: log lines up to that level go to standard error; warnings and errors say so. */
+void cli_set_log(const char *level);
+
+/* The living line on standard error when that is a terminal, plain lines elsewhere. From then to
+ * cli_progress_stop every other line is fitted in with it. Dies when there is no memory. */
+sg_progress *cli_progress_start(void);
+void cli_progress_stop(void);
+
+/* ---- start (main.c) ---- */
+
+/* Load the configuration, set the log; dies on any mistake. `path` may be NULL. */
+void cli_load_config(const char *path, const cli_arguments *arguments, sg_config *config);
+
+#endif
