@@ -1,0 +1,103 @@
+#include "train/inference.h"
+
+#include <string.h>
+
+#include "core/mem.h"
+
+struct sg_inference {
+    sg_table *table; /* owned if own_table */
+    bool own_table;
+    sg_graph *graph;
+    sg_program *program;
+    const float *values; /* borrowed */
+    void *weights;
+    void **arena; /* one a worker */
+    int workers;
+};
+
+static sg_status build(sg_inference *f, const sg_inference_options *o, const sg_backend *backend) {
+    sg_compile_options compile = {o->op_threads, false};
+
+    f->table = o->table;
+    if (!o->table) {
+        f->own_table = true;
+        SG_TRY(sg_table_create(&f->table));
+    }
+    SG_TRY(sg_graph_create(SG_EVAL, f->table, &f->graph));
+    SG_TRY(o->build(f->graph, o->batch, o->context));
+    SG_TRY(sg_graph_status(f->graph));
+    sg_table_freeze(f->table);
+    return sg_program_compile(f->graph, backend, &compile, &f->program);
+}
+
+static sg_status allocate(sg_inference *f) {
+    bool whole;
+
+    f->weights = sg_malloc(sg_program_weights_bytes(f->program));
+    f->arena = sg_calloc((size_t)f->workers, sizeof *f->arena);
+    whole = f->weights && f->arena;
+    for (int i = 0; whole && i < f->workers; i++)
+        whole = (f->arena[i] = sg_malloc(sg_program_arena_bytes(f->program))) != NULL;
+    return whole ? SG_OK
+                 : sg_fail(SG_ERR_OOM, "inference: no memory for %d arenas of %zu bytes",
+                           f->workers, sg_program_arena_bytes(f->program));
+}
+
+sg_status sg_inference_create(const sg_inference_options *options, sg_inference **out) {
+    const sg_backend *backend = options->backend ? options->backend : &sg_backend_cpu;
+    sg_inference *f = sg_calloc(1, sizeof *f);
+    sg_status st;
+
+    if (!f) return sg_fail(SG_ERR_OOM, "inference: no memory");
+    f->workers = options->workers > 0 ? options->workers : 1;
+    st = build(f, options, backend);
+    if (st == SG_OK) st = allocate(f);
+    if (st != SG_OK) {
+        sg_inference_destroy(f);
+        return st;
+    }
+    *out = f;
+    return SG_OK;
+}
+
+void sg_inference_destroy(sg_inference *f) {
+    if (!f) return;
+    for (int i = 0; f->arena && i < f->workers; i++) sg_free(f->arena[i]);
+    sg_free(f->arena);
+    sg_free(f->weights);
+    sg_program_destroy(f->program);
+    sg_graph_destroy(f->graph);
+    if (f->own_table) sg_table_destroy(f->table);
+    sg_free(f);
+}
+
+const sg_table *sg_inference_table(const sg_inference *f) { return f->table; }
+const sg_program *sg_inference_program(const sg_inference *f) { return f->program; }
+
+static sg_bindings bind(const sg_inference *f) {
+    sg_bindings b;
+
+    memset(&b, 0, sizeof b);
+    b.base[SG_BUF_WEIGHTS] = f->weights;
+    b.base[SG_BUF_VALUES] =
+        (void *)(uintptr_t)f->values; /* only read: an eval graph has no sink there */
+    return b;
+}
+
+sg_status sg_inference_set_values(sg_inference *f, const float *values) {
+    sg_bindings b;
+
+    f->values = values;
+    b = bind(f);
+    return sg_program_prologue(f->program, &b);
+}
+
+sg_status sg_inference_run(sg_inference *f, int worker, const void *const inputs[],
+                           void *const outputs[]) {
+    sg_bindings b = bind(f);
+
+    b.base[SG_BUF_ARENA] = f->arena[worker];
+    for (int i = 0; i < sg_graph_inputs(f->graph); i++) b.input[i] = inputs[i];
+    for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = outputs[i];
+    return sg_program_run(f->program, &b);
+}

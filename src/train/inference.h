@@ -1,0 +1,40 @@
+/* Running a model forward: fixed batches, side by side on a pool's threads. */
+#ifndef SG_TRAIN_INFERENCE_H
+#define SG_TRAIN_INFERENCE_H
+
+#include "train/trainer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sg_inference sg_inference;
+
+typedef struct {
+    sg_build_fn build;
+    void *context;
+    const sg_backend *backend; /* NULL: the CPU's */
+    sg_table *table;           /* NULL: a fresh one, owned; else borrowed (a trainer's) */
+    int64_t batch;             /* samples of one run */
+    int workers;               /* runs at the same time, each with an arena; >= 1 */
+    int op_threads;            /* threads inside an op; > 1 only with workers = 1 */
+} sg_inference_options;
+
+sg_status sg_inference_create(const sg_inference_options *options, sg_inference **out) SG_CHECKED;
+void sg_inference_destroy(sg_inference *inference);
+
+const sg_table *sg_inference_table(const sg_inference *inference);
+const sg_program *sg_inference_program(const sg_inference *inference);
+/* Take `values` (table->n_values floats, such as a state's ema): fold norms, re-order filters.
+ * Borrowed until the next call. */
+sg_status sg_inference_set_values(sg_inference *inference, const float *values) SG_CHECKED;
+
+/* One batch on worker's arena; inputs and outputs in the graph's order. Different workers may run
+ * at the same time. */
+sg_status sg_inference_run(sg_inference *inference, int worker, const void *const inputs[],
+                           void *const outputs[]) SG_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

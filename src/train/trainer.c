@@ -1,0 +1,340 @@
+#include "train/trainer.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "ops/ops.h"
+
+enum { kReduceBlock = 16384, kWarmEma = 10 };
+
+/* What one thread needs to run a shard: nothing is shared but WEIGHTS and the state. */
+struct sg_trainer {
+    sg_trainer_options options;
+    const sg_backend *backend;
+    int threads;
+    sg_pool *pool;
+    sg_table *table;
+    sg_state *state;
+
+    sg_graph *shard_graph, *update_graph;
+    sg_program *shard, *update;
+    void *weights;
+    void **arena;  /* one a thread */
+    float **grads; /* one a shard; after the tree the sum is in grads[0] */
+    void *update_arena, *update_weights;
+    float step_block[SG_STEP_SLOTS];
+    float norm; /* output of the update program */
+
+    const void *const *inputs; /* of the step in work */
+    size_t input_stride[SG_MAX_INPUTS];
+    double *seconds;
+};
+
+sg_optimizer sg_optimizer_defaults(void) {
+    sg_optimizer o = {SG_OPTIMIZER_SGD, 0.9, 0.999, 5e-4, 10.0, 0.999, 0.1};
+
+    return o;
+}
+
+sg_trainer_options sg_trainer_defaults(void) {
+    sg_trainer_options o;
+
+    memset(&o, 0, sizeof o);
+    o.batch = 32;
+    o.shards = 8;
+    o.optimizer = sg_optimizer_defaults();
+    o.seed = 1;
+    return o;
+}
+
+/* --- building
+ * --------------------------------------------------------------------------------------- */
+
+static sg_status check_options(const sg_trainer_options *o) {
+    if (!o->build) return sg_fail(SG_ERR_ARG, "trainer: no model");
+    if (o->shards < 1 || o->batch < 1 || o->batch % o->shards != 0)
+        return sg_fail(SG_ERR_ARG, "trainer: a batch of %lld cannot be divided into %d shards",
+                       (long long)o->batch, o->shards);
+    return SG_OK;
+}
+
+static sg_status build_shard(sg_trainer *t) {
+    int64_t n = t->options.batch / t->options.shards;
+
+    SG_TRY(sg_table_create(&t->table));
+    SG_TRY(sg_graph_create(SG_TRAIN, t->table, &t->shard_graph));
+    SG_TRY(t->options.build(t->shard_graph, n, t->options.context));
+    SG_TRY(sg_graph_status(t->shard_graph));
+    sg_table_freeze(t->table);
+    if (t->table->n_params == 0) return sg_fail(SG_ERR_ARG, "trainer: the model has no parameters");
+    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++) {
+        const sg_value *v = sg_graph_input(t->shard_graph, i);
+
+        if (v->shape.rank < 1 || v->shape.dim[0] != n)
+            return sg_fail(SG_ERR_ARG, "input %s: its first dimension is not the batch",
+                           sg_graph_input_name(t->shard_graph, i));
+        t->input_stride[i] = sg_value_bytes(v);
+    }
+    return sg_program_compile(t->shard_graph, t->backend, NULL, &t->shard);
+}
+
+typedef struct {
+    sg_graph *g;
+    const sg_table *table;
+    sg_value *step, *factor;
+} update_builder;
+
+static sg_value *view(const update_builder *u, sg_buffer buffer, int64_t start, int64_t count) {
+    return sg_view_of(u->g, buffer, start * (int64_t)sizeof(float), sg_shape_1(count));
+}
+
+/* The new parameters, written over the old ones. */
+static sg_value *build_optimizer(const update_builder *u, const sg_optimizer *o) {
+    int64_t n = u->table->n_params;
+    sg_value *w = view(u, SG_BUF_VALUES, 0, n), *dw = view(u, SG_BUF_GRADS, 0, n);
+    sg_value *m = view(u, SG_BUF_MOMENT1, 0, n), *next;
+
+    if (o->kind == SG_OPTIMIZER_ADAMW) {
+        next = sg_adamw_step(u->g, w, m, view(u, SG_BUF_MOMENT2, 0, n), dw, u->factor, u->step,
+                             u->table->n_decay);
+        if (next) sg_sink(u->g, &next->node->out[2], SG_BUF_MOMENT2, 0);
+    } else {
+        next = sg_sgd_step(u->g, w, m, dw, u->factor, u->step, u->table->n_decay, true);
+    }
+    if (!next) return NULL;
+    sg_sink(u->g, next, SG_BUF_VALUES, 0);
+    sg_sink(u->g, &next->node->out[1], SG_BUF_MOMENT1, 0);
+    return next;
+}
+
+static void build_average(const update_builder *u, sg_value *next, int64_t start, int64_t count) {
+    sg_value *ema = sg_ema_step(u->g, view(u, SG_BUF_EMA, start, count), next, u->step);
+
+    sg_sink(u->g, ema, SG_BUF_EMA, start * (int64_t)sizeof(float));
+}
+
+static sg_status build_update(sg_trainer *t) {
+    int64_t n_params = t->table->n_params, n_stats = t->table->n_values - n_params;
+    update_builder u = {NULL, t->table, NULL, NULL};
+    sg_value *next;
+
+    SG_TRY(sg_graph_create(SG_EVAL, NULL, &t->update_graph));
+    u.g = t->update_graph;
+    u.step = view(&u, SG_BUF_STEP, 0, SG_STEP_SLOTS);
+    u.factor = sg_grad_scale(u.g, view(&u, SG_BUF_GRADS, 0, n_params),
+                             view(&u, SG_BUF_GRADS, t->table->n_values, SG_MAX_SUMS), u.step);
+    if (u.factor) sg_output(u.g, "norm", &u.factor->node->out[1]);
+    next = build_optimizer(&u, &t->options.optimizer);
+    build_average(&u, next, 0, n_params);
+    if (n_stats > 0) {
+        next = sg_stats_step(u.g, view(&u, SG_BUF_VALUES, n_params, n_stats),
+                             view(&u, SG_BUF_GRADS, n_params, n_stats), u.step);
+        sg_sink(u.g, next, SG_BUF_VALUES, n_params * (int64_t)sizeof(float));
+        build_average(&u, next, n_params, n_stats);
+    }
+    return sg_program_compile(t->update_graph, t->backend, NULL, &t->update);
+}
+
+static sg_status allocate(sg_trainer *t) {
+    int moments = t->options.optimizer.kind == SG_OPTIMIZER_ADAMW ? 2 : 1;
+    bool whole;
+
+    SG_TRY(sg_state_create(t->table, moments, &t->state));
+    t->weights = sg_malloc(sg_program_weights_bytes(t->shard));
+    t->update_arena = sg_malloc(sg_program_arena_bytes(t->update));
+    t->update_weights = sg_malloc(sg_program_weights_bytes(t->update));
+    t->arena = sg_calloc((size_t)t->threads, sizeof *t->arena);
+    t->grads = sg_calloc((size_t)t->options.shards, sizeof *t->grads);
+    whole = t->weights && t->update_arena && t->update_weights && t->arena && t->grads;
+    for (int i = 0; whole && i < t->threads; i++)
+        whole = (t->arena[i] = sg_malloc(sg_program_arena_bytes(t->shard))) != NULL;
+    for (int i = 0; whole && i < t->options.shards; i++)
+        whole = (t->grads[i] = sg_calloc((size_t)t->table->n_grads, sizeof(float))) != NULL;
+    if (!whole)
+        return sg_fail(SG_ERR_OOM, "trainer: no memory for %d arenas of %zu bytes", t->threads,
+                       sg_program_arena_bytes(t->shard));
+    return SG_OK;
+}
+
+static int choose_threads(const sg_trainer_options *o) {
+    int n = o->threads > 0 ? o->threads : sg_cpu_count();
+
+    return n < o->shards ? n : o->shards;
+}
+
+sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out) {
+    sg_trainer *t;
+    sg_status st;
+
+    SG_TRY(check_options(options));
+    t = sg_calloc(1, sizeof *t);
+    if (!t) return sg_fail(SG_ERR_OOM, "trainer: no memory");
+    t->options = *options;
+    t->backend = options->backend ? options->backend : &sg_backend_cpu;
+    t->threads = choose_threads(options);
+    st = sg_pool_create(t->threads, t->backend->enter_thread, &t->pool);
+    if (st == SG_OK) st = build_shard(t);
+    if (st == SG_OK) st = build_update(t);
+    if (st == SG_OK) st = allocate(t);
+    if (st != SG_OK) {
+        sg_trainer_destroy(t);
+        return st;
+    }
+    sg_state_init(t->state, options->seed);
+    *out = t;
+    return SG_OK;
+}
+
+void sg_trainer_destroy(sg_trainer *t) {
+    if (!t) return;
+    sg_pool_destroy(t->pool);
+    for (int i = 0; t->arena && i < t->threads; i++) sg_free(t->arena[i]);
+    for (int i = 0; t->grads && i < t->options.shards; i++) sg_free(t->grads[i]);
+    sg_free(t->arena);
+    sg_free(t->grads);
+    sg_free(t->weights);
+    sg_free(t->update_arena);
+    sg_free(t->update_weights);
+    sg_program_destroy(t->shard);
+    sg_program_destroy(t->update);
+    sg_graph_destroy(t->shard_graph);
+    sg_graph_destroy(t->update_graph);
+    sg_state_destroy(t->state);
+    sg_table_destroy(t->table);
+    sg_free(t);
+}
+
+sg_state *sg_trainer_state(sg_trainer *t) { return t->state; }
+const sg_table *sg_trainer_table(const sg_trainer *t) { return t->table; }
+const sg_program *sg_trainer_program(const sg_trainer *t) { return t->shard; }
+sg_pool *sg_trainer_pool(sg_trainer *t) { return t->pool; }
+int sg_trainer_threads(const sg_trainer *t) { return t->threads; }
+void sg_trainer_profile(sg_trainer *t, double *seconds) { t->seconds = seconds; }
+
+size_t sg_trainer_bytes(const sg_trainer *t) {
+    size_t floats = (size_t)(t->table->n_grads * t->options.shards +
+                             t->table->n_values * (2 + t->state->n_moments));
+
+    return floats * sizeof(float) + sg_program_weights_bytes(t->shard) +
+           sg_program_arena_bytes(t->shard) * (size_t)t->threads;
+}
+
+/* --- a step
+ * --------------------------------------------------------------------------------------------- */
+
+static sg_bindings bind(sg_trainer *t) {
+    sg_bindings b;
+
+    memset(&b, 0, sizeof b);
+    b.base[SG_BUF_WEIGHTS] = t->weights;
+    b.base[SG_BUF_VALUES] = t->state->values;
+    b.info.seed = t->options.seed;
+    b.info.step = t->state->step;
+    return b;
+}
+
+static sg_status run_shard(void *context, int64_t shard, int worker) {
+    sg_trainer *t = context;
+    sg_bindings b = bind(t);
+
+    b.base[SG_BUF_ARENA] = t->arena[worker];
+    b.base[SG_BUF_GRADS] = t->grads[shard];
+    b.info.shard = (int32_t)shard;
+    if (t->seconds) b.seconds = t->seconds + (int64_t)worker * sg_program_steps(t->shard);
+    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
+        b.input[i] = (const char *)t->inputs[i] + t->input_stride[i] * (size_t)shard;
+    return sg_program_run(t->shard, &b);
+}
+
+/* A gradient that is not finite would poison the state for good, so the update is not reached. */
+static sg_status check_finite(const sg_trainer *t, int64_t start, int64_t end) {
+    const float *sum = t->grads[0];
+    int bad = 0;
+
+    for (int64_t i = start; i < end; i++) bad |= !(fabsf(sum[i]) <= FLT_MAX);
+    if (!bad) return SG_OK;
+    return sg_fail(SG_ERR_DIVERGED,
+                   "step %lld: loss or gradient is not finite; a lower train.lr or "
+                   "train.clip_norm may help",
+                   (long long)t->state->step);
+}
+
+/* grads[0] = the sum over all shards, as a binary tree: ((0+1)+(2+3))+((4+5)+(6+7)), here for one
+ * block of floats. The order is the same for every number of threads, and later of workers. */
+static sg_status add_block(void *context, int64_t block, int worker) {
+    sg_trainer *t = context;
+    int64_t start = block * kReduceBlock, end = start + kReduceBlock;
+
+    (void)worker;
+    if (end > t->table->n_grads) end = t->table->n_grads;
+    for (int width = 1; width < t->options.shards; width *= 2) {
+        for (int s = 0; s + width < t->options.shards; s += 2 * width) {
+            float *sum = t->grads[s];
+            const float *other = t->grads[s + width];
+
+            for (int64_t i = start; i < end; i++) sum[i] += other[i];
+        }
+    }
+    return check_finite(t, start, end);
+}
+
+static void fill_step_block(sg_trainer *t, double lr) {
+    const sg_optimizer *o = &t->options.optimizer;
+    double count = (double)t->state->step + 1.0;
+    /* a young average forgets its random start faster */
+    double warm = (1.0 + count) / (kWarmEma + count);
+
+    t->step_block[SG_STEP_LR] = (float)lr;
+    t->step_block[SG_STEP_WEIGHT_DECAY] = (float)o->weight_decay;
+    t->step_block[SG_STEP_MOMENTUM] = (float)o->momentum;
+    t->step_block[SG_STEP_BETA2] = (float)o->beta2;
+    t->step_block[SG_STEP_BIAS1] = (float)(1.0 - pow(o->momentum, count));
+    t->step_block[SG_STEP_BIAS2] = (float)(1.0 - pow(o->beta2, count));
+    t->step_block[SG_STEP_EMA] = (float)(o->ema < warm ? o->ema : warm);
+    t->step_block[SG_STEP_STAT] = (float)o->stat_momentum;
+    t->step_block[SG_STEP_CLIP] = (float)o->clip_norm;
+    t->step_block[SG_STEP_SHARDS] = (float)t->options.shards;
+}
+
+static sg_status run_update(sg_trainer *t, double lr) {
+    sg_bindings b = bind(t);
+
+    fill_step_block(t, lr);
+    b.base[SG_BUF_ARENA] = t->update_arena;
+    b.base[SG_BUF_WEIGHTS] = t->update_weights;
+    b.base[SG_BUF_GRADS] = t->grads[0];
+    b.base[SG_BUF_EMA] = t->state->ema;
+    b.base[SG_BUF_MOMENT1] = t->state->moment[0];
+    b.base[SG_BUF_MOMENT2] = t->state->moment[1];
+    b.base[SG_BUF_STEP] = t->step_block;
+    b.output[0] = &t->norm;
+    return sg_program_run(t->update, &b);
+}
+
+static void fill_report(const sg_trainer *t, sg_step_report *report) {
+    const float *sum = t->grads[0] + t->table->n_values;
+    double normaliser = fmax((double)sum[SG_SUM_NORMALISER], 1.0);
+
+    for (int i = 0; i < SG_MAX_SUMS; i++) report->sum[i] = (double)sum[i] / normaliser;
+    report->sum[SG_SUM_NORMALISER] = (double)sum[SG_SUM_NORMALISER];
+    report->loss = report->sum[SG_SUM_LOSS];
+    report->grad_norm = (double)t->norm;
+}
+
+sg_status sg_trainer_step(sg_trainer *t, const void *const inputs[], double lr,
+                          sg_step_report *report) {
+    int64_t blocks = (t->table->n_grads + kReduceBlock - 1) / kReduceBlock;
+    sg_bindings b = bind(t);
+
+    t->inputs = inputs;
+    SG_TRY(sg_program_prologue(t->shard, &b));
+    SG_TRY(sg_pool_run(t->pool, t->options.shards, run_shard, t));
+    SG_TRY(sg_pool_run(t->pool, blocks, add_block, t));
+    SG_TRY(run_update(t, lr));
+    t->state->step++;
+    t->state->samples += t->options.batch;
+    fill_report(t, report);
+    return SG_OK;
+}

@@ -1,0 +1,89 @@
+/* One training step: shards side by side, their gradients added in a fixed order, one update.
+ *
+ *   prologue   once: filters into the layouts that convolutions want       (read-only to all)
+ *   shard      V times, each by one thread: forward, backward -> a flat gradient slot
+ *   tree       slots added pairwise, always in the same order, whatever thread did what
+ *   update     normalise, clip, optimizer, running statistics, moving average
+ *
+ * The bits of the result depend on the number of shards, never on the number of threads. */
+#ifndef SG_TRAIN_TRAINER_H
+#define SG_TRAIN_TRAINER_H
+
+#include "core/threads.h"
+#include "graph/program.h"
+#include "graph/state.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Append the model for n samples; see spotgrad.h. In SG_TRAIN mode it ends with sg_loss. */
+typedef sg_status (*sg_build_fn)(sg_graph *g, int64_t n, void *context);
+
+typedef enum { SG_OPTIMIZER_SGD, SG_OPTIMIZER_ADAMW } sg_optimizer_kind;
+
+typedef struct {
+    sg_optimizer_kind kind;
+    double momentum;      /* SGD (Nesterov), or AdamW's beta 1 */
+    double beta2;         /* AdamW */
+    double weight_decay;  /* times the learning rate; norms and biases are exempt */
+    double clip_norm;     /* largest global norm of the gradient; 0: no clipping */
+    double ema;           /* decay of the moving average, 0: it equals the values */
+    double stat_momentum; /* of running statistics: new = (1 - m) old + m batch */
+} sg_optimizer;
+
+/* SGD, momentum 0.9, decay 5e-4, clip 10, ema 0.999, statistics 0.1; beta2 0.999. */
+sg_optimizer sg_optimizer_defaults(void);
+
+typedef struct {
+    sg_build_fn build;
+    void *context;             /* given to build */
+    const sg_backend *backend; /* NULL: the CPU's */
+    int64_t batch;             /* samples of a global batch, divisible by shards */
+    int shards;                /* parts of it, computed alone each */
+    int threads;               /* 0: one a processor; never more than shards */
+    sg_optimizer optimizer;
+    uint64_t seed;
+} sg_trainer_options;
+
+/* Batch 32, 8 shards, all processors, SGD, seed 1. */
+sg_trainer_options sg_trainer_defaults(void);
+
+typedef struct sg_trainer sg_trainer;
+
+/* What a step said. Sums are divided by the normaliser, as the gradient was. */
+typedef struct {
+    double loss;
+    double
+        sum[SG_MAX_SUMS]; /* in the order of the table's sum_name; [0] is the normaliser itself */
+    double grad_norm;     /* global, before clipping */
+} sg_step_report;
+
+/* Builds and compiles everything, allocates all memory, draws the state. SG_ERR_ARG, SG_ERR_OOM,
+ * SG_ERR_UNSUPPORTED. */
+sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out) SG_CHECKED;
+void sg_trainer_destroy(sg_trainer *trainer);
+
+/* The state: borrowed. Who writes its values must not do so during a step. */
+sg_state *sg_trainer_state(sg_trainer *trainer);
+const sg_table *sg_trainer_table(const sg_trainer *trainer);
+const sg_program *sg_trainer_program(const sg_trainer *trainer); /* of a shard */
+sg_pool *sg_trainer_pool(sg_trainer *trainer);
+int sg_trainer_threads(const sg_trainer *trainer);
+/* Bytes held in arenas, weights, gradients and state. */
+size_t sg_trainer_bytes(const sg_trainer *trainer);
+
+/* One step on a global batch. inputs[i] is the i-th input of the model for all `batch` samples, the
+ * batch being its first dimension. Advances state->step and state->samples. SG_ERR_DIVERGED when
+ * loss or gradient is not finite: the state is then that of before the step. */
+sg_status sg_trainer_step(sg_trainer *trainer, const void *const inputs[], double lr,
+                          sg_step_report *report) SG_CHECKED;
+
+/* Add each program step's seconds, over all shards, from now on (NULL: stop). The array has
+ * sg_program_steps(sg_trainer_program(t)) numbers, one row a thread: threads * steps in all. */
+void sg_trainer_profile(sg_trainer *trainer, double *seconds);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
