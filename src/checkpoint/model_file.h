@@ -14,7 +14,7 @@
  * Every data set is contiguous and laid out before anything is written, texts are of fixed length,
  * no time is stored, and the version of the format is fixed: the same content gives the same bytes,
  * and a file of other numbers but the same shapes differs from it only where the numbers lie. HDF5
- * itself checks its own structures (the 1.10 format has checksums in them), the table of CRC32C
+ * itself checks its own structures (its format of 1.8 has checksums in them), the table of CRC32C
  * everything else. That is why counters and checksums are data sets, not attributes: a data set has
  * an offset at which a later writer can patch it.
  *
@@ -48,9 +48,9 @@ typedef struct {
 sg_status sg_model_file_write(const char *path, const sg_model_file *file,
                               const sg_state *state) SG_CHECKED;
 
-/* Everything but the state's tensors: enough to build the model. *out is the caller's
- * (sg_model_file_clear). SG_ERR_MISSING: no such file; SG_ERR_DATA, with the file and what is wrong
- * with which data set: not HDF5, not a model of ours, a newer format, truncated, damaged;
+/* Everything but the state's tensors (load verifies those): enough to build the model. *out is the
+ * caller's (sg_model_file_clear). SG_ERR_MISSING: no such file; SG_ERR_DATA, with the file and what
+ * is wrong with which data set: not HDF5, not a model of ours, a newer format, truncated, damaged;
  * SG_ERR_IO, SG_ERR_OOM. */
 sg_status sg_model_file_read(const char *path, sg_model_file *out) SG_CHECKED;
 void sg_model_file_clear(sg_model_file *file); /* frees what reading gave, zeroes the struct */

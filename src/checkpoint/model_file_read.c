@@ -1,0 +1,401 @@
+/* Reading, which trusts nothing: HDF5 checks its own structures, then the mark vouches for the
+ * table of checksums and the table for every data set, before any of it is used. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "checkpoint/model_file_format.h"
+#include "checkpoint/state_views.h"
+#include "core/crc32c.h"
+#include "core/mem.h"
+
+enum {
+    kMaxSets = 1 << 20,
+    kMaxNames = 256 << 20, /* bytes of a list of names */
+    kMaxText = 256 << 20,  /* bytes of a text */
+};
+
+typedef struct {
+    const char *path;
+    hid_t file;
+    /* The table of checksums. */
+    int64_t n;
+    char *names;  /* (n, width), padded with NUL */
+    size_t width; /* of a name, with a NUL at its end */
+    uint32_t *crc;
+    bool *used; /* (n) verified */
+} reader;
+
+static sg_status damaged(const reader *r, const char *name, const char *what) {
+    return sg_fail(SG_ERR_DATA, "%s: the data set %s %s", r->path, name, what);
+}
+
+/* --- a single data set ----------------------------------------------------------------------- */
+
+/* Contiguous, within the file, of the given class of type. */
+static sg_status open_set(const reader *r, const char *name, H5T_class_t wanted, hid_t *set,
+                          hid_t *type) {
+    htri_t exists = H5Lexists(r->file, name, H5P_DEFAULT);
+    hid_t creation;
+    bool plain;
+
+    if (exists == 0) return damaged(r, name, "is missing");
+    *set = exists > 0 ? H5Dopen2(r->file, name, H5P_DEFAULT) : H5I_INVALID_HID;
+    if (*set < 0) return damaged(r, name, "is missing or damaged: HDF5 cannot open it");
+    *type = H5Dget_type(*set);
+    creation = H5Dget_create_plist(*set);
+    plain = creation >= 0 && H5Pget_layout(creation) == H5D_CONTIGUOUS &&
+            H5Pget_external_count(creation) == 0;
+    if (creation >= 0) H5Pclose(creation);
+    if (plain && *type >= 0 && H5Tget_class(*type) == wanted) return SG_OK;
+    if (*type >= 0) H5Tclose(*type);
+    H5Dclose(*set);
+    return damaged(r, name, "is not of the kind that this program writes");
+}
+
+static void close_set(hid_t set, hid_t type) {
+    H5Tclose(type);
+    H5Dclose(set);
+}
+
+/* -1 for a rank that no tensor has. */
+static sg_shape shape_of(hid_t set) {
+    hsize_t dims[H5S_MAX_RANK] = {0};
+    hid_t space = H5Dget_space(set);
+    int rank = space >= 0 ? H5Sget_simple_extent_dims(space, dims, NULL) : -1;
+    sg_shape shape = {.rank = rank >= 0 && rank <= SG_MAX_RANK ? rank : -1};
+
+    for (int i = 0; i < shape.rank; i++) {
+        if (dims[i] > INT64_MAX) shape.rank = -1;
+        shape.dim[i] = (int64_t)dims[i];
+    }
+    if (space >= 0) H5Sclose(space);
+    return shape;
+}
+
+static int64_t find_name(const reader *r, const char *name) {
+    for (int64_t low = 0, high = r->n; low < high;) {
+        int64_t middle = low + (high - low) / 2;
+        int order = strcmp(r->names + (size_t)middle * r->width, name);
+
+        if (order == 0) return middle;
+        if (order < 0) low = middle + 1;
+        if (order > 0) high = middle;
+    }
+    return -1;
+}
+
+/* All bytes of a data set as they lie in the file; then their checksum, unless there is no table
+ * yet. */
+static sg_status read_bytes(const reader *r, const char *name, hid_t set, hid_t type, void *data,
+                            size_t bytes) {
+    uint32_t crc;
+    int64_t at;
+
+    if (bytes > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+        return damaged(r, name, "cannot be read: the file is cut off or damaged");
+    if (!r->crc) return SG_OK;
+    at = find_name(r, name);
+    if (at < 0) return damaged(r, name, "has no checksum");
+    crc = sg_crc32c(0, data, bytes);
+    if (crc != r->crc[at])
+        return sg_fail(SG_ERR_DATA, "%s: the data set %s is damaged: its CRC32C is %08x, not %08x",
+                       r->path, name, (unsigned)crc, (unsigned)r->crc[at]);
+    r->used[at] = true;
+    return SG_OK;
+}
+
+/* Numbers of exactly this type and shape. */
+static sg_status read_numbers(const reader *r, const char *name, hid_t wanted,
+                              const sg_shape *shape, void *data) {
+    size_t bytes = (size_t)sg_shape_count(shape) * H5Tget_size(wanted);
+    char has[96], wants[96];
+    sg_status st = SG_OK;
+    sg_shape found;
+    hid_t set, type;
+
+    SG_TRY(open_set(r, name, H5Tget_class(wanted), &set, &type));
+    found = shape_of(set);
+    if (H5Tequal(type, wanted) <= 0) st = damaged(r, name, "has numbers of another type");
+    if (st == SG_OK && found.rank < 0) st = damaged(r, name, "has too many dimensions");
+    if (st == SG_OK && !sg_shape_equal(&found, shape))
+        st = sg_fail(SG_ERR_DATA, "%s: the data set %s has the shape %s where this model has %s",
+                     r->path, name, sg_shape_text(&found, has, sizeof has),
+                     sg_shape_text(shape, wants, sizeof wants));
+    if (st == SG_OK) st = read_bytes(r, name, set, wanted, data, bytes);
+    close_set(set, type);
+    return st;
+}
+
+/* A text (count is NULL) or a list of texts of one width. *block: (count or 1, *width + 1) with a
+ * NUL after each, the caller's. */
+static sg_status read_strings(const reader *r, const char *name, int64_t *count, char **block,
+                              size_t *width) {
+    int64_t n = 1;
+    sg_status st = SG_OK;
+    char *data = NULL;
+    sg_shape shape;
+    hid_t set, type;
+
+    SG_TRY(open_set(r, name, H5T_STRING, &set, &type));
+    shape = shape_of(set);
+    *width = H5Tget_size(type);
+    if (H5Tis_variable_str(type) != 0 || shape.rank != (count ? 1 : 0) || *width < 1 ||
+        *width > kMaxText || (shape.rank == 1 && shape.dim[0] > kMaxSets) ||
+        (size_t)sg_shape_count(&shape) * (*width + 1) > kMaxNames)
+        st = damaged(r, name, "is no text, or too long a one");
+    if (st == SG_OK) {
+        n = sg_shape_count(&shape);
+        data = sg_calloc((size_t)n + 1, *width + 1);
+        if (!data) st = sg_fail(SG_ERR_OOM, "%s: no memory for %s", r->path, name);
+    }
+    if (st == SG_OK) st = read_bytes(r, name, set, type, data, (size_t)n * *width);
+    close_set(set, type);
+    if (st != SG_OK) {
+        sg_free(data);
+        return st;
+    }
+    for (int64_t i = n - 1; i >= 0; i--) { /* from the last: each moves to where it was or beyond */
+        memmove(data + (size_t)i * (*width + 1), data + (size_t)i * *width, *width);
+        data[(size_t)i * (*width + 1) + *width] = '\0';
+    }
+    if (count) *count = n;
+    *block = data;
+    return SG_OK;
+}
+
+/* --- the file -------------------------------------------------------------------------------- */
+
+static sg_status check_file(const char *path) {
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return sg_fail(errno == ENOENT || errno == ENOTDIR ? SG_ERR_MISSING : SG_ERR_IO,
+                       "%s: cannot open: %s", path, strerror(errno));
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(fd);
+        return sg_fail(SG_ERR_IO, "%s: is not a file", path);
+    }
+    close(fd);
+    if (info.st_size == 0) return sg_fail(SG_ERR_DATA, "%s: is empty, not a model", path);
+    if (H5Fis_hdf5(path) <= 0)
+        return sg_fail(SG_ERR_DATA, "%s: is not an HDF5 file, so not a model", path);
+    return SG_OK;
+}
+
+static sg_status check_format(const reader *r) {
+    char format[sizeof SG_MODEL_FORMAT] = "";
+    hid_t type = sg_model_text_type(strlen(SG_MODEL_FORMAT));
+    hid_t name = H5Aexists(r->file, "format") > 0 ? H5Aopen(r->file, "format", H5P_DEFAULT) : -1;
+    hid_t number = H5Aexists(r->file, "format_version") > 0
+                       ? H5Aopen(r->file, "format_version", H5P_DEFAULT)
+                       : -1;
+    hid_t stored = name >= 0 ? H5Aget_type(name) : -1;
+    int64_t version = 0;
+    bool ours = type >= 0 && stored >= 0 && number >= 0 && H5Tequal(stored, type) > 0 &&
+                H5Aread(name, type, format) >= 0 && strcmp(format, SG_MODEL_FORMAT) == 0 &&
+                H5Aread(number, H5T_NATIVE_INT64, &version) >= 0;
+
+    if (stored >= 0) H5Tclose(stored);
+    if (number >= 0) H5Aclose(number);
+    if (name >= 0) H5Aclose(name);
+    if (type >= 0) H5Tclose(type);
+    if (!ours)
+        return sg_fail(SG_ERR_DATA, "%s: is HDF5, but not a model that Spotgrad wrote", r->path);
+    if (version != SG_MODEL_VERSION)
+        return sg_fail(SG_ERR_DATA, "%s: has the format %lld; this program reads format %d",
+                       r->path, (long long)version, SG_MODEL_VERSION);
+    return SG_OK;
+}
+
+/* The table, checked against the mark; sorted names are what find_name needs. */
+static sg_status read_table(reader *r) {
+    const sg_shape scalar = sg_shape_0();
+    uint32_t complete = 0, crc = 0, *table;
+    sg_status st;
+    size_t width;
+    sg_shape shape;
+
+    SG_TRY(read_strings(r, SG_MODEL_NAMES, &r->n, &r->names, &width));
+    r->width = width + 1;
+    shape = sg_shape_1(r->n);
+    table = sg_malloc((size_t)r->n * sizeof *table);
+    r->used = sg_calloc((size_t)r->n + 1, sizeof *r->used);
+    if (!table || !r->used) {
+        sg_free(table);
+        return sg_fail(SG_ERR_OOM, "%s: no memory for its checksums", r->path);
+    }
+    st = read_numbers(r, SG_MODEL_CHECKSUMS, H5T_STD_U32LE, &shape, table);
+    if (st == SG_OK) st = read_numbers(r, SG_MODEL_COMPLETE, H5T_STD_U32LE, &scalar, &complete);
+    r->crc = table; /* from now on every data set must have its checksum */
+    if (st != SG_OK) return st;
+    for (int64_t i = 0; i < r->n; i++) crc = sg_crc32c(crc, r->names + (size_t)i * r->width, width);
+    if (sg_crc32c(crc, table, (size_t)r->n * sizeof *table) != complete)
+        return sg_fail(SG_ERR_DATA, "%s: is not complete: its mark does not fit its checksums",
+                       r->path);
+    for (int64_t i = 1; i < r->n; i++)
+        if (strcmp(r->names + (size_t)(i - 1) * r->width, r->names + (size_t)i * r->width) >= 0)
+            return damaged(r, SG_MODEL_NAMES, "is not sorted");
+    return SG_OK;
+}
+
+static void reader_close(reader *r) {
+    if (r->file >= 0) H5Fclose(r->file);
+    sg_free(r->names);
+    sg_free(r->crc);
+    sg_free(r->used);
+}
+
+static sg_status reader_open(const char *path, reader *r) {
+    char reason[160];
+    sg_status st;
+    hid_t access;
+
+    *r = (reader){.path = path, .file = -1};
+    sg_hdf5_quiet();
+    SG_TRY(check_file(path));
+    access = H5Pcreate(H5P_FILE_ACCESS);
+    /* Files are published whole and never changed: no locks, which some file systems lack. */
+    if (access >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&
+        H5Pset_file_locking(access, false, true) >= 0)
+        r->file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    if (access >= 0) H5Pclose(access);
+    if (r->file < 0)
+        return sg_fail(SG_ERR_DATA, "%s: is cut off or damaged: HDF5 says: %s", path,
+                       sg_hdf5_reason(reason, sizeof reason));
+    st = check_format(r);
+    if (st == SG_OK) st = read_table(r);
+    if (st != SG_OK) reader_close(r);
+    return st;
+}
+
+/* --- beside the state ------------------------------------------------------------------------ */
+
+static sg_status read_counters(const reader *r, sg_model_file *out) {
+    const sg_shape scalar = sg_shape_0();
+
+    for (int i = 0; i < SG_MODEL_COUNTERS; i++)
+        SG_TRY(read_numbers(r, sg_model_counters[i].path, sg_model_counter_type(i), &scalar,
+                            (char *)out + sg_model_counters[i].offset));
+    if (out->step < 0 || out->samples < 0 || out->epoch < 0)
+        return damaged(r, "/progress", "counts below zero");
+    return SG_OK;
+}
+
+static sg_status read_classes(const reader *r, sg_model_file *out) {
+    int64_t n;
+    size_t width;
+    char *block;
+
+    SG_TRY(read_strings(r, SG_MODEL_CLASSES, &n, &block, &width));
+    out->classes = sg_calloc((size_t)n + 1, sizeof *out->classes);
+    for (int64_t i = 0; out->classes && i < n; i++) {
+        out->classes[i] = sg_strdup(block + (size_t)i * (width + 1));
+        if (!out->classes[i]) break;
+        out->n_classes++;
+    }
+    sg_free(block);
+    if (!out->classes || out->n_classes < n)
+        return sg_fail(SG_ERR_OOM, "%s: no memory for %lld classes", r->path, (long long)n);
+    return SG_OK;
+}
+
+static sg_status read_known(const reader *r, sg_model_file *out) {
+    for (int i = 0; i < SG_MODEL_TEXTS; i++) {
+        char **text = (char **)((char *)out + sg_model_texts[i].offset);
+        size_t width;
+
+        SG_TRY(read_strings(r, sg_model_texts[i].path, NULL, text, &width));
+    }
+    SG_TRY(read_classes(r, out));
+    return read_counters(r, out);
+}
+
+sg_status sg_model_file_read(const char *path, sg_model_file *out) {
+    sg_model_file known = {0};
+    sg_status st;
+    reader r;
+
+    SG_TRY(reader_open(path, &r));
+    st = read_known(&r, &known);
+    reader_close(&r);
+    if (st == SG_OK) *out = known;
+    if (st != SG_OK) sg_model_file_clear(&known);
+    return st;
+}
+
+void sg_model_file_clear(sg_model_file *file) {
+    for (int i = 0; i < SG_MODEL_TEXTS; i++)
+        sg_free(*(char **)((char *)file + sg_model_texts[i].offset));
+    for (int64_t i = 0; i < file->n_classes; i++) sg_free(file->classes[i]);
+    sg_free(file->classes);
+    *file = (sg_model_file){0};
+}
+
+/* --- the state ------------------------------------------------------------------------------- */
+
+static bool starts_with(const char *text, const char *start) {
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* A tensor of the file that the model does not know. */
+static sg_status check_unused(const reader *r, bool with_moments) {
+    for (int64_t i = 0; i < r->n; i++) {
+        const char *name = r->names + (size_t)i * r->width;
+
+        if (r->used[i]) continue;
+        if (starts_with(name, SG_MODEL_PARAMETERS) || starts_with(name, SG_MODEL_STATISTICS) ||
+            starts_with(name, SG_MODEL_EMA) ||
+            (with_moments && starts_with(name, SG_MODEL_OPTIMIZER)))
+            return sg_fail(SG_ERR_DATA, "%s: holds %s, which this model does not have", r->path,
+                           name);
+    }
+    return SG_OK;
+}
+
+static sg_status load_views(const reader *r, const sg_state *state) {
+    sg_state_view *views;
+    sg_status st = SG_OK;
+    int n;
+
+    SG_TRY(sg_state_views_create(state, &views, &n));
+    for (int i = 0; i < n && st == SG_OK; i++)
+        st = read_numbers(r, views[i].path, H5T_IEEE_F32LE, &views[i].entry->shape, views[i].data);
+    sg_state_views_destroy(views, n);
+    return st == SG_OK ? check_unused(r, state->n_moments > 0) : st;
+}
+
+static void copy_state(sg_state *to, const sg_state *from) {
+    size_t values = (size_t)from->table->n_values * sizeof(float);
+    size_t moments = (size_t)from->table->n_params * sizeof(float);
+
+    memcpy(to->values, from->values, values);
+    memcpy(to->ema, from->ema, values);
+    for (int i = 0; i < to->n_moments; i++) memcpy(to->moment[i], from->moment[i], moments);
+}
+
+sg_status sg_model_file_load(const char *path, sg_state *state) {
+    sg_model_file known = {0};
+    sg_state *fresh = NULL;
+    sg_status st;
+    reader r;
+
+    SG_TRY(reader_open(path, &r));
+    st = read_counters(&r, &known);
+    if (st == SG_OK) st = sg_state_create(state->table, state->n_moments, &fresh);
+    if (st == SG_OK) st = load_views(&r, fresh);
+    reader_close(&r);
+    if (st == SG_OK) {
+        copy_state(state, fresh);
+        state->step = known.step;
+        state->samples = known.samples;
+        state->seed = known.seed;
+    }
+    sg_state_destroy(fresh);
+    return st;
+}
