@@ -25,6 +25,10 @@ COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basenam
 LINKS    := $(COMMANDS:%=$(BIN)/%)
 FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h)
 
+# `make V=1` shows the commands
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '%-5s %s\n' $(1) $(2))
+
 all: $(BIN)/spotgrad $(LINKS)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
@@ -41,25 +45,29 @@ endif
 
 $(BIN)/spotgrad: $(PROGRAM) $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDLIBS) -o $@
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDLIBS) -o $@
 
 $(LINKS): $(BIN)/spotgrad
-	ln -sf spotgrad $@
+	@ln -sf spotgrad $@
 
 $(BUILD)/libspotgrad.a: $(LIBRARY)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,ar,$@)
+	$(Q)$(AR) rcs $@ $^
 
 # runs before the processor is known to have AVX2, to say so where it has not
 $(BUILD)/src/cli/main.o: MACHINE = -mno-avx
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libspotgrad.a $(LDFLAGS) -lcmocka $(LDLIBS) -o $@
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libspotgrad.a $(LDFLAGS) -lcmocka $(LDLIBS) -o $@
 
 ## unit          build and run the unit tests: offline, under a minute
 unit: $(TESTS)

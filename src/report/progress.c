@@ -11,7 +11,7 @@
 #include "core/mem.h"
 #include "core/threads.h"
 
-enum { kLine = 512, kDefaultWidth = 80, kFields = 7, kField = 160 };
+enum { kLine = 512, kDefaultWidth = 80, kFields = 7, kField = 160, kNumbers = 80 };
 
 static const double kRedrawSeconds = 0.1;
 static const double kAnchorSeconds = 5.0;
@@ -214,7 +214,10 @@ static void fraction(double value, char text[16]) {
         snprintf(text, 16, "%.3f", value);
 }
 
-/* Returns the characters written; with text NULL, those needed. */
+static size_t table_row_bytes(const sg_table_row *row, int width) {
+    return strlen(row->name) + (size_t)width + kNumbers;
+}
+
 static size_t table_row(const sg_table_row *row, int width, char *text, size_t size) {
     char ap50[16], ap50_95[16];
 
@@ -236,8 +239,8 @@ sg_status sg_table_evaluation(const sg_table_row *rows, int n_rows, const sg_tab
 
         if (own > width) width = own;
     }
-    size = 3 * ((size_t)width + sizeof kHeadings + 1) + table_row(all, width, NULL, 0);
-    for (int i = 0; i < n_rows; i++) size += table_row(&rows[i], width, NULL, 0);
+    size = (size_t)width + sizeof kHeadings + 1 + table_row_bytes(all, width);
+    for (int i = 0; i < n_rows; i++) size += table_row_bytes(&rows[i], width);
     table = sg_malloc(size);
     if (!table) return sg_fail(SG_ERR_OOM, "no memory for a table of %d rows", n_rows);
     used = (size_t)snprintf(table, size, "%-*s%s\n", width, "class", kHeadings);

@@ -1,0 +1,48 @@
+# For the shell scripts in tests/integration: `. tests/lib.sh`. A script runs from the repository's
+# root and prints a line a case, see tests/run.
+set -u
+work=$(mktemp -d "${TMPDIR:-/tmp}/spotgrad-test-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+pass() { echo "ok - $1"; }
+fail() { echo "not ok - $1: $2"; failures=$((failures + 1)); }
+skip() { echo "skip - $1: $2"; }
+
+# run COMMAND...: its exit status in $status, its output in $work/out and $work/err.
+run() {
+    status=0
+    "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+}
+
+# expect NAME STATUS [TEXT...]: the last run's exit status, and each TEXT in its output. An error
+# has told it in one line on standard error.
+expect() {
+    local name=$1 want=$2 text
+
+    shift 2
+    if [ "$status" != "$want" ]; then
+        fail "$name" "exit status $status instead of $want: $(head -c 300 "$work/err" | tr '\n' ' ')"
+        return
+    fi
+    for text in "$@"; do
+        if ! grep -qF -- "$text" "$work/out" "$work/err"; then
+            fail "$name" "no '$text' in: $(head -c 300 "$work/out" "$work/err" | tr '\n' ' ')"
+            return
+        fi
+    done
+    pass "$name"
+}
+
+# expect_error NAME STATUS MESSAGE: standard error is that one line, standard output is empty.
+expect_error() {
+    if [ "$status" != "$2" ]; then
+        fail "$1" "exit status $status instead of $2: $(head -c 300 "$work/err" | tr '\n' ' ')"
+    elif [ "$(cat "$work/err")" != "$3" ]; then
+        fail "$1" "said: $(head -c 300 "$work/err" | tr '\n' ' ')"
+    elif [ -s "$work/out" ]; then
+        fail "$1" "wrote to standard output"
+    else
+        pass "$1"
+    fi
+}
