@@ -2,9 +2,9 @@
  *
  * A shape is a polygon in a frame (an origin and an x axis, so that a head tilts as one), and every
  * pixel takes the exact share of its area that the polygon covers: even a face of ten pixels keeps
- * its eyes where they are. Only + - * / in IEEE single precision are used, never libm, and
- * contraction to fused multiply-add is off for the whole project, so no last bit depends on a
- * library's version. */
+ * its eyes where they are. Only + - * / and sqrt in IEEE single precision are used, all exactly
+ * rounded, never libm, and contraction to fused multiply-add is off for the whole project, so no
+ * last bit depends on a library's version. */
 #ifndef SG_DATA_RASTER_H
 #define SG_DATA_RASTER_H
 
@@ -93,12 +93,13 @@ void sg_raster_line(sg_canvas *c, sg_frame f, float x0, float y0, float x1, floa
  * clockwise on the screen. */
 void sg_raster_circle_points(sg_point *p, int n);
 
-/* Whole-picture effects. Smooth noise of two octaves with cells of `cell` pixels, added. */
-void sg_canvas_texture(sg_canvas *c, uint64_t key, float cell, float amplitude);
+/* Whole-picture effects. Smooth noise of two octaves with cells of `cell` pixels (2 .. 64), added.
+ */
+void sg_canvas_texture(sg_canvas *c, uint64_t key, int cell, float amplitude);
 /* Multiply by a gain that goes linearly between the four corners: left/right top, then bottom. */
 void sg_canvas_light(sg_canvas *c, const sg_color corner[4]);
-/* Mix with its 3 x 3 binomial blur, 0 .. 1. SG_ERR_OOM. */
-sg_status sg_canvas_blur(sg_canvas *c, float amount) SG_CHECKED;
+/* Mix with its 3 x 3 binomial blur, 0 .. 1, along rows, then columns. */
+void sg_canvas_blur(sg_canvas *c, float amount);
 /* To 8 bits, with noise of standard deviation `noise`. *out is the caller's. */
 sg_status sg_canvas_finish(const sg_canvas *c, uint64_t key, float noise, sg_image *out) SG_CHECKED;
 
