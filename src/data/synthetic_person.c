@@ -399,7 +399,7 @@ static void draw_arms(sg_canvas *c, const sg_person *p, sg_frame f, sg_paint shi
     sg_color skin = sg_color_scale(p->skin, 0.94f);
 
     for (float side = -1.0f; side < 2.0f; side += 2.0f) {
-        if (p->wave && side > 0.0f == p->lit > 0.0f) {
+        if (p->wave && side * p->lit > 0.0f) {
             sg_raster_line(c, f, 0.7f * side, 1.0f, 1.12f * side, 0.45f, 0.27f, shirt);
             sg_hand_draw(c, sg_frame_inside(f, 1.16f * side, 0.2f, 0.36f, 0.1f * side), skin);
             continue;
