@@ -202,12 +202,14 @@ static float draw_lights(sg_canvas *c, sg_random *r) {
     return 0.75f * (float)c->height;
 }
 
-void sg_background_draw(sg_canvas *c, sg_random *r, float *horizon) {
+void sg_background_draw(sg_canvas *c, sg_random *r, float *horizon, bool *walls) {
     uint64_t key = sg_key_mix(r->key, sg_key_name("texture"));
     int cell = 4 + sg_draw_below(r, 20);
     float amplitude = sg_draw_range(r, 1.0f, 9.0f);
+    int place = sg_draw_below(r, 6);
 
-    switch (sg_draw_below(r, 6)) {
+    *walls = place < 4;
+    switch (place) {
     case 0:
         *horizon = draw_room(c, r);
         break;
@@ -215,13 +217,13 @@ void sg_background_draw(sg_canvas *c, sg_random *r, float *horizon) {
         *horizon = draw_street(c, r);
         break;
     case 2:
-        *horizon = draw_park(c, r);
+        *horizon = draw_stripes(c, r);
         break;
     case 3:
         *horizon = draw_shop(c, r);
         break;
     case 4:
-        *horizon = draw_stripes(c, r);
+        *horizon = draw_park(c, r);
         break;
     default:
         *horizon = draw_lights(c, r);
@@ -297,33 +299,29 @@ static void draw_sign(sg_canvas *c, sg_frame f, sg_random *r) {
     }
 }
 
-void sg_distractors_draw(sg_canvas *c, sg_random *r, int n) {
-    c->mark = 0;
-    for (int i = 0; i < n; i++) {
-        float x = (float)c->width * sg_random_float(r), y = (float)c->height * sg_random_float(r);
-        float u = sg_random_float(r), size = 9.0f + 55.0f * u * u;
-        float turn = sg_draw_range(r, -0.35f, 0.35f);
-        sg_frame f = sg_frame_at(x, y, size, turn);
+void sg_distractor_draw(sg_canvas *c, sg_random *r, float x, float y, float size) {
+    sg_frame upright = sg_frame_at(x, y, size, 0.0f);
+    sg_frame f = sg_frame_at(x, y, size, sg_draw_range(r, -0.35f, 0.35f));
 
-        switch (sg_draw_below(r, 6)) {
-        case 0:
-            draw_ball(c, f, r);
-            break;
-        case 1:
-            draw_lamp(c, sg_frame_at(x, y * 0.5f, size, 0.0f), r);
-            break;
-        case 2:
-            draw_lone_mask(c, f, r);
-            break;
-        case 3:
-            draw_wig(c, f, r);
-            break;
-        case 4:
-            draw_sign(c, sg_frame_at(x, y, size, 0.0f), r);
-            break;
-        default:
-            sg_hand_draw(c, f, sg_draw_skin(r));
-            break;
-        }
+    c->mark = 0;
+    switch (sg_draw_below(r, 6)) {
+    case 0:
+        draw_ball(c, f, r);
+        break;
+    case 1:
+        draw_lamp(c, upright, r);
+        break;
+    case 2:
+        draw_lone_mask(c, f, r);
+        break;
+    case 3:
+        draw_wig(c, f, r);
+        break;
+    case 4:
+        draw_sign(c, upright, r);
+        break;
+    default:
+        sg_hand_draw(c, f, sg_draw_skin(r));
+        break;
     }
 }

@@ -65,7 +65,7 @@ static void draw_mask(sg_random *r, sg_person *p) {
         p->mask_2 = p->mask_style == 2 || p->mask_style == 3
                         ? sg_color_mix(p->mask, sg_draw_cloth(r), 0.6f)
                         : p->mask;
-        if (distance(sg_color_mix(p->mask, p->mask_2, 0.5f), p->skin) > 85.0f) return;
+        if (distance(sg_color_mix(p->mask, p->mask_2, 0.5f), p->skin) > 100.0f) return;
     }
     p->mask = p->mask_2 = sg_rgb(60.0f, 90.0f, 150.0f);
     if (p->skin.r < 140.0f) p->mask = p->mask_2 = sg_rgb(240.0f, 242.0f, 244.0f);

@@ -67,10 +67,11 @@ void sg_person_face(const sg_person *p, float box[4]);
 /* A hand, palm seen, of `size` pixels. */
 void sg_hand_draw(sg_canvas *c, sg_frame f, sg_color skin);
 
-/* Walls, streets, parks, ... over the whole canvas. *horizon: where the ground begins, pixels. */
-void sg_background_draw(sg_canvas *c, sg_random *r, float *horizon);
-/* Things that resemble a part of a face: balls and lamps in skin colours, masks without a face,
- * hair without a head, hands. */
-void sg_distractors_draw(sg_canvas *c, sg_random *r, int n);
+/* Walls, streets, parks, ... over the whole canvas. *horizon: where the ground begins, pixels;
+ * *walls: whether portraits can hang above it. */
+void sg_background_draw(sg_canvas *c, sg_random *r, float *horizon, bool *walls);
+/* One thing that resembles a part of a face, about `size` pixels high: a ball or lamp in the
+ * colours of skin, a mask without a face, hair without a head, a sign, a hand. */
+void sg_distractor_draw(sg_canvas *c, sg_random *r, float x, float y, float size);
 
 #endif

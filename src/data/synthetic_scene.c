@@ -20,6 +20,7 @@ typedef struct {
 
 typedef struct {
     float width, height, horizon;
+    bool walls;
     int n;
     sg_person person[kMaxPeople]; /* nearest first */
     zone head[kMaxPeople], body[kMaxPeople];
@@ -58,11 +59,11 @@ static float draw_size(sg_random *r, int kind) {
     float u = sg_random_float(r);
 
     if (kind == 0) { /* a crowd */
-        if (u < 0.5f) return sg_draw_range(r, 9.5f, 17.0f);
+        if (u < 0.45f) return sg_draw_range(r, 9.5f, 17.0f);
         return u < 0.85f ? sg_draw_range(r, 17.0f, 30.0f) : sg_draw_range(r, 30.0f, 52.0f);
     }
     if (kind == 1) { /* a group */
-        if (u < 0.2f) return sg_draw_range(r, 9.5f, 17.0f);
+        if (u < 0.17f) return sg_draw_range(r, 9.5f, 17.0f);
         return u < 0.6f ? sg_draw_range(r, 18.0f, 38.0f) : sg_draw_range(r, 36.0f, 72.0f);
     }
     return sg_draw_range(r, 60.0f, 130.0f); /* a portrait; those behind are small */
@@ -123,7 +124,7 @@ static void people(sg_random *r, crowd *all) {
 
         sg_person_random(r, size[i], &p);
         p.legs = true;
-        p.framed = size[i] < 60.0f && sg_draw_chance(r, 0.08f);
+        p.framed = sg_draw_chance(r, 0.12f) && all->walls && size[i] < 60.0f;
         p.back = sg_draw_chance(r, 0.08f) && i > 0 && size[i] > 13.0f;
         if (p.framed) p.wave = p.back = false;
         for (int k = 0; k < kTries; k++) {
@@ -133,6 +134,20 @@ static void people(sg_random *r, crowd *all) {
             all->person[all->n++] = p;
             break;
         }
+    }
+}
+
+/* Behind the people, and not beside a face: a mask there would seem to hang at its ear. */
+static void distractors(sg_canvas *c, sg_random *r, const crowd *all) {
+    for (int n = sg_draw_below(r, 9); n > 0; n--) {
+        float x = all->width * sg_random_float(r), y = all->height * sg_random_float(r);
+        float u = sg_random_float(r), size = 9.0f + 55.0f * u * u, reach = 0.7f * size;
+        zone at = {x - reach, y - reach, x + reach, y + reach};
+        bool beside = false;
+
+        for (int i = 0; i < all->n; i++)
+            if (meets(at, face_zone(&all->person[i], 0.4f * all->person[i].size))) beside = true;
+        if (!beside) sg_distractor_draw(c, r, x, y, size);
     }
 }
 
@@ -189,9 +204,9 @@ static sg_status draw_scene(uint64_t key, sg_canvas *c, sg_synthetic_scene *s) {
     crowd all = {.width = (float)c->width, .height = (float)c->height};
     float noise = sg_draw_range(&r, 0.0f, 4.0f), blur = sg_draw_range(&r, -0.3f, 0.5f);
 
-    sg_background_draw(c, &r, &all.horizon);
-    sg_distractors_draw(c, &r, sg_draw_below(&r, 8));
+    sg_background_draw(c, &r, &all.horizon, &all.walls);
     people(&r, &all);
+    distractors(c, &r, &all);
     draw_people(c, &all, s);
     shine(c, &r);
     if (blur > 0.0f) sg_canvas_blur(c, blur);
