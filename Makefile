@@ -13,7 +13,7 @@ OPTIMISE_asan    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 MACHINE  = -mavx2 -mfma -ffp-contract=off
 CPPFLAGS += -Isrc
 CFLAGS   += -std=c11 $(OPTIMISE_$(CONFIG)) $(MACHINE) $(WARNINGS) $(if $(CI),-Werror)
-LDLIBS   += -ldnnl -lopenblas -lm -lpthread
+LDLIBS   += -ldnnl -lgomp -ldl -lm -lpthread
 
 SOURCES  := $(wildcard src/*/*.c)
 OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)

@@ -1,0 +1,161 @@
+#define _POSIX_C_SOURCE 200809L /* setenv */
+
+#include "cpu/blas.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "cpu/cpu.h"
+#include "cpu/dnnl.h"
+
+typedef void (*sgemm_fn)(int order, int transpose_a, int transpose_b, int m, int n, int k,
+                         float alpha, const float *a, int lda, const float *b, int ldb, float beta,
+                         float *c, int ldc);
+
+/* CBLAS's constants (cblas.h) */
+enum { kRowMajor = 101, kNoTranspose = 111, kTranspose = 112 };
+
+typedef enum { ISA_OPEN, ISA_AVX2, ISA_NATIVE } isa_choice;
+
+/* The instruction set is a property of the process, for oneDNN and OpenBLAS keep it so. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static isa_choice chosen = ISA_OPEN;
+static sgemm_fn sgemm;
+static char blas_version[64] = "not loaded";
+
+static sg_status choose(isa_choice isa) {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return sg_fail(SG_ERR_UNAVAILABLE, "cpu: this processor has no AVX2 and FMA, which is the "
+                                           "least that the CPU backend can use");
+    if (chosen != ISA_OPEN && chosen != isa)
+        return sg_fail(SG_ERR_UNAVAILABLE,
+                       "run.isa: this process already uses %s; choose before "
+                       "the first program is compiled",
+                       chosen == ISA_AVX2 ? "avx2" : "native");
+    if (chosen == ISA_OPEN && isa == ISA_AVX2) sg_dnnl_cap_avx2();
+    chosen = isa;
+    return SG_OK;
+}
+
+sg_status sg_cpu_set_isa(const char *isa) {
+    bool avx2 = strcmp(isa, "avx2") == 0;
+    sg_status st;
+
+    if (!avx2 && strcmp(isa, "native") != 0)
+        return sg_fail(SG_ERR_CONFIG, "run.isa: '%s' is neither avx2 nor native", isa);
+    pthread_mutex_lock(&lock);
+    st = choose(avx2 ? ISA_AVX2 : ISA_NATIVE);
+    pthread_mutex_unlock(&lock);
+    return st;
+}
+
+sg_status sg_blas_default_isa(void) {
+    sg_status st;
+
+    pthread_mutex_lock(&lock);
+    st = choose(chosen == ISA_OPEN ? ISA_AVX2 : chosen);
+    pthread_mutex_unlock(&lock);
+    return st;
+}
+
+static void put_env(const char *name, const char *value) {
+    if (value)
+        setenv(name, value, 1);
+    else
+        unsetenv(name);
+}
+
+/* Its threads are off: a shard is computed by one thread. The environment is put back, so that
+ * programs started by this one do not inherit it. */
+static sg_status open_with(const char *core_type, void **library) {
+    static const char *const kName[2] = {"OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS"};
+    const char *value[2] = {core_type, "1"};
+    char *before[2] = {NULL, NULL};
+    sg_status st = SG_OK;
+
+    for (int i = 0; i < 2; i++) {
+        const char *old = getenv(kName[i]);
+
+        before[i] = old ? sg_strdup(old) : NULL;
+        if (old && !before[i]) st = sg_fail(SG_ERR_OOM, "cpu: no memory to load OpenBLAS");
+    }
+    if (st == SG_OK) {
+        for (int i = 0; i < 2; i++) put_env(kName[i], value[i]);
+        *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+        for (int i = 0; i < 2; i++) put_env(kName[i], before[i]);
+        if (!*library)
+            st = sg_fail(SG_ERR_UNAVAILABLE, "cpu: cannot load OpenBLAS: %s; install libopenblas0",
+                         dlerror());
+    }
+    for (int i = 0; i < 2; i++) sg_free(before[i]);
+    return st;
+}
+
+/* ISO C has no conversion from an object pointer to a function pointer; POSIX demands this one. */
+static bool find(void *library, const char *name, void *function) {
+    void *symbol = dlsym(library, name);
+
+    memcpy(function, &symbol, sizeof symbol);
+    return symbol != NULL;
+}
+
+static sg_status load(void) {
+    void (*set_threads)(int);
+    char *(*config)(void);
+    sgemm_fn found;
+    void *library;
+
+    SG_TRY(choose(chosen == ISA_OPEN ? ISA_AVX2 : chosen));
+    if (sgemm) return SG_OK;
+    SG_TRY(open_with(chosen == ISA_AVX2 ? "Haswell" : NULL, &library));
+    if (!find(library, "cblas_sgemm", &found) ||
+        !find(library, "openblas_set_num_threads", &set_threads) ||
+        !find(library, "openblas_get_config", &config)) {
+        dlclose(library);
+        return sg_fail(SG_ERR_UNAVAILABLE, "cpu: libopenblas.so.0 is not OpenBLAS");
+    }
+    set_threads(1);
+    snprintf(blas_version, sizeof blas_version, "%s",
+             config()); /* "OpenBLAS 0.3.21 NO_LAPACKE .." */
+    sgemm = found;
+    return SG_OK;
+}
+
+sg_status sg_blas_load(void) {
+    sg_status st;
+
+    pthread_mutex_lock(&lock);
+    st = load();
+    pthread_mutex_unlock(&lock);
+    return st;
+}
+
+void sg_cpu_class(char *text, size_t bytes) {
+    char version[32], blas[64];
+    char *space;
+
+    sg_dnnl_version(version, sizeof version);
+    pthread_mutex_lock(&lock);
+    if (load() == SG_OK) {
+        snprintf(blas, sizeof blas, "%s", blas_version);
+        space = strchr(blas, ' '); /* keep the first two words */
+        space = space ? strchr(space + 1, ' ') : NULL;
+        if (space) *space = 0;
+    } else {
+        snprintf(blas, sizeof blas, "no OpenBLAS");
+    }
+    snprintf(text, bytes, "cpu %s oneDNN %s %s", chosen == ISA_NATIVE ? "native" : "avx2", version,
+             blas);
+    pthread_mutex_unlock(&lock);
+}
+
+void sg_blas_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,
+                    bool transpose_a, bool transpose_b) {
+    sgemm(kRowMajor, transpose_a ? kTranspose : kNoTranspose,
+          transpose_b ? kTranspose : kNoTranspose, (int)M, (int)N, (int)K, 1.0f, a,
+          (int)(transpose_a ? M : K), b, (int)(transpose_b ? K : N), 0.0f, c, (int)N);
+}

@@ -1,0 +1,146 @@
+/* Convolution, its gradients: oneDNN's direct kernels on NC8.
+ *
+ * oneDNN is told channel counts rounded up to a multiple of 8, so that none of its tensors has
+ * padding of its own; filters and biases are padded with zeros, which keeps padding channels zero
+ * (both activations are 0 at 0). A first layer of less than 8 channels (a picture) is read PLAIN.
+ * Groups whose size is not a multiple of 8, except depthwise ones, run PLAIN, slowly. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "cpu/backend_cpu.h"
+
+typedef struct {
+    sg_dnnl_op *op; /* owned */
+    int64_t OC;     /* of the bias as it is */
+    int64_t OCP;    /* as oneDNN reads it */
+    size_t op_scratch;
+} conv_state;
+
+static void conv_release(void *state) {
+    conv_state *s = state;
+
+    if (s) sg_dnnl_op_destroy(s->op);
+    sg_free(s);
+}
+
+static sg_status conv_run(const sg_args *a) {
+    const conv_state *s = a->state;
+    const void *in[3] = {a->in[0], a->in[1], a->in[2]};
+
+    if (a->in[2] && s->OC != s->OCP) {
+        float *b = (float *)((char *)a->scratch + s->op_scratch);
+
+        memset(b, 0, (size_t)s->OCP * sizeof(float));
+        memcpy(b, a->in[2], (size_t)s->OC * sizeof(float));
+        in[2] = b;
+    }
+    return sg_dnnl_op_run(s->op, in, a->out[0], a->scratch);
+}
+
+static int64_t round8(int64_t c) { return (c + 7) / 8 * 8; }
+
+/* Whether NC8 can hold the tensors, and the padded channels. */
+static bool block_channels(sg_dnnl_conv *c) {
+    if (c->groups == 1) {
+        c->IC = round8(c->IC);
+        c->OC = round8(c->OC);
+        return true;
+    }
+    if (c->groups == c->IC && c->groups == c->OC) { /* depthwise */
+        c->groups = c->IC = c->OC = round8(c->IC);
+        return true;
+    }
+    return c->IC / c->groups % 8 == 0 && c->OC / c->groups % 8 == 0;
+}
+
+static sg_dnnl_conv describe(sg_dnnl_pass pass, const sg_conv_options *o, const sg_shape *x,
+                             const sg_shape *w, const sg_shape *y) {
+    sg_dnnl_conv c = {.pass = pass,
+                      .N = x->dim[0],
+                      .IC = x->dim[1],
+                      .IH = x->dim[2],
+                      .IW = x->dim[3],
+                      .OC = y->dim[1],
+                      .OH = y->dim[2],
+                      .OW = y->dim[3],
+                      .KH = w->dim[2],
+                      .KW = w->dim[3],
+                      .stride = o->stride,
+                      .pad = o->pad,
+                      .groups = o->groups};
+
+    return c;
+}
+
+/* Choose the layouts, create the primitive, fill what does not depend on the pass. */
+static sg_status plan_conv(sg_cpu *cpu, sg_dnnl_conv *c, bool picture, sg_kernel_plan *plan,
+                           sg_layout *x, sg_layout *w, sg_layout *y) {
+    int64_t IC = c->IC, OC = c->OC, groups = c->groups;
+    bool blocked = block_channels(c);
+    conv_state *s;
+    int format;
+    sg_status st;
+
+    if (picture) c->IC = IC;
+    c->plain_x = !blocked || picture;
+    c->plain_y = !blocked;
+    s = sg_calloc(1, sizeof *s);
+    if (!s) return sg_fail(SG_ERR_OOM, "cpu: no memory for a convolution");
+    st = sg_dnnl_conv_create(cpu->dnnl, c, &s->op, &format);
+    if (st != SG_OK) {
+        sg_free(s);
+        return st;
+    }
+    s->OC = OC;
+    s->OCP = c->OC;
+    s->op_scratch = sg_dnnl_op_scratch(s->op);
+    *x = c->plain_x ? SG_LAYOUT_PLAIN : SG_LAYOUT_NC8;
+    *w = SG_LAYOUT_PRIVATE + format;
+    *y = c->plain_y ? SG_LAYOUT_PLAIN : SG_LAYOUT_NC8;
+    plan->run = conv_run;
+    plan->state = s;
+    plan->release = conv_release;
+    plan->scratch = s->op_scratch;
+    if (c->bias && s->OC != s->OCP) plan->scratch += (size_t)s->OCP * sizeof(float);
+    plan->flop = 2.0 * (double)(c->N * OC * c->OH * c->OW) * (double)(IC / groups * c->KH * c->KW);
+    snprintf(plan->label, sizeof plan->label, "onednn %s", sg_dnnl_op_label(s->op));
+    return SG_OK;
+}
+
+/* A picture: few channels, at hand as PLAIN. oneDNN's AVX2 kernels read 1 or 3 so. */
+static bool is_picture(const sg_dnnl_conv *c, sg_layout have) {
+    return (c->IC == 3 || c->IC == 1) && c->groups == 1 && have == SG_LAYOUT_PLAIN;
+}
+
+sg_status sg_cpu_select_conv2d(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
+                               sg_kernel_plan *plan) {
+    const sg_conv_attr *attr = node->attr;
+    sg_dnnl_conv c = describe(SG_DNNL_FORWARD, &attr->options, &node->in[0]->shape,
+                              &node->in[1]->shape, &node->out[0].shape);
+
+    c.bias = node->n_in > 2 && node->in[2];
+    c.act = attr->options.act;
+    return plan_conv(cpu, &c, is_picture(&c, have[0]), plan, &plan->in[0], &plan->in[1],
+                     &plan->out[0]);
+}
+
+sg_status sg_cpu_select_conv2d_dx(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
+                                  sg_kernel_plan *plan) {
+    const sg_conv_attr *attr = node->attr;
+    sg_dnnl_conv c = describe(SG_DNNL_DATA, &attr->options, &node->out[0].shape,
+                              &node->in[0]->shape, &node->in[1]->shape);
+
+    (void)have;
+    return plan_conv(cpu, &c, false, plan, &plan->out[0], &plan->in[0], &plan->in[1]);
+}
+
+sg_status sg_cpu_select_conv2d_dw(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
+                                  sg_kernel_plan *plan) {
+    const sg_conv_attr *attr = node->attr;
+    sg_dnnl_conv c = describe(SG_DNNL_WEIGHTS, &attr->options, &node->in[0]->shape,
+                              &node->out[0].shape, &node->in[1]->shape);
+
+    return plan_conv(cpu, &c, is_picture(&c, have[0]), plan, &plan->in[0], &plan->out[0],
+                     &plan->in[1]);
+}

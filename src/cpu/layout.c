@@ -1,0 +1,199 @@
+/* Conversions between layouts: PLAIN <-> NC8 by 8 x 8 transposes, filters by oneDNN.
+ *
+ * A filter whose channels are not multiples of 8 is padded with zeros on the way to its private
+ * format, and cropped on the way back, in scratch memory. Both are small. */
+#include <immintrin.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "cpu/backend_cpu.h"
+
+/* rows r[0..7] of 8 floats -> its columns */
+static inline void transpose8(__m256 r[8]) {
+    __m256 a[8], b[8];
+
+    for (int i = 0; i < 4; i++) {
+        a[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        a[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
+        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+}
+
+void sg_cpu_pack_nc8(const float *x, float *y, int64_t N, int64_t C, int64_t HW) {
+    for (int64_t n = 0; n < N; n++, x += C * HW) {
+        for (int64_t c0 = 0; c0 < C; c0 += 8, y += 8 * HW) {
+            int channels = C - c0 < 8 ? (int)(C - c0) : 8;
+            const float *xc = x + c0 * HW;
+            int64_t p = 0;
+
+            for (; p + 8 <= HW; p += 8) {
+                __m256 r[8];
+
+                for (int c = 0; c < 8; c++)
+                    r[c] = c < channels ? _mm256_loadu_ps(xc + c * HW + p) : _mm256_setzero_ps();
+                transpose8(r);
+                for (int i = 0; i < 8; i++) _mm256_storeu_ps(y + (p + i) * 8, r[i]);
+            }
+            for (; p < HW; p++)
+                for (int c = 0; c < 8; c++) y[p * 8 + c] = c < channels ? xc[c * HW + p] : 0.0f;
+        }
+    }
+}
+
+void sg_cpu_unpack_nc8(const float *x, float *y, int64_t N, int64_t C, int64_t HW) {
+    for (int64_t n = 0; n < N; n++, y += C * HW) {
+        for (int64_t c0 = 0; c0 < C; c0 += 8, x += 8 * HW) {
+            int channels = C - c0 < 8 ? (int)(C - c0) : 8;
+            float *yc = y + c0 * HW;
+            int64_t p = 0;
+
+            for (; p + 8 <= HW; p += 8) {
+                __m256 r[8];
+
+                for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(x + (p + i) * 8);
+                transpose8(r);
+                for (int c = 0; c < channels; c++) _mm256_storeu_ps(yc + c * HW + p, r[c]);
+            }
+            for (; p < HW; p++)
+                for (int c = 0; c < channels; c++) yc[c * HW + p] = x[p * 8 + c];
+        }
+    }
+}
+
+/* --- kernels ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    size_t bytes; /* of a copy */
+    int64_t N, C, HW;
+} move_state;
+
+static sg_status copy(const sg_args *a) {
+    const move_state *s = a->state;
+
+    if (a->in[0] != a->out[0]) memcpy(a->out[0], a->in[0], s->bytes);
+    return SG_OK;
+}
+
+static sg_status pack(const sg_args *a) {
+    const move_state *s = a->state;
+
+    sg_cpu_pack_nc8(a->in[0], a->out[0], s->N, s->C, s->HW);
+    return SG_OK;
+}
+
+static sg_status unpack(const sg_args *a) {
+    const move_state *s = a->state;
+
+    sg_cpu_unpack_nc8(a->in[0], a->out[0], s->N, s->C, s->HW);
+    return SG_OK;
+}
+
+typedef struct {
+    sg_dnnl_op *op;       /* owned */
+    bool pad;             /* PLAIN -> private; else private -> PLAIN */
+    int64_t OC, IC, taps; /* the value's: taps = KH * KW */
+    int64_t OCP, ICP;     /* padded; equal: no scratch */
+    size_t op_scratch;
+} filter_state;
+
+static void filter_release(void *state) {
+    filter_state *s = state;
+
+    if (s) sg_dnnl_op_destroy(s->op);
+    sg_free(s);
+}
+
+static bool padded(const filter_state *s) { return s->OC != s->OCP || s->IC != s->ICP; }
+
+static sg_status filter_move(const sg_args *a) {
+    const filter_state *s = a->state;
+    float *plain = (float *)((char *)a->scratch + s->op_scratch);
+    const void *in[1] = {a->in[0]};
+    size_t row = (size_t)(s->IC * s->taps), row_padded = (size_t)(s->ICP * s->taps);
+
+    if (!padded(s)) return sg_dnnl_op_run(s->op, in, a->out[0], a->scratch);
+    if (s->pad) {
+        memset(plain, 0, (size_t)s->OCP * row_padded * sizeof(float));
+        for (int64_t o = 0; o < s->OC; o++)
+            memcpy(plain + (size_t)o * row_padded, (const float *)a->in[0] + (size_t)o * row,
+                   row * sizeof(float));
+        in[0] = plain;
+        return sg_dnnl_op_run(s->op, in, a->out[0], a->scratch);
+    }
+    SG_TRY(sg_dnnl_op_run(s->op, in, plain, a->scratch));
+    for (int64_t o = 0; o < s->OC; o++)
+        memcpy((float *)a->out[0] + (size_t)o * row, plain + (size_t)o * row_padded,
+               row * sizeof(float));
+    return SG_OK;
+}
+
+static sg_status convert_filter(sg_cpu *cpu, const sg_value *v, sg_layout from, sg_layout to,
+                                sg_kernel_plan *plan) {
+    sg_layout format = from >= SG_LAYOUT_PRIVATE ? from : to;
+    sg_shape shape = sg_dnnl_filter_shape(cpu->dnnl, format - SG_LAYOUT_PRIVATE);
+    filter_state *s;
+    sg_status st;
+
+    if (v->shape.rank != 4 || (from != SG_LAYOUT_PLAIN && from < SG_LAYOUT_PRIVATE) ||
+        (to != SG_LAYOUT_PLAIN && to < SG_LAYOUT_PRIVATE))
+        return sg_fail(SG_ERR_UNSUPPORTED, "%s (cpu): no conversion from layout %d to %d",
+                       v->node->name, from, to);
+    s = sg_calloc(1, sizeof *s);
+    if (!s) return sg_fail(SG_ERR_OOM, "cpu: no memory for a conversion");
+    st = sg_dnnl_reorder_create(
+        cpu->dnnl, from == SG_LAYOUT_PLAIN ? SG_DNNL_PLAIN : from - SG_LAYOUT_PRIVATE,
+        to == SG_LAYOUT_PLAIN ? SG_DNNL_PLAIN : to - SG_LAYOUT_PRIVATE, &s->op);
+    if (st != SG_OK) {
+        sg_free(s);
+        return st;
+    }
+    s->pad = from == SG_LAYOUT_PLAIN;
+    s->OC = v->shape.dim[0];
+    s->IC = v->shape.dim[1];
+    s->taps = v->shape.dim[2] * v->shape.dim[3];
+    s->OCP = shape.dim[0];
+    s->ICP = shape.dim[1];
+    if (from != SG_LAYOUT_PLAIN && to != SG_LAYOUT_PLAIN) { /* private to private: no crop */
+        s->OC = s->OCP;
+        s->IC = s->ICP;
+    }
+    s->op_scratch = sg_dnnl_op_scratch(s->op);
+    plan->run = filter_move;
+    plan->state = s;
+    plan->release = filter_release;
+    plan->scratch = s->op_scratch;
+    if (padded(s)) plan->scratch += (size_t)(s->OCP * s->ICP * s->taps) * sizeof(float);
+    snprintf(plan->label, sizeof plan->label, "onednn %s", sg_dnnl_op_label(s->op));
+    return SG_OK;
+}
+
+sg_status sg_cpu_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
+                         sg_kernel_plan *plan) {
+    sg_cpu_dims d = sg_cpu_dims_of(v);
+    move_state s = {0, d.N, d.C, d.HW};
+
+    plan->in[0] = from;
+    plan->out[0] = to;
+    snprintf(plan->label, sizeof plan->label, "cpu");
+    if (from == to) {
+        s.bytes = sg_backend_cpu.bytes(context, v, from);
+        plan->run = copy;
+    } else if (from == SG_LAYOUT_PLAIN && to == SG_LAYOUT_NC8) {
+        plan->run = pack;
+    } else if (from == SG_LAYOUT_NC8 && to == SG_LAYOUT_PLAIN) {
+        plan->run = unpack;
+    } else {
+        return convert_filter(context, v, from, to, plan);
+    }
+    return sg_cpu_plan_state(plan, &s, sizeof s);
+}
