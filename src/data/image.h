@@ -11,6 +11,10 @@
 
 #include "core/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum {
     SG_IMAGE_MATTE = 114,      /* the grey behind transparent pixels and around letterboxes */
     SG_IMAGE_MAX_SIDE = 32768, /* pixels; a larger side is SG_ERR_DATA */
@@ -33,11 +37,22 @@ void sg_image_clear(sg_image *image); /* frees rgb, zeroes the struct */
 sg_status sg_image_read(const char *path, sg_image *out) SG_CHECKED;
 sg_status sg_image_decode(const char *path, const uint8_t *data, size_t size,
                           sg_image *out) SG_CHECKED;
-/* Width and height from the header alone. */
+/* Decode into memory that is there already: the picture must be image->width x image->height, as
+ * the caller knows from sg_image_size (SG_ERR_DATA where it is not), and is written to image->rgb.
+ * After a failure the pixels are undefined. */
+sg_status sg_image_read_into(const char *path, sg_image *image) SG_CHECKED;
+/* Width and height from the header alone, upright (after EXIF orientation). */
 sg_status sg_image_size(const char *path, int64_t *width, int64_t *height) SG_CHECKED;
 
+/* The bytes of a PNG, 8-bit RGB; the same pixels give the same bytes. *data is the caller's
+ * (sg_free). `level`: zlib's, 1 (fast) to 9. */
+sg_status sg_image_encode_png(const sg_image *image, int level, uint8_t **data,
+                              size_t *size) SG_CHECKED;
 /* PNG, 8-bit RGB, written whole or not at all; the same pixels give the same bytes.
  * `level`: zlib's, 1 (fast) to 9. */
 sg_status sg_image_write_png(const char *path, const sg_image *image, int level) SG_CHECKED;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

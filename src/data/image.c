@@ -1,0 +1,153 @@
+#include "data/image.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/mem.h"
+#include "data/codec.h"
+
+enum {
+    kMaxFileBytes = 1 << 30, /* 100 M pixels of 16-bit RGBA, stored without compression */
+    kPngHeaderBytes = 33,    /* signature and IHDR chunk */
+};
+
+sg_status sg_image_check_size(const char *path, int64_t width, int64_t height) {
+    if (width < 1 || height < 1)
+        return sg_fail(SG_ERR_DATA, "%s: a picture of %lld x %lld pixels", path, (long long)width,
+                       (long long)height);
+    if (width > SG_IMAGE_MAX_SIDE || height > SG_IMAGE_MAX_SIDE ||
+        width * height > SG_IMAGE_MAX_PIXELS)
+        return sg_fail(SG_ERR_DATA,
+                       "%s: %lld x %lld pixels are too many (at most %d a side, %d in all); scale "
+                       "the picture down",
+                       path, (long long)width, (long long)height, SG_IMAGE_MAX_SIDE,
+                       SG_IMAGE_MAX_PIXELS);
+    return SG_OK;
+}
+
+sg_status sg_image_create(int64_t width, int64_t height, sg_image *out) {
+    uint8_t *rgb;
+
+    if (width < 1 || height < 1 || width > SG_IMAGE_MAX_SIDE || height > SG_IMAGE_MAX_SIDE)
+        return sg_fail(SG_ERR_ARG, "image: cannot make one of %lld x %lld pixels", (long long)width,
+                       (long long)height);
+    rgb = sg_malloc((size_t)(width * height * 3));
+    if (!rgb)
+        return sg_fail(SG_ERR_OOM, "image: no memory for %lld x %lld pixels", (long long)width,
+                       (long long)height);
+    *out = (sg_image){.width = width, .height = height, .rgb = rgb};
+    return SG_OK;
+}
+
+void sg_image_clear(sg_image *image) {
+    sg_free(image->rgb);
+    *image = (sg_image){0};
+}
+
+static sg_status unknown_format(const char *path, size_t size) {
+    if (size == 0) return sg_fail(SG_ERR_DATA, "%s: is empty (0 bytes), not a picture", path);
+    return sg_fail(SG_ERR_DATA, "%s: is neither a PNG nor a JPEG", path);
+}
+
+static sg_status memory_size(const char *path, const uint8_t *data, size_t size, int64_t *width,
+                             int64_t *height) {
+    if (sg_png_is(data, size)) return sg_png_size(path, data, size, width, height);
+    if (sg_jpeg_is(data, size)) return sg_jpeg_size(path, data, size, width, height);
+    return unknown_format(path, size);
+}
+
+static sg_status memory_decode(const char *path, const uint8_t *data, size_t size,
+                               sg_image *image) {
+    if (sg_png_is(data, size)) return sg_png_decode(path, data, size, image);
+    return sg_jpeg_decode(path, data, size, image);
+}
+
+sg_status sg_image_decode(const char *path, const uint8_t *data, size_t size, sg_image *out) {
+    sg_image image;
+    int64_t width, height;
+    sg_status st;
+
+    SG_TRY(memory_size(path, data, size, &width, &height));
+    st = sg_image_create(width, height, &image);
+    if (st != SG_OK)
+        return sg_fail(st, "%s: no memory for %lld x %lld pixels", path, (long long)width,
+                       (long long)height);
+    st = memory_decode(path, data, size, &image);
+    if (st != SG_OK) {
+        sg_image_clear(&image);
+        return st;
+    }
+    *out = image;
+    return SG_OK;
+}
+
+sg_status sg_image_read(const char *path, sg_image *out) {
+    uint8_t *data;
+    size_t size;
+    sg_status st;
+
+    SG_TRY(sg_file_read(path, kMaxFileBytes, &data, &size));
+    st = sg_image_decode(path, data, size, out);
+    sg_free(data);
+    return st;
+}
+
+sg_status sg_image_read_into(const char *path, sg_image *image) {
+    int64_t width, height;
+    uint8_t *data;
+    size_t size;
+    sg_status st;
+
+    SG_TRY(sg_file_read(path, kMaxFileBytes, &data, &size));
+    st = memory_size(path, data, size, &width, &height);
+    if (st == SG_OK && (width != image->width || height != image->height))
+        st = sg_fail(SG_ERR_DATA, "%s: is now %lld x %lld pixels, was %lld x %lld before", path,
+                     (long long)width, (long long)height, (long long)image->width,
+                     (long long)image->height);
+    if (st == SG_OK) st = memory_decode(path, data, size, image);
+    sg_free(data);
+    return st;
+}
+
+static sg_status read_start(const char *path, uint8_t *data, size_t *size) {
+    FILE *f = fopen(path, "rbe");
+    int failed;
+
+    if (!f) {
+        int missing = errno == ENOENT || errno == ENOTDIR;
+        return sg_fail(missing ? SG_ERR_MISSING : SG_ERR_IO, "%s: cannot open: %s", path,
+                       strerror(errno));
+    }
+    *size = fread(data, 1, kPngHeaderBytes, f);
+    failed = ferror(f) ? errno : 0;
+    fclose(f);
+    return failed ? sg_fail(SG_ERR_IO, "%s: cannot read: %s", path, strerror(failed)) : SG_OK;
+}
+
+sg_status sg_image_size(const char *path, int64_t *width, int64_t *height) {
+    uint8_t start[kPngHeaderBytes];
+    uint8_t *data;
+    size_t size;
+    sg_status st;
+
+    SG_TRY(read_start(path, start, &size));
+    if (!sg_jpeg_is(start, size)) return memory_size(path, start, size, width, height);
+    /* a JPEG says its size behind EXIF, thumbnails and colour profiles: anywhere */
+    SG_TRY(sg_file_read(path, kMaxFileBytes, &data, &size));
+    st = memory_size(path, data, size, width, height);
+    sg_free(data);
+    return st;
+}
+
+sg_status sg_image_write_png(const char *path, const sg_image *image, int level) {
+    uint8_t *data;
+    size_t size;
+    sg_status st;
+
+    SG_TRY(sg_image_encode_png(image, level, &data, &size));
+    st = sg_file_write(path, data, size);
+    sg_free(data);
+    return st;
+}
