@@ -1,0 +1,41 @@
+/* The layout of a VOC data set on disk, as the reader and the checker both see it. Private to
+ * data/. */
+#ifndef SG_DATA_LAYOUT_H
+#define SG_DATA_LAYOUT_H
+
+#include <stdint.h>
+
+#include "core/status.h"
+#include "data/dataset.h"
+
+typedef struct {
+    const char *name; /* borrowed from the list's text */
+    int line;
+} sg_list_entry;
+
+typedef struct {
+    char *path;           /* owned */
+    char *text;           /* the file, cut into lines; owned */
+    int64_t n;            /* may be 0 */
+    sg_list_entry *entry; /* (n), owned */
+} sg_list;
+
+/* SG_ERR_MISSING, SG_ERR_IO, SG_ERR_OOM, SG_ERR_DATA (too large, a control byte in a line). */
+sg_status sg_list_read(const char *root, const char *name, sg_list *out) SG_CHECKED;
+void sg_list_clear(sg_list *list);
+
+/* Where the picture and the annotation of a list's line are. Both strings are the caller's.
+ * SG_ERR_MISSING, naming list and line, when there is no such picture. */
+sg_status sg_layout_locate(const char *root, const sg_list *list, const sg_list_entry *entry,
+                           char **picture, char **annotation) SG_CHECKED;
+
+typedef enum { SG_BOX_INSIDE, SG_BOX_CLIPPED, SG_BOX_OUTSIDE, SG_BOX_EMPTY } sg_box_verdict;
+
+/* Clip `box` (as written) to the picture; `out` is set in the first two cases alone. */
+sg_box_verdict sg_box_clip(const double box[4], int64_t width, int64_t height, float out[4]);
+
+/* The id of `name`, added at the end when it is new and `may_grow`; -1: unknown. */
+sg_status sg_classes_intern(sg_classes *classes, const char *name, int may_grow,
+                            int *id) SG_CHECKED;
+
+#endif
