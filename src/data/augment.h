@@ -5,8 +5,9 @@
  * `sg_augment_add`, once a source, then carry it out, straight from decoded RGB into the planes of
  * the input: each source is warped once.
  *
- * Per source:  letterbox, [mirror,] scale, translate:  x_input = x_picture * scale_x + shift_x
- * Per mosaic:  four sources meet in one point; each is cut at the lines through it. */
+ * A lone source is letterboxed, perhaps mirrored, scaled about its centre and shifted. In a mosaic
+ * four sources, each scaled likewise, fill the quadrants around a point; where a source is larger
+ * than its quadrant a random part of it is seen, else it lies at a random place in it. */
 #ifndef SG_DATA_AUGMENT_H
 #define SG_DATA_AUGMENT_H
 
@@ -45,15 +46,17 @@ enum { SG_AUGMENT_SOURCES = 4 };
 typedef struct {
     int64_t sample; /* index in the data set */
     int flip;
+    float scale; /* of the letterboxed picture */
+    /* Alone: shift of the centre, in sides. In a mosaic: 0..1, from touching the quadrant's left
+     * (upper) border to touching its right (lower) one. */
+    float place_x, place_y;
     float hue, saturation, value, brightness; /* radians, gain, gain, of 255 */
 } sg_augment_source;
 
 typedef struct {
-    int n_sources; /* 1 or 4: top left, top right, bottom left, bottom right */
+    int n_sources; /* 1, or 4: top left, top right, bottom left, bottom right */
     sg_augment_source source[SG_AUGMENT_SOURCES];
-    float scale;              /* common to all sources */
-    float shift_x, shift_y;   /* input pixels over side */
-    float centre_x, centre_y; /* of a mosaic: where its sources meet, 0..1 of the side */
+    int64_t meet_x, meet_y; /* of a mosaic: the pixel where its quadrants meet */
     float min_visible, min_side;
     int64_t side;
 } sg_augment_plan;
@@ -72,7 +75,8 @@ typedef struct {
     int32_t dropped;  /* boxes left out because there were more than SG_MAX_BOXES */
 } sg_augment_output;
 
-/* Scratch for `sg_augment_add` and letterboxes with sources of up to width_max x height_max. */
+/* Scratch for `sg_augment_add` and `sg_letterbox_fill` with sources of up to width_max x height_max
+ * pixels. */
 size_t sg_augment_scratch_bytes(int64_t width_max, int64_t height_max, int64_t side);
 
 /* Fill with matte, no boxes. */
@@ -81,6 +85,10 @@ void sg_augment_begin(const sg_augment_plan *plan, sg_augment_output *out);
  * `sample` its entry in the data set. When boxes exceed SG_MAX_BOXES the largest are kept. */
 void sg_augment_add(const sg_augment_plan *plan, int which, const sg_image *image,
                     const sg_sample *sample, void *scratch, sg_augment_output *out);
+
+/* Add one box. With SG_MAX_BOXES there already, it takes the place of the smallest if it is larger;
+ * one is counted as dropped either way. */
+void sg_augment_keep_box(const float box[4], int32_t class_id, sg_augment_output *out);
 
 #ifdef __cplusplus
 }

@@ -28,6 +28,10 @@ sg_letterbox sg_letterbox_map(int64_t width, int64_t height, int64_t side);
 sg_status sg_letterbox_image(const sg_image *image, int64_t side, uint8_t *out,
                              sg_letterbox *map) SG_CHECKED;
 
+/* The same with memory that is there already: sg_augment_scratch_bytes(width, height, side). */
+void sg_letterbox_fill(const sg_image *image, int64_t side, void *scratch, uint8_t *out,
+                       sg_letterbox *map);
+
 /* Boxes xmin ymin xmax ymax; `box` and `out` may be the same. */
 void sg_letterbox_apply(const sg_letterbox *map, const float box[4], float out[4]);
 void sg_letterbox_undo(const sg_letterbox *map, const float box[4], float out[4]);

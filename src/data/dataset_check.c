@@ -1,0 +1,309 @@
+/* --check-data: look at everything, report every fault, stop at none. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "core/file.h"
+#include "core/mem.h"
+#include "data/dataset.h"
+#include "data/image.h"
+#include "data/layout.h"
+#include "data/voc.h"
+
+enum { kHashBytes = 32, kTextBytes = 1024 };
+
+/* One listed picture. */
+typedef struct {
+    char *path;               /* owned; NULL: there is none */
+    const char *list;         /* path of its list, borrowed */
+    int line;                 /* in the list */
+    int hashed;               /* it could be decoded */
+    uint8_t hash[kHashBytes]; /* of size and pixels */
+} picture;
+
+typedef struct {
+    const char *root;
+    sg_classes classes;
+    sg_fault_fn report;
+    void *context;
+    sg_check_summary summary;
+    int n_lists;
+    sg_list *list; /* (n_lists), owned; those that cannot be read are empty */
+    int64_t n, used;
+    picture *picture; /* (n), owned */
+} check;
+
+static void fault(check *c, sg_fault_level level, const char *file, int line, const char *fmt, ...)
+    SG_PRINTF(5, 6);
+static void fault(check *c, sg_fault_level level, const char *file, int line, const char *fmt,
+                  ...) {
+    char text[kTextBytes];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (level == SG_FAULT_ERROR)
+        c->summary.errors++;
+    else
+        c->summary.warnings++;
+    if (c->report) c->report(c->context, level, file, line, text);
+}
+
+/* The last error as a fault. Its text starts with `file: ` or `file:line: `, which is said by the
+ * fault's own fields. Out of memory is no fault of the data: it is passed on. */
+static sg_status fault_from_error(check *c, sg_status st, const char *file) {
+    char copy[kTextBytes];
+    const char *text = copy;
+    size_t length = strlen(file);
+    long line = 0;
+
+    if (st == SG_ERR_OOM) return st;
+    snprintf(copy, sizeof copy, "%s", sg_last_error());
+    if (strncmp(text, file, length) == 0 && text[length] == ':') {
+        char *end;
+
+        text += length + 1;
+        line = strtol(text, &end, 10);
+        if (end > text && *end == ':')
+            text = end + 1;
+        else
+            line = 0;
+        while (*text == ' ') text++;
+    }
+    fault(c, SG_FAULT_ERROR, file, (int)line, "%s", text);
+    return SG_OK;
+}
+
+static sg_status hash_picture(const sg_image *image, picture *p) {
+    uint64_t size[2] = {(uint64_t)image->width, (uint64_t)image->height};
+    EVP_MD_CTX *hash = EVP_MD_CTX_new();
+    int fine;
+
+    if (!hash) return sg_fail(SG_ERR_OOM, "%s: no memory for its hash", p->path);
+    fine = EVP_DigestInit_ex(hash, EVP_sha256(), NULL) &&
+           EVP_DigestUpdate(hash, size, sizeof size) &&
+           EVP_DigestUpdate(hash, image->rgb, (size_t)(image->width * image->height * 3)) &&
+           EVP_DigestFinal_ex(hash, p->hash, NULL);
+    EVP_MD_CTX_free(hash);
+    p->hashed = fine;
+    return fine ? SG_OK : sg_fail(SG_ERR_UNSUPPORTED, "OpenSSL cannot compute SHA-256");
+}
+
+/* *width is 0 when the picture cannot be decoded. */
+static sg_status check_picture(check *c, picture *p, int64_t *width, int64_t *height) {
+    sg_image image;
+    sg_status st = sg_image_read(p->path, &image);
+
+    *width = *height = 0;
+    if (st != SG_OK) return fault_from_error(c, st, p->path);
+    *width = image.width;
+    *height = image.height;
+    st = hash_picture(&image, p);
+    sg_image_clear(&image);
+    return st;
+}
+
+static sg_status check_object(check *c, const char *path, const sg_voc_object *o, int64_t width,
+                              int64_t height, int may_grow) {
+    const double *b = o->box;
+    float clipped[4];
+    sg_status st;
+    int id;
+
+    switch (sg_box_clip(b, width, height, clipped)) {
+    case SG_BOX_EMPTY:
+        fault(c, SG_FAULT_ERROR, path, o->line, "the box (%g %g %g %g) has no area", b[0], b[1],
+              b[2], b[3]);
+        break;
+    case SG_BOX_OUTSIDE:
+        fault(c, SG_FAULT_ERROR, path, o->line,
+              "the box (%g %g %g %g) is outside of the picture (%lld x %lld)", b[0], b[1], b[2],
+              b[3], (long long)width, (long long)height);
+        break;
+    case SG_BOX_CLIPPED:
+        fault(c, SG_FAULT_WARNING, path, o->line,
+              "the box (%g %g %g %g) reaches out of the picture (%lld x %lld) and is clipped", b[0],
+              b[1], b[2], b[3], (long long)width, (long long)height);
+        break;
+    case SG_BOX_INSIDE:
+        break;
+    }
+    st = sg_classes_intern(&c->classes, o->name, may_grow, &id);
+    if (st == SG_ERR_DATA) {
+        fault(c, SG_FAULT_ERROR, path, o->line, "%s", sg_last_error());
+        return SG_OK;
+    }
+    if (st == SG_OK && id < 0)
+        fault(c, SG_FAULT_ERROR, path, o->line, "unknown class `%.100s`", o->name);
+    return st;
+}
+
+static sg_status check_annotation(check *c, const char *path, const picture *p, int64_t width,
+                                  int64_t height, int may_grow) {
+    sg_voc voc;
+    sg_status st = sg_voc_read(path, &voc);
+
+    if (st != SG_OK) return fault_from_error(c, st, path);
+    if (width && voc.width && voc.height && (voc.width != width || voc.height != height))
+        fault(c, SG_FAULT_ERROR, path, voc.size_line,
+              "says %lld x %lld pixels, but %s has %lld x %lld", (long long)voc.width,
+              (long long)voc.height, p->path, (long long)width, (long long)height);
+    if (!width) { /* boxes can still be compared with the size that is written */
+        width = voc.width;
+        height = voc.height;
+    }
+    for (int64_t i = 0; i < voc.n && width && height && st == SG_OK; i++)
+        st = check_object(c, path, &voc.objects[i], width, height, may_grow);
+    c->summary.boxes += voc.n;
+    if (voc.n > SG_MAX_BOXES)
+        fault(c, SG_FAULT_WARNING, path, 0, "%lld boxes; only the largest %d are trained on",
+              (long long)voc.n, SG_MAX_BOXES);
+    sg_voc_clear(&voc);
+    return st;
+}
+
+static sg_status check_entry(check *c, const sg_list *list, const sg_list_entry *entry,
+                             int may_grow) {
+    picture *p = &c->picture[c->used++];
+    int64_t width, height;
+    char *annotation;
+    sg_status st;
+
+    p->list = list->path;
+    p->line = entry->line;
+    c->summary.pictures++;
+    st = sg_layout_locate(c->root, list, entry, &p->path, &annotation);
+    if (st != SG_OK) return fault_from_error(c, st, list->path);
+    st = check_picture(c, p, &width, &height);
+    if (st == SG_OK) st = check_annotation(c, annotation, p, width, height, may_grow);
+    sg_free(annotation);
+    return st;
+}
+
+static int by_place(const picture *a, const picture *b) {
+    /* pictures stand in the array in the order of lists and lines */
+    return a < b ? -1 : a > b;
+}
+
+static int by_path(const void *a, const void *b) {
+    const picture *p = *(picture *const *)a, *q = *(picture *const *)b;
+    int order = strcmp(p->path, q->path);
+
+    return order ? order : by_place(p, q);
+}
+
+static int by_hash(const void *a, const void *b) {
+    const picture *p = *(picture *const *)a, *q = *(picture *const *)b;
+    int order = memcmp(p->hash, q->hash, kHashBytes);
+
+    return order ? order : by_place(p, q);
+}
+
+static int in_order(const void *a, const void *b) {
+    return by_place(*(picture *const *)a, *(picture *const *)b);
+}
+
+/* Names listed twice, then different files with the same pixels: every picture but the first
+ * of its kind is reported, in the order of the lists. */
+static void report_repeats(check *c, picture **sorted, const picture **first, int64_t n,
+                           int names) {
+    const picture *head = NULL;
+    int64_t repeats = 0;
+
+    qsort(sorted, (size_t)n, sizeof *sorted, names ? by_path : by_hash);
+    for (int64_t i = 0; i < n; i++) {
+        picture *p = sorted[i];
+
+        if (!head ||
+            (names ? strcmp(p->path, head->path) : memcmp(p->hash, head->hash, kHashBytes)))
+            head = p;
+        if (head == p || (!names && strcmp(p->path, head->path) == 0)) continue;
+        first[p - c->picture] = head;
+        sorted[repeats++] = p; /* never beyond i */
+    }
+    qsort(sorted, (size_t)repeats, sizeof *sorted, in_order);
+    for (int64_t i = 0; i < repeats; i++) {
+        const picture *p = sorted[i], *f = first[p - c->picture];
+
+        if (names)
+            fault(c, SG_FAULT_ERROR, p->list, p->line, "the same picture as %s:%d (%s)", f->list,
+                  f->line, p->path);
+        else
+            fault(c, p->list == f->list ? SG_FAULT_WARNING : SG_FAULT_ERROR, p->list, p->line,
+                  "%s has the same pixels as %s (%s:%d)", p->path, f->path, f->list, f->line);
+    }
+}
+
+static sg_status check_repeats(check *c) {
+    picture **sorted = sg_malloc((size_t)c->used * sizeof(picture *));
+    const picture **first = sg_malloc((size_t)c->used * sizeof(picture *));
+    int64_t n = 0;
+
+    if (sorted && first) {
+        for (int64_t i = 0; i < c->used; i++)
+            if (c->picture[i].path) sorted[n++] = &c->picture[i];
+        if (n) report_repeats(c, sorted, first, n, 1);
+        n = 0;
+        for (int64_t i = 0; i < c->used; i++)
+            if (c->picture[i].hashed) sorted[n++] = &c->picture[i];
+        if (n) report_repeats(c, sorted, first, n, 0);
+    }
+    n = sorted && first;
+    sg_free(sorted);
+    sg_free((void *)first);
+    return n ? SG_OK : sg_fail(SG_ERR_OOM, "check: no memory to compare the pictures");
+}
+
+static sg_status read_lists(check *c, const char *const *lists) {
+    for (int i = 0; i < c->n_lists; i++) {
+        sg_status st = sg_list_read(c->root, lists[i], &c->list[i]);
+        char *path;
+
+        if (st == SG_OK) {
+            c->n += c->list[i].n;
+            if (c->list[i].n == 0)
+                fault(c, SG_FAULT_ERROR, c->list[i].path, 0, "the list is empty");
+            continue;
+        }
+        path = sg_path_join(c->root, lists[i]);
+        if (!path) return sg_fail(SG_ERR_OOM, "check: no memory for a path");
+        st = fault_from_error(c, st, path);
+        sg_free(path);
+        if (st != SG_OK) return st;
+    }
+    return SG_OK;
+}
+
+static sg_status check_all(check *c, const char *const *lists, int collect) {
+    SG_TRY(read_lists(c, lists));
+    c->picture = sg_calloc((size_t)c->n, sizeof *c->picture);
+    if (!c->picture)
+        return sg_fail(SG_ERR_OOM, "check: no memory for %lld pictures", (long long)c->n);
+    for (int i = 0; i < c->n_lists; i++)
+        for (int64_t k = 0; k < c->list[i].n; k++)
+            SG_TRY(check_entry(c, &c->list[i], &c->list[i].entry[k], collect && i == 0));
+    return check_repeats(c);
+}
+
+sg_status sg_dataset_check(const char *root, const char *const *lists, int n_lists,
+                           const sg_classes *classes, sg_fault_fn report, void *context,
+                           sg_check_summary *summary) {
+    check c = {.root = root, .n_lists = n_lists, .report = report, .context = context};
+    sg_status st = SG_OK;
+
+    c.list = sg_calloc((size_t)n_lists, sizeof *c.list);
+    if (!c.list) return sg_fail(SG_ERR_OOM, "check: no memory for %d lists", n_lists);
+    if (classes) st = sg_classes_copy(classes, &c.classes);
+    if (st == SG_OK) st = check_all(&c, lists, !classes);
+    for (int64_t i = 0; i < c.used; i++) sg_free(c.picture[i].path);
+    sg_free(c.picture);
+    for (int i = 0; i < n_lists; i++) sg_list_clear(&c.list[i]);
+    sg_free(c.list);
+    sg_classes_clear(&c.classes);
+    if (st == SG_OK) *summary = c.summary;
+    return st;
+}

@@ -1,0 +1,37 @@
+/* A picture through an axis-aligned map into part of a planar square. Private to data/.
+ *
+ * Each axis is a table: which source pixels an output pixel takes, with which weights (a triangle
+ * as wide as two source pixels when enlarging, two output pixels when shrinking, so nothing
+ * aliases at any scale). Weights are 14-bit integers that sum to exactly one, so the result is the
+ * same on every machine. */
+#ifndef SG_DATA_RESAMPLE_H
+#define SG_DATA_RESAMPLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "data/image.h"
+
+/* output = source * scale + shift, in pixels whose centres lie at one half; scale < 0 mirrors.
+ * Only output pixels begin .. end-1 are written, and of these only those whose centre falls into
+ * the picture. */
+typedef struct {
+    double scale, shift;
+    int64_t begin, end;
+} sg_axis;
+
+enum { SG_COLOUR_BITS = 12 };
+
+/* rgb' = m rgb + offset, clamped to 0..255; 12 fractional bits. */
+typedef struct {
+    int32_t m[3][3], offset[3];
+} sg_colour;
+
+/* Scratch for a picture of up to width x height, |scale| >= scale_min on both axes. */
+size_t sg_resample_scratch_bytes(int64_t width, int64_t height, int64_t side, double scale_min);
+
+/* `out`: (3, side, side). `colour` may be NULL. */
+void sg_resample(const sg_image *image, const sg_axis *x, const sg_axis *y, const sg_colour *colour,
+                 int64_t side, uint8_t *out, void *scratch);
+
+#endif
