@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@ enum { kLine = 8192, kPlainSeconds = 10 };
 static const char *program_name = "spotgrad";
 static int output_error;      /* errno of the first write to standard output that failed */
 static sg_progress *progress; /* NULL: no living line */
+static pthread_mutex_t progress_mutex = PTHREAD_MUTEX_INITIALIZER; /* threads log while it ends */
 
 void cli_start(const char *program) { program_name = program; }
 
@@ -45,13 +47,15 @@ static int terminal_width(void *context) {
 static void write_line(const char *line) {
     char text[kLine + 2];
 
+    pthread_mutex_lock(&progress_mutex);
     if (progress) {
         sg_progress_line(progress, line);
-        return;
+    } else {
+        snprintf(text, sizeof text - 1, "%s", line);
+        strcat(text, "\n");
+        write_stderr(NULL, text, strlen(text));
     }
-    snprintf(text, sizeof text - 1, "%s", line);
-    strcat(text, "\n");
-    write_stderr(NULL, text, strlen(text));
+    pthread_mutex_unlock(&progress_mutex);
 }
 
 static void say(const char *prefix, const char *fmt, va_list args) {
@@ -105,15 +109,17 @@ sg_progress *cli_progress_start(void) {
     sg_status st = sg_progress_create(&options, &created);
 
     if (st != SG_OK) die(st, NULL);
+    pthread_mutex_lock(&progress_mutex);
     progress = created;
-    return progress;
+    pthread_mutex_unlock(&progress_mutex);
+    return created;
 }
 
 void cli_progress_stop(void) {
-    sg_progress *old = progress;
-
+    pthread_mutex_lock(&progress_mutex);
+    sg_progress_destroy(progress);
     progress = NULL;
-    sg_progress_destroy(old);
+    pthread_mutex_unlock(&progress_mutex);
 }
 
 /* ---- standard output ---- */
