@@ -84,6 +84,12 @@ void sg_scope(sg_graph *g, const char *fmt, ...) {
     size_t used = strlen(g->scope);
     va_list args;
 
+    if (g->scopes == SG_SCOPE_DEPTH) {
+        sg_graph_fail(g,
+                      sg_fail(SG_ERR_ARG, "scope %s: more than %d deep", g->scope, SG_SCOPE_DEPTH));
+        return;
+    }
+    g->scope_start[g->scopes++] = used;
     va_start(args, fmt);
     vsnprintf(g->scope + used, sizeof g->scope - used, fmt, args);
     va_end(args);
@@ -95,14 +101,7 @@ void sg_scope(sg_graph *g, const char *fmt, ...) {
 }
 
 void sg_scope_end(sg_graph *g) {
-    size_t used = strlen(g->scope);
-
-    if (used > 0) g->scope[used - 1] = '\0';
-    char *dot = strrchr(g->scope, '.');
-    if (dot)
-        dot[1] = '\0';
-    else
-        g->scope[0] = '\0';
+    if (g->scopes > 0) g->scope[g->scope_start[--g->scopes]] = '\0';
 }
 
 static bool name_taken(const sg_graph *g, const char *name, uint64_t hash) {

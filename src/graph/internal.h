@@ -4,7 +4,7 @@
 
 #include "graph/graph.h"
 
-enum { SG_SCOPE_BYTES = 256 };
+enum { SG_SCOPE_BYTES = 256, SG_SCOPE_DEPTH = 16 };
 
 /* A place where a value must be written; a value may have several. */
 typedef struct {
@@ -30,7 +30,9 @@ struct sg_graph {
     int n_sinks, sink_capacity;
     sg_value **gradient; /* by id of a forward value; owned; NULL before sg_gradients */
     int n_gradients;
-    char scope[SG_SCOPE_BYTES]; /* "backbone.stage1." */
+    char scope[SG_SCOPE_BYTES];         /* "backbone.stage1." */
+    size_t scope_start[SG_SCOPE_DEPTH]; /* where each open scope begins: a name may hold dots */
+    int scopes;
     sg_status status;
     char *error; /* text of the first failure, owned; NULL may mean no memory for it */
 };
