@@ -160,7 +160,7 @@ static void neck(sg_graph *g, const recipe *r, sg_value *x[kStages], int first) 
 /* The last 1x1 of a branch. Small filters: at first every anchor says the bias. */
 static sg_value *predict(sg_graph *g, sg_value *x, const char *name, int64_t channels, float bias) {
     sg_init filter = {SG_INIT_KAIMING, 0.1f}, constant = {SG_INIT_CONSTANT, bias};
-    char weight_name[kNameBytes], bias_name[kNameBytes];
+    char weight_name[kNameBytes + 8], bias_name[kNameBytes + 8];
     sg_value *w, *b;
 
     if (!x) return NULL;
