@@ -1,0 +1,72 @@
+/* A training run: a folder, a loop, and what can be said about it.
+ *
+ *   RUN/config.ini      the resolved configuration
+ *   RUN/last.h5         the newest model file: the same command goes on from it
+ *   RUN/best.h5         the one with the best evaluation so far
+ *   RUN/metrics.jsonl   a line an evaluation
+ *   RUN/lock            held while a process trains here
+ *
+ * An evaluation is due at the first step past the border of an epoch: a function of the samples
+ * consumed, so a run that stopped before or during it makes it up when it goes on. */
+#ifndef SG_TRAIN_RUN_H
+#define SG_TRAIN_RUN_H
+
+#include "core/config.h"
+#include "train/task.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    const sg_config *config;
+    const sg_task *task;
+    const sg_trainer *trainer;
+    int64_t total_steps; /* at which the run is done */
+    int64_t steps, samples; /* finished before: > 0 when it goes on */
+    const char *resumed_from; /* file, or NULL */
+} sg_run_start;
+
+typedef struct {
+    int64_t step, total_steps, epoch, epochs;
+    int64_t images; /* of this process */
+    double lr, wait_seconds;
+    sg_step_report report;
+} sg_run_step;
+
+/* Told to whoever shows the run. Every function may be NULL. */
+typedef struct {
+    void *context;
+    void (*started)(void *context, const sg_run_start *start);
+    void (*stepped)(void *context, const sg_run_step *step);
+    void (*evaluated)(void *context, const sg_run_step *step, const sg_evaluation *evaluation,
+                      bool best);
+    sg_stop_fn stop;
+} sg_run_observer;
+
+typedef struct {
+    int64_t steps, epochs; /* finished; complete */
+    char sha256[65];       /* of the final state */
+    double best;           /* score of best.h5; NaN without */
+    bool stopped_early;    /* by train.steps or train.patience */
+} sg_run_result;
+
+/* Train as the configuration says, to the end. `fresh` starts over in a folder that holds a run.
+ * SG_ERR_INTERRUPTED after observer->stop said so: last.h5 then holds result->steps.
+ * SG_ERR_UNAVAILABLE when another process trains in the folder; SG_ERR_CONFIG when the folder's run
+ * has another configuration in a key that changes the result. */
+sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observer *observer,
+                       sg_run_result *result) SG_CHECKED;
+
+/* Train `steps` steps from a fresh state, nothing written, and describe where the time went: a
+ * table for people, the caller's (sg_free). */
+sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) SG_CHECKED;
+
+/* The model file that RUN_OR_FILE means: itself, or RUN/best.h5, or else RUN/last.h5. The caller's
+ * (sg_free). SG_ERR_MISSING. */
+sg_status sg_run_find_model(const char *run_or_file, char **path) SG_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

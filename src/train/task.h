@@ -1,0 +1,54 @@
+/* What a run trains: a model, its samples, its measure of success. The loop in run.c knows nothing
+ * else, so that a detector and a text classifier are trained by the same code. */
+#ifndef SG_TRAIN_TASK_H
+#define SG_TRAIN_TASK_H
+
+#include "core/config.h"
+#include "train/trainer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The answer of an evaluation. */
+typedef struct {
+    double score; /* what best.h5 is chosen by: higher is better, 0..1 */
+    char *json;   /* one JSON object, as `evaluate --json` prints it; owned */
+    char *table;  /* for people, lines; owned */
+} sg_evaluation;
+
+void sg_evaluation_clear(sg_evaluation *evaluation);
+
+/* Asked now and then during long work: true ends it with SG_ERR_INTERRUPTED. May be NULL. */
+typedef bool (*sg_stop_fn)(void *context);
+
+typedef struct sg_task sg_task;
+
+struct sg_task {
+    sg_build_fn build; /* the model, with build_context */
+    void *build_context;
+    int64_t n_train, n_val;   /* samples */
+    char *const *classes;     /* (n_classes) names, the task's */
+    int64_t n_classes;
+    const char *fingerprint;  /* of the data, hex, the task's */
+
+    /* Begin (or begin anew) to read samples where `samples` have been consumed. */
+    sg_status (*start)(sg_task *task, int64_t samples);
+    /* The next global batch: pointers for sg_trainer_step, valid until the next call. */
+    sg_status (*next)(sg_task *task, const void *inputs[SG_MAX_INPUTS]);
+    /* Seconds that `next` has waited for data, in all. */
+    double (*wait_seconds)(const sg_task *task);
+    /* Measure `values` on the validation part, on the trainer's pool. */
+    sg_status (*evaluate)(sg_task *task, sg_trainer *trainer, const float *values, sg_stop_fn stop,
+                          void *stop_context, sg_evaluation *out);
+    void (*destroy)(sg_task *task);
+};
+
+/* The task that the configuration names; reads the data set. */
+sg_status sg_task_create(const sg_config *config, sg_task **out) SG_CHECKED;
+void sg_task_destroy(sg_task *task);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
