@@ -22,8 +22,8 @@ typedef struct {
     const sg_config *config;
     const sg_task *task;
     const sg_trainer *trainer;
-    int64_t total_steps; /* at which the run is done */
-    int64_t steps, samples; /* finished before: > 0 when it goes on */
+    int64_t total_steps;      /* at which the run is done */
+    int64_t steps, samples;   /* finished before: > 0 when it goes on */
     const char *resumed_from; /* file, or NULL */
 } sg_run_start;
 
@@ -59,7 +59,8 @@ sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observe
                        sg_run_result *result) SG_CHECKED;
 
 /* Train `steps` steps from a fresh state, nothing written, and describe where the time went: a
- * table for people, the caller's (sg_free). */
+ * table for people (report/profile.h), times of one shard; the caller's (sg_free). The prologue is
+ * not timed. */
 sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) SG_CHECKED;
 
 /* The model file that RUN_OR_FILE means: itself, or RUN/best.h5, or else RUN/last.h5. The caller's

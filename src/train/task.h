@@ -27,10 +27,10 @@ typedef struct sg_task sg_task;
 struct sg_task {
     sg_build_fn build; /* the model, with build_context */
     void *build_context;
-    int64_t n_train, n_val;   /* samples */
-    char *const *classes;     /* (n_classes) names, the task's */
+    int64_t n_train, n_val; /* samples */
+    char *const *classes;   /* (n_classes) names, the task's */
     int64_t n_classes;
-    const char *fingerprint;  /* of the data, hex, the task's */
+    const char *fingerprint; /* of the data, hex, the task's */
 
     /* Begin (or begin anew) to read samples where `samples` have been consumed. */
     sg_status (*start)(sg_task *task, int64_t samples);

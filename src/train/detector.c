@@ -1,0 +1,185 @@
+#include "train/detector.h"
+
+#include <string.h>
+
+#include "core/mem.h"
+#include "data/loader.h"
+#include "data/synthetic.h"
+
+enum { kPrefetch = 3, kBytesPerMiB = 1 << 20, kValEvery = 5 };
+
+typedef struct {
+    sg_task task; /* first: a task is its detector */
+    sg_config config;
+    sg_mask_detector_options model;
+    sg_augment_options augment;
+    sg_dataset *train, *val;
+    sg_loader *loader;       /* NULL before start */
+    sg_inference *inference; /* made at the first evaluation */
+    char fingerprint[SG_FINGERPRINT_BYTES];
+} detector_task;
+
+sg_status sg_detector_options(const sg_config *config, int64_t classes,
+                              sg_mask_detector_options *out) {
+    sg_mask_detector_options o = sg_mask_detector_defaults();
+
+    o.classes = classes;
+    o.size = sg_choice_is(config->model.size, "small") ? SG_DETECTOR_SMALL : SG_DETECTOR_NANO;
+    o.input = config->model.input;
+    o.finest = config->model.stride;
+    o.box_weight = (float)config->loss.box;
+    o.class_weight = (float)config->loss.cls;
+    SG_TRY(sg_mask_detector_check(&o));
+    *out = o;
+    return SG_OK;
+}
+
+sg_status sg_detector_build(sg_graph *g, int64_t n, void *context) {
+    return sg_mask_detector_build(g, n, context);
+}
+
+sg_status sg_detector_dataset(const sg_config *config, const char *list, const sg_classes *classes,
+                              sg_dataset **out) {
+    sg_classes named;
+    sg_status st;
+
+    if (classes || strcmp(config->data.classes, "auto") == 0)
+        return sg_dataset_read_voc(config->data.root, list, classes, out);
+    SG_TRY(sg_classes_parse(config->data.classes, &named));
+    st = sg_dataset_read_voc(config->data.root, list, &named, out);
+    sg_classes_clear(&named);
+    return st;
+}
+
+sg_status sg_detector_prepare_data(const sg_config *config) {
+    sg_synthetic_options options = sg_synthetic_defaults();
+
+    if (config->data.synthetic == 0) return SG_OK;
+    options.seed = 1; /* the same pictures for every run.seed */
+    options.n_val = config->data.synthetic / kValEvery;
+    options.n_train = config->data.synthetic - options.n_val;
+    if (options.n_val == 0)
+        return sg_fail(SG_ERR_CONFIG, "data.synthetic: %lld is too few pictures, at least %d",
+                       (long long)config->data.synthetic, kValEvery);
+    return sg_synthetic_make(config->data.root, &options);
+}
+
+/* --- the task
+ * --------------------------------------------------------------------------------------- */
+
+static int loader_threads(const sg_config *config) {
+    return config->data.threads > 0 ? (int)config->data.threads : sg_cpu_count();
+}
+
+static sg_status detector_start(sg_task *task, int64_t samples) {
+    detector_task *t = (detector_task *)task;
+    sg_loader_options o = sg_loader_defaults();
+
+    sg_loader_destroy(t->loader);
+    t->loader = NULL;
+    o.batch = t->config.train.batch;
+    o.input = t->config.model.input;
+    o.seed = (uint64_t)t->config.run.seed;
+    o.threads = loader_threads(&t->config);
+    o.prefetch = kPrefetch;
+    o.cache_bytes = t->config.data.cache_mb * kBytesPerMiB;
+    o.augment = &t->augment;
+    o.start = samples;
+    o.mosaic_close_epoch = t->config.train.epochs - t->config.data.close_mosaic;
+    if (o.mosaic_close_epoch < 0) o.mosaic_close_epoch = 0;
+    return sg_loader_create(t->train, &o, &t->loader);
+}
+
+static sg_status detector_next(sg_task *task, const void *inputs[SG_MAX_INPUTS]) {
+    detector_task *t = (detector_task *)task;
+    sg_batch batch;
+
+    SG_TRY(sg_loader_next(t->loader, &batch));
+    inputs[0] = batch.image;
+    inputs[1] = batch.boxes;
+    inputs[2] = batch.classes;
+    inputs[3] = batch.count;
+    return SG_OK;
+}
+
+static double detector_wait_seconds(const sg_task *task) {
+    return sg_loader_wait_seconds(((const detector_task *)task)->loader);
+}
+
+static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, const float *values,
+                                   sg_stop_fn stop, void *stop_context, sg_evaluation *out) {
+    detector_task *t = (detector_task *)task;
+
+    if (!t->inference) {
+        sg_inference_options o;
+
+        memset(&o, 0, sizeof o);
+        o.build = task->build;
+        o.context = task->build_context;
+        o.table = (sg_table *)(uintptr_t)sg_trainer_table(trainer); /* frozen: read only */
+        o.batch = SG_DETECTOR_EVAL_BATCH;
+        o.workers = sg_trainer_threads(trainer);
+        SG_TRY(sg_inference_create(&o, &t->inference));
+    }
+    SG_TRY(sg_inference_set_values(t->inference, values));
+    return sg_detector_evaluate(&t->config, &t->model, t->inference, sg_trainer_pool(trainer),
+                                t->val, stop, stop_context, out);
+}
+
+static void detector_destroy(sg_task *task) {
+    detector_task *t = (detector_task *)task;
+
+    sg_loader_destroy(t->loader);
+    sg_inference_destroy(t->inference);
+    sg_dataset_destroy(t->train);
+    sg_dataset_destroy(t->val);
+    sg_free(t);
+}
+
+static void set_augment(detector_task *t) {
+    t->augment = sg_augment_defaults();
+    t->augment.mosaic = (float)t->config.data.mosaic;
+    t->augment.flip = (float)t->config.data.flip;
+    t->augment.scale = (float)t->config.data.scale;
+    t->augment.translate = (float)t->config.data.translate;
+    t->augment.hue = (float)t->config.data.hue;
+    t->augment.saturation = (float)t->config.data.saturation;
+    t->augment.value = (float)t->config.data.value;
+}
+
+static sg_status read_data(detector_task *t) {
+    SG_TRY(sg_detector_prepare_data(&t->config));
+    SG_TRY(sg_detector_dataset(&t->config, t->config.data.train, NULL, &t->train));
+    SG_TRY(sg_detector_dataset(&t->config, t->config.data.val, &t->train->classes, &t->val));
+    return sg_dataset_fingerprint(t->train, t->fingerprint);
+}
+
+sg_status sg_detector_task_create(const sg_config *config, sg_task **out) {
+    detector_task *t = sg_calloc(1, sizeof *t);
+    sg_status st;
+
+    if (!t) return sg_fail(SG_ERR_OOM, "detector: no memory");
+    t->config = *config;
+    set_augment(t);
+    st = sg_augment_options_check(&t->augment);
+    if (st == SG_OK) st = read_data(t);
+    if (st == SG_OK) st = sg_detector_options(config, t->train->classes.n, &t->model);
+    if (st != SG_OK) {
+        detector_destroy(&t->task);
+        return st;
+    }
+    t->task.build = sg_detector_build;
+    t->task.build_context = &t->model;
+    t->task.n_train = t->train->n;
+    t->task.n_val = t->val->n;
+    t->task.classes = t->train->classes.name;
+    t->task.n_classes = t->train->classes.n;
+    t->task.fingerprint = t->fingerprint;
+    t->task.start = detector_start;
+    t->task.next = detector_next;
+    t->task.wait_seconds = detector_wait_seconds;
+    t->task.evaluate = detector_evaluate;
+    t->task.destroy = detector_destroy;
+    *out = &t->task;
+    return SG_OK;
+}

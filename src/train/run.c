@@ -1,0 +1,438 @@
+#define _GNU_SOURCE
+#include "train/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "checkpoint/model_file.h"
+#include "checkpoint/state_hash.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "nn/schedule.h"
+#include "report/profile.h"
+#include "spotgrad.h"
+#include "train/history.h"
+
+enum { kRunIdBytes = 17 };
+
+typedef struct {
+    const sg_config *config;
+    const sg_run_observer *observer;
+    sg_task *task;
+    sg_trainer *trainer;
+    sg_state *state; /* the trainer's */
+    sg_schedule schedule;
+    int64_t total_steps; /* of the schedule's horizon */
+    sg_history history;
+    char run_id[kRunIdBytes];
+    char *last, *best, *metrics, *config_text; /* paths; owned */
+    char *resumed_from;                        /* owned, or NULL */
+    int lock;
+    int64_t first_step;
+    double sum[SG_MAX_SUMS]; /* of the loss and its parts since the last evaluation */
+    int64_t n_sums;
+    sg_run_step at;
+} run;
+
+/* --- the folder
+ * -------------------------------------------------------------------------------------- */
+
+static sg_status take_lock(run *r) {
+    char *path = sg_path_join(r->config->run.dir, "lock");
+    sg_status st = SG_OK;
+
+    if (!path) return sg_fail(SG_ERR_OOM, "%s: no memory", r->config->run.dir);
+    r->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (r->lock < 0)
+        st = sg_fail(SG_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    else if (flock(r->lock, LOCK_EX | LOCK_NB) != 0)
+        st = sg_fail(SG_ERR_UNAVAILABLE,
+                     "%s: another process trains in this folder; choose another run.dir",
+                     r->config->run.dir);
+    sg_free(path);
+    return st;
+}
+
+static sg_status open_folder(run *r) {
+    const char *dir = r->config->run.dir;
+
+    SG_TRY(sg_make_dirs(dir));
+    SG_TRY(take_lock(r));
+    r->last = sg_path_join(dir, "last.h5");
+    r->best = sg_path_join(dir, "best.h5");
+    r->metrics = sg_path_join(dir, "metrics.jsonl");
+    if (!r->last || !r->best || !r->metrics) return sg_fail(SG_ERR_OOM, "%s: no memory", dir);
+    return sg_config_write(r->config, &r->config_text);
+}
+
+static sg_status write_config(const run *r) {
+    char *path = sg_path_join(r->config->run.dir, "config.ini");
+    sg_status st;
+
+    if (!path) return sg_fail(SG_ERR_OOM, "%s: no memory", r->config->run.dir);
+    st = sg_file_write(path, r->config_text, strlen(r->config_text));
+    sg_free(path);
+    return st;
+}
+
+/* A new name for a run that starts; one that goes on takes its own from the file. */
+static sg_status name_run(run *r) {
+    uint64_t number;
+
+    if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)
+        return sg_fail(SG_ERR_UNAVAILABLE, "no random numbers for a run id: %s", strerror(errno));
+    snprintf(r->run_id, sizeof r->run_id, "%016llx", (unsigned long long)number);
+    return SG_OK;
+}
+
+static sg_status save(const run *r, const char *path) {
+    sg_model_file file;
+
+    memset(&file, 0, sizeof file);
+    file.run_id = (char *)(uintptr_t)r->run_id; /* writing borrows */
+    file.version = (char *)(uintptr_t)SPOTGRAD_VERSION;
+    file.numeric_class = (char *)(uintptr_t) "cpu fp32";
+    file.data_fingerprint = (char *)(uintptr_t)r->task->fingerprint;
+    file.config = r->config_text;
+    file.history = r->history.text ? r->history.text : (char *)(uintptr_t) "";
+    file.classes = (char **)(uintptr_t)r->task->classes;
+    file.n_classes = r->task->n_classes;
+    file.epoch = r->state->samples / r->task->n_train;
+    return sg_model_file_write(path, &file, r->state);
+}
+
+/* --- going on
+ * ------------------------------------------------------------------------------------------ */
+
+static sg_status check_same_run(const run *r, const sg_model_file *file) {
+    sg_config before;
+    char *names = NULL;
+
+    if (strcmp(file->data_fingerprint, r->task->fingerprint) != 0)
+        return sg_fail(SG_ERR_CONFIG,
+                       "%s: was trained on other data than %s now holds; "
+                       "--fresh starts over",
+                       r->last, r->config->data.root);
+    SG_TRY(sg_config_parse(r->last, file->config, strlen(file->config), NULL, 0, &before));
+    SG_TRY(sg_config_diff(&before, r->config, &names));
+    if (!names) return SG_OK;
+    sg_fail(SG_ERR_CONFIG,
+            "%s: the run began with other values of %s; --fresh starts over, "
+            "another run.dir keeps both",
+            r->last, names);
+    sg_free(names);
+    return SG_ERR_CONFIG;
+}
+
+static sg_status resume(run *r) {
+    sg_model_file file;
+    sg_status st;
+
+    SG_TRY(sg_model_file_read(r->last, &file));
+    st = check_same_run(r, &file);
+    if (st == SG_OK) st = sg_model_file_load(r->last, r->state);
+    if (st == SG_OK) st = sg_history_set(&r->history, file.history);
+    if (st == SG_OK) r->resumed_from = sg_strdup(r->last);
+    if (st == SG_OK) snprintf(r->run_id, sizeof r->run_id, "%s", file.run_id);
+    sg_model_file_clear(&file);
+    return st;
+}
+
+/* Start from the weights of another run: those of its tensors that fit by name and shape. */
+static sg_status start_from_file(run *r, const char *path) {
+    uint64_t seed = r->state->seed;
+
+    SG_TRY(sg_model_file_load(path, r->state));
+    memcpy(r->state->values, r->state->ema, (size_t)r->state->table->n_values * sizeof(float));
+    for (int i = 0; i < r->state->n_moments; i++)
+        memset(r->state->moment[i], 0, (size_t)r->state->table->n_params * sizeof(float));
+    r->state->step = r->state->samples = 0;
+    r->state->seed = seed;
+    return SG_OK;
+}
+
+static sg_status begin_state(run *r, bool fresh) {
+    if (!fresh && sg_file_exists(r->last)) return resume(r);
+    if (r->config->model.init[0]) return start_from_file(r, r->config->model.init);
+    return SG_OK;
+}
+
+/* --- evaluation
+ * ---------------------------------------------------------------------------------------- */
+
+/* Complete epochs when `samples` have been consumed. */
+static int64_t epochs_at(const run *r, int64_t samples) { return samples / r->task->n_train; }
+
+static bool finished(const run *r) {
+    const sg_config *c = r->config;
+
+    if (r->state->samples >= c->train.epochs * r->task->n_train) return true;
+    if (c->train.steps > 0 && r->state->step >= c->train.steps) return true;
+    return c->train.patience > 0 && sg_history_since_best(&r->history) >= c->train.patience;
+}
+
+/* At the first step past the border of an epoch, and at the end. */
+static bool evaluation_due(const run *r) {
+    int64_t now = epochs_at(r, r->state->samples);
+    int64_t before = epochs_at(r, r->state->samples - r->config->train.batch);
+
+    if (r->state->step == 0 || now == before) return false;
+    if (now >= r->config->train.epochs) return true;
+    return now / r->config->train.eval_every > before / r->config->train.eval_every;
+}
+
+static json_t *history_line(const run *r, const sg_evaluation *evaluation) {
+    const sg_table *table = r->state->table;
+    json_t *line = json_pack("{s:I, s:I, s:f}", "step", (json_int_t)r->state->step, "epoch",
+                             (json_int_t)epochs_at(r, r->state->samples), "lr", r->at.lr);
+    json_t *figures = json_loads(evaluation->json, 0, NULL);
+
+    for (int i = SG_SUM_LOSS; i < table->n_sums && r->n_sums > 0; i++)
+        json_object_set_new(line, table->sum_name[i], json_real(r->sum[i] / (double)r->n_sums));
+    json_object_update(line, figures);
+    json_decref(figures);
+    return line;
+}
+
+static sg_status record(run *r, const sg_evaluation *evaluation) {
+    json_t *line = history_line(r, evaluation);
+    char *text =
+        line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) : NULL;
+    sg_status st = text ? sg_history_add(&r->history, r->state->step, evaluation->score, text)
+                        : sg_fail(SG_ERR_OOM, "%s: no memory", r->metrics);
+
+    free(text);
+    json_decref(line);
+    memset(r->sum, 0, sizeof r->sum);
+    r->n_sums = 0;
+    if (st == SG_OK) st = sg_file_write(r->metrics, r->history.text, strlen(r->history.text));
+    return st;
+}
+
+static sg_status evaluate(run *r) {
+    const sg_run_observer *o = r->observer;
+    sg_evaluation evaluation;
+    sg_status st;
+    bool best;
+
+    SG_TRY(r->task->evaluate(r->task, r->trainer, r->state->ema, o->stop, o->context, &evaluation));
+    st = record(r, &evaluation);
+    best = st == SG_OK && sg_history_since_best(&r->history) == 0;
+    if (best) st = save(r, r->best);
+    if (st == SG_OK) st = save(r, r->last);
+    if (st == SG_OK && o->evaluated) o->evaluated(o->context, &r->at, &evaluation, best);
+    sg_evaluation_clear(&evaluation);
+    return st;
+}
+
+/* --- the loop
+ * ------------------------------------------------------------------------------------------- */
+
+static void fill_at(run *r) {
+    r->at.step = r->state->step;
+    r->at.total_steps = r->total_steps;
+    r->at.epoch = epochs_at(r, r->state->samples);
+    r->at.epochs = r->config->train.epochs;
+    r->at.images = (r->state->step - r->first_step) * r->config->train.batch;
+    r->at.wait_seconds = r->task->wait_seconds(r->task);
+}
+
+static sg_status step(run *r) {
+    const void *inputs[SG_MAX_INPUTS] = {NULL};
+
+    SG_TRY(r->task->next(r->task, inputs));
+    r->at.lr = sg_schedule_lr(&r->schedule, r->state->step);
+    SG_TRY(sg_trainer_step(r->trainer, inputs, r->at.lr, &r->at.report));
+    for (int i = 0; i < SG_MAX_SUMS; i++) r->sum[i] += r->at.report.sum[i];
+    r->n_sums++;
+    fill_at(r);
+    if (r->observer->stepped) r->observer->stepped(r->observer->context, &r->at);
+    return SG_OK;
+}
+
+static bool asked_to_stop(const run *r) {
+    return r->observer->stop && r->observer->stop(r->observer->context);
+}
+
+static sg_status loop(run *r) {
+    for (;;) {
+        sg_status st = SG_OK;
+
+        if (evaluation_due(r) && sg_history_last_step(&r->history) != r->state->step)
+            st = evaluate(r);
+        if (st == SG_OK && finished(r)) return save(r, r->last);
+        if (st == SG_OK && !asked_to_stop(r)) st = step(r);
+        if (st == SG_OK && !asked_to_stop(r)) continue;
+        if (st != SG_OK && st != SG_ERR_INTERRUPTED) return st;
+        SG_TRY(save(r, r->last));
+        return sg_fail(SG_ERR_INTERRUPTED, "interrupted after step %lld",
+                       (long long)r->state->step);
+    }
+}
+
+/* --- start and end
+ * -------------------------------------------------------------------------------------- */
+
+static sg_schedule make_schedule(const sg_config *c, int64_t n_train, int64_t total_steps) {
+    sg_schedule s = {SG_SCHEDULE_CONSTANT, c->train.lr, c->train.lr_final, 0, (double)total_steps};
+
+    if (sg_choice_is(c->train.schedule, "cosine")) s.kind = SG_SCHEDULE_COSINE;
+    if (sg_choice_is(c->train.schedule, "step")) s.kind = SG_SCHEDULE_STEP;
+    s.warmup_steps = floor(c->train.warmup * (double)n_train / (double)c->train.batch);
+    return s;
+}
+
+static sg_status make_trainer(const sg_config *c, const sg_task *task, sg_trainer **out) {
+    sg_trainer_options o = sg_trainer_defaults();
+
+    o.build = task->build;
+    o.context = task->build_context;
+    o.batch = c->train.batch;
+    o.shards = (int)c->train.shards;
+    o.threads = (int)c->train.threads;
+    o.seed = (uint64_t)c->run.seed;
+    if (sg_choice_is(c->train.optimizer, "adamw")) o.optimizer.kind = SG_OPTIMIZER_ADAMW;
+    o.optimizer.momentum = c->train.momentum;
+    o.optimizer.beta2 = c->train.beta2;
+    o.optimizer.weight_decay = c->train.weight_decay;
+    o.optimizer.clip_norm = c->train.clip_norm;
+    o.optimizer.ema = c->train.ema;
+    return sg_trainer_create(&o, out);
+}
+
+static sg_status start(run *r, bool fresh) {
+    int64_t batch = r->config->train.batch;
+
+    SG_TRY(open_folder(r));
+    SG_TRY(sg_task_create(r->config, &r->task));
+    SG_TRY(name_run(r));
+    SG_TRY(make_trainer(r->config, r->task, &r->trainer));
+    r->state = sg_trainer_state(r->trainer);
+    SG_TRY(begin_state(r, fresh));
+    SG_TRY(write_config(r));
+    r->total_steps = (r->config->train.epochs * r->task->n_train + batch - 1) / batch;
+    r->schedule = make_schedule(r->config, r->task->n_train, r->total_steps);
+    if (r->config->train.steps > 0 && r->config->train.steps < r->total_steps)
+        r->total_steps = r->config->train.steps;
+    r->first_step = r->state->step;
+    SG_TRY(r->task->start(r->task, r->state->samples));
+    fill_at(r);
+    return sg_file_write(r->metrics, r->history.text ? r->history.text : "",
+                         r->history.text ? strlen(r->history.text) : 0);
+}
+
+static void tell_start(const run *r) {
+    sg_run_start s = {r->config,      r->task,           r->trainer,     r->total_steps,
+                      r->state->step, r->state->samples, r->resumed_from};
+
+    if (r->observer->started) r->observer->started(r->observer->context, &s);
+}
+
+static sg_status fill_result(const run *r, sg_run_result *result) {
+    result->steps = r->state->step;
+    result->epochs = epochs_at(r, r->state->samples);
+    result->best = sg_history_best(&r->history);
+    result->stopped_early = r->state->samples < r->config->train.epochs * r->task->n_train;
+    return sg_state_sha256(r->state, result->sha256);
+}
+
+static void end(run *r) {
+    sg_trainer_destroy(r->trainer);
+    sg_task_destroy(r->task);
+    sg_history_clear(&r->history);
+    sg_free(r->last);
+    sg_free(r->best);
+    sg_free(r->metrics);
+    sg_free(r->config_text);
+    sg_free(r->resumed_from);
+    if (r->lock >= 0) close(r->lock);
+}
+
+sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observer *observer,
+                       sg_run_result *result) {
+    run r;
+    sg_status st, told;
+
+    memset(&r, 0, sizeof r);
+    r.config = config;
+    r.observer = observer;
+    r.lock = -1;
+    st = start(&r, fresh);
+    if (st == SG_OK) {
+        tell_start(&r);
+        st = loop(&r);
+    }
+    if (st == SG_OK || st == SG_ERR_INTERRUPTED) {
+        told = fill_result(&r, result);
+        if (st == SG_OK) st = told;
+    }
+    end(&r);
+    return st;
+}
+
+/* --- profile ---------------------------------------------------------------------------------- */
+
+static sg_status profile_steps(const sg_config *config, sg_task *task, sg_trainer *trainer,
+                               int64_t steps, char **text) {
+    const sg_program *program = sg_trainer_program(trainer);
+    int n = sg_program_steps(program), threads = sg_trainer_threads(trainer);
+    double *seconds = sg_calloc((size_t)n * (size_t)threads, sizeof *seconds);
+    const void *inputs[SG_MAX_INPUTS] = {NULL};
+    sg_step_report report;
+    sg_status st = SG_OK;
+
+    if (!seconds) return sg_fail(SG_ERR_OOM, "profile: no memory");
+    for (int64_t i = 0; i <= steps && st == SG_OK; i++) {
+        if (i == 1) sg_trainer_profile(trainer, seconds); /* the first step warms caches up */
+        st = task->next(task, inputs);
+        if (st == SG_OK) st = sg_trainer_step(trainer, inputs, config->train.lr, &report);
+    }
+    for (int i = 0; i < n; i++)
+        for (int t = 1; t < threads; t++) seconds[i] += seconds[t * n + i];
+    if (st == SG_OK) st = sg_profile_table(program, seconds, steps * config->train.shards, text);
+    sg_free(seconds);
+    return st;
+}
+
+sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) {
+    sg_trainer *trainer = NULL;
+    sg_task *task = NULL;
+    sg_status st = sg_task_create(config, &task);
+
+    if (st == SG_OK) st = make_trainer(config, task, &trainer);
+    if (st == SG_OK) st = task->start(task, 0);
+    if (st == SG_OK) st = profile_steps(config, task, trainer, steps, text);
+    sg_trainer_destroy(trainer);
+    sg_task_destroy(task);
+    return st;
+}
+
+sg_status sg_run_find_model(const char *run_or_file, char **path) {
+    static const char *const names[] = {"best.h5", "last.h5"};
+
+    for (int i = 0; i < 2 && sg_is_dir(run_or_file); i++) {
+        char *candidate = sg_path_join(run_or_file, names[i]);
+
+        if (!candidate) return sg_fail(SG_ERR_OOM, "%s: no memory", run_or_file);
+        if (sg_file_exists(candidate)) {
+            *path = candidate;
+            return SG_OK;
+        }
+        sg_free(candidate);
+    }
+    if (sg_is_dir(run_or_file))
+        return sg_fail(SG_ERR_MISSING, "%s: holds neither best.h5 nor last.h5", run_or_file);
+    if (!sg_file_exists(run_or_file))
+        return sg_fail(SG_ERR_MISSING, "%s: no such file or folder", run_or_file);
+    *path = sg_strdup(run_or_file);
+    return *path ? SG_OK : sg_fail(SG_ERR_OOM, "%s: no memory", run_or_file);
+}
