@@ -18,7 +18,7 @@
  * everything else. That is why counters and checksums are data sets, not attributes: a data set has
  * an offset at which a later writer can patch it.
  *
- * May be called from several threads. */
+ * May be called from several threads where HDF5 is built for that, as Debian's is. */
 #ifndef SG_CHECKPOINT_MODEL_FILE_H
 #define SG_CHECKPOINT_MODEL_FILE_H
 
