@@ -506,7 +506,24 @@ static void test_threads(void **state) {
     sg_pool_destroy(pool);
 }
 
-int main(void) {
+/* For tests/integration/model_file.py: write the model there and print its hash. */
+static int write_for_others(const char *to) {
+    char hex[SG_STATE_HASH_BYTES];
+
+    table = make_table(usual, kEntries, 0);
+    model = make_state(table, 2);
+    fill(model);
+    if (sg_model_file_write(to, &about, model) != SG_OK || sg_state_sha256(model, hex) != SG_OK) {
+        fprintf(stderr, "%s\n", sg_last_error());
+        return 1;
+    }
+    puts(hex);
+    sg_state_destroy(model);
+    sg_table_destroy(table);
+    return 0;
+}
+
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_nothing_said),
         cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_same_places),
@@ -516,5 +533,6 @@ int main(void) {
         cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_threads),
     };
 
+    if (argc == 3 && strcmp(argv[1], "--write") == 0) return write_for_others(argv[2]);
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

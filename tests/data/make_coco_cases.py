@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes coco_cases.txt: random detections and truths, and what pycocotools says about them.
 
-    python3 -m venv /tmp/v && /tmp/v/bin/pip install pycocotools==2.0.8 numpy==1.26.4
-    /tmp/v/bin/python tests/data/make_coco_cases.py > tests/data/coco_cases.txt
+    .venv/bin/python tests/data/make_coco_cases.py > tests/data/coco_cases.txt
+
+with the packages of tests/requirements.txt (pycocotools 2.0.8 with numpy 1.26 writes the same).
 
 Lines:  case NAME classes pictures max_boxes
         picture ID truths found             its truths and boxes follow
