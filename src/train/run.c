@@ -17,6 +17,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "cpu/cpu.h"
 #include "nn/schedule.h"
 #include "report/profile.h"
 #include "spotgrad.h"
@@ -95,12 +96,14 @@ static sg_status name_run(run *r) {
 }
 
 static sg_status save(const run *r, const char *path) {
+    char numeric_class[128];
     sg_model_file file;
 
+    sg_cpu_class(numeric_class, sizeof numeric_class);
     memset(&file, 0, sizeof file);
     file.run_id = (char *)(uintptr_t)r->run_id; /* writing borrows */
     file.version = (char *)(uintptr_t)SPOTGRAD_VERSION;
-    file.numeric_class = (char *)(uintptr_t) "cpu fp32";
+    file.numeric_class = numeric_class;
     file.data_fingerprint = (char *)(uintptr_t)r->task->fingerprint;
     file.config = r->config_text;
     file.history = r->history.text ? r->history.text : (char *)(uintptr_t) "";

@@ -1,0 +1,213 @@
+/* The engine end to end on the reference backend: a small classifier learns, and its bits depend on
+ * neither threads nor the reuse of memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <string.h>
+
+#include "checkpoint/state_hash.h"
+#include "core/mem.h"
+#include "core/philox.h"
+#include "ops/ops.h"
+#include "spotgrad.h"
+#include "train/inference.h"
+#include "train/trainer.h"
+
+enum { kBatch = 16, kSide = 8, kClasses = 3 };
+
+static sg_status blobs(sg_graph *g, int64_t n, void *context) {
+    sg_value *x = sg_input(g, "image", SG_F32, sg_shape_4(n, 1, kSide, kSide));
+    sg_value *y;
+
+    (void)context;
+    x = sg_conv_norm_act(g, "conv1", x, 8, 3, 2, SG_ACT_SILU, NULL);
+    y = sg_conv_norm_act(g, "conv2", x, 8, 3, 1, SG_ACT_RELU, x);
+    x = sg_linear(g, "classify", sg_global_avg_pool(g, y), kClasses);
+    if (sg_graph_mode(g) == SG_EVAL) {
+        sg_output(g, "probabilities", sg_softmax(g, x));
+        return sg_graph_status(g);
+    }
+    sg_loss(g, sg_cross_entropy(g, x, sg_input(g, "label", SG_I32, sg_shape_1(n))), NULL);
+    return sg_graph_status(g);
+}
+
+/* A bright line: across, down, or aslant. */
+static void draw(int64_t step, float *image, int32_t *label) {
+    sg_random r = sg_random_init(sg_key_mix(7, (uint64_t)step));
+
+    for (int i = 0; i < kBatch; i++) {
+        float *x = image + i * kSide * kSide;
+        int64_t at = sg_random_below(&r, kSide);
+
+        label[i] = (int32_t)sg_random_below(&r, kClasses);
+        for (int k = 0; k < kSide * kSide; k++) x[k] = sg_random_range(&r, 0.0f, 0.3f);
+        for (int64_t k = 0; k < kSide; k++) {
+            if (label[i] == 0) x[at * kSide + k] = 1.0f;
+            if (label[i] == 1) x[k * kSide + at] = 1.0f;
+            if (label[i] == 2) x[k * kSide + (at + k) % kSide] = 1.0f;
+        }
+    }
+}
+
+static void train(int threads, int shards, sg_optimizer_kind kind, int steps,
+                  char hash[SG_STATE_HASH_BYTES], double *first, double *last) {
+    sg_trainer_options o = sg_trainer_defaults();
+    float image[kBatch * kSide * kSide];
+    int32_t label[kBatch];
+    const void *inputs[] = {image, label};
+    sg_trainer *trainer;
+
+    o.build = blobs;
+    o.backend = &sg_backend_ref;
+    o.batch = kBatch;
+    o.shards = shards;
+    o.threads = threads;
+    o.optimizer.kind = kind;
+    o.seed = 3;
+    assert_int_equal(sg_trainer_create(&o, &trainer), SG_OK);
+    for (int64_t s = 0; s < steps; s++) {
+        sg_step_report report;
+
+        draw(s, image, label);
+        assert_int_equal(
+            sg_trainer_step(trainer, inputs, kind == SG_OPTIMIZER_SGD ? 0.1 : 0.01, &report),
+            SG_OK);
+        if (s == 0) *first = report.loss;
+        *last = report.loss;
+        assert_true(report.grad_norm > 0.0);
+        assert_true(report.sum[SG_SUM_NORMALISER] == (double)kBatch);
+    }
+    assert_int_equal(sg_trainer_state(trainer)->step, steps);
+    assert_int_equal(sg_trainer_state(trainer)->samples, (int64_t)steps * kBatch);
+    assert_int_equal(sg_state_sha256(sg_trainer_state(trainer), hash), SG_OK);
+    sg_trainer_destroy(trainer);
+}
+
+static void learns(void **unused) {
+    char hash[SG_STATE_HASH_BYTES];
+    double first, last;
+
+    (void)unused;
+    train(1, 4, SG_OPTIMIZER_SGD, 80, hash, &first, &last);
+    assert_true(last < 0.3 * first);
+    train(1, 4, SG_OPTIMIZER_ADAMW, 80, hash, &first, &last);
+    assert_true(last < 0.3 * first);
+}
+
+static void same_bits(void **unused) {
+    char one[SG_STATE_HASH_BYTES], again[SG_STATE_HASH_BYTES];
+    double first, last;
+
+    (void)unused;
+    for (int shards = 1; shards <= kBatch; shards *= 4) {
+        train(1, shards, SG_OPTIMIZER_SGD, 5, one, &first, &last);
+        for (int threads = 1; threads <= 5; threads += 2) {
+            train(threads, shards, SG_OPTIMIZER_SGD, 5, again, &first, &last);
+            assert_string_equal(one, again);
+        }
+    }
+}
+
+static void not_finite(void **unused) {
+    sg_trainer_options o = sg_trainer_defaults();
+    float image[kBatch * kSide * kSide];
+    int32_t label[kBatch];
+    const void *inputs[] = {image, label};
+    char before[SG_STATE_HASH_BYTES], after[SG_STATE_HASH_BYTES];
+    sg_step_report report;
+    sg_trainer *trainer;
+
+    (void)unused;
+    o.build = blobs;
+    o.backend = &sg_backend_ref;
+    o.batch = kBatch;
+    assert_int_equal(sg_trainer_create(&o, &trainer), SG_OK);
+    draw(0, image, label);
+    image[5] = NAN;
+    assert_int_equal(sg_state_sha256(sg_trainer_state(trainer), before), SG_OK);
+    assert_int_equal(sg_trainer_step(trainer, inputs, 0.1, &report), SG_ERR_DIVERGED);
+    assert_int_equal(sg_state_sha256(sg_trainer_state(trainer), after), SG_OK);
+    assert_string_equal(before, after);
+    sg_trainer_destroy(trainer);
+}
+
+/* Inference with the statistics of one batch gives what training's forward pass gave. */
+static void inference(void **unused) {
+    sg_inference_options o;
+    float image[4 * kSide * kSide], p[4 * kClasses];
+    const void *inputs[] = {image};
+    void *outputs[] = {p};
+    sg_inference *f;
+    sg_state *state;
+
+    (void)unused;
+    memset(&o, 0, sizeof o);
+    o.build = blobs;
+    o.backend = &sg_backend_ref;
+    o.batch = 4;
+    o.workers = 1;
+    assert_int_equal(sg_inference_create(&o, &f), SG_OK);
+    assert_int_equal(sg_state_create(sg_inference_table(f), 0, &state), SG_OK);
+    sg_state_init(state, 1);
+    assert_int_equal(sg_inference_set_values(f, state->ema), SG_OK);
+    for (int i = 0; i < 4 * kSide * kSide; i++) image[i] = 0.01f * (float)(i % 37);
+    assert_int_equal(sg_inference_run(f, 0, inputs, outputs), SG_OK);
+    for (int n = 0; n < 4; n++) {
+        double sum = 0.0;
+
+        for (int c = 0; c < kClasses; c++) sum += (double)p[n * kClasses + c];
+        assert_true(fabs(sum - 1.0) <= 1e-5);
+    }
+    sg_state_destroy(state);
+    sg_inference_destroy(f);
+}
+
+static void bad_options(void **unused) {
+    sg_trainer_options o = sg_trainer_defaults();
+    sg_trainer *trainer = NULL;
+
+    (void)unused;
+    assert_int_equal(sg_trainer_create(&o, &trainer), SG_ERR_ARG);
+    o.build = blobs;
+    o.batch = 10;
+    assert_int_equal(sg_trainer_create(&o, &trainer), SG_ERR_ARG);
+    assert_non_null(strstr(sg_last_error(), "10 cannot be divided into 8"));
+}
+
+static void no_memory(void **unused) {
+    sg_trainer_options o = sg_trainer_defaults();
+    long live = sg_mem_live();
+    sg_trainer *trainer;
+    sg_status st;
+    long n = 0;
+
+    (void)unused;
+    o.build = blobs;
+    o.backend = &sg_backend_ref;
+    o.batch = 8;
+    o.threads = 2;
+    do {
+        sg_mem_fail_at(++n);
+        st = sg_trainer_create(&o, &trainer);
+        sg_mem_fail_at(0);
+        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
+        if (st != SG_OK) assert_int_equal(sg_mem_live(), live);
+    } while (st != SG_OK);
+    assert_true(n > 100);
+    sg_trainer_destroy(trainer);
+    assert_int_equal(sg_mem_live(), live);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(learns),    cmocka_unit_test(same_bits),   cmocka_unit_test(not_finite),
+        cmocka_unit_test(inference), cmocka_unit_test(bad_options), cmocka_unit_test(no_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
