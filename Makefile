@@ -33,7 +33,7 @@ all: $(BIN)/spotgrad $(LINKS)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
 PACKAGES := libpng libjpeg expat hdf5 jansson openssl
-NEED_NO_LIBRARY := help clean format test demo headers
+NEED_NO_LIBRARY := help clean format test demo
 ifneq ($(if $(MAKECMDGOALS),$(filter-out $(NEED_NO_LIBRARY),$(MAKECMDGOALS)),all),)
   MISSING := $(shell CC="$(CC)" scripts/missing $(PACKAGES))
   ifneq ($(MISSING),)
@@ -95,9 +95,9 @@ demo:
 ## headers       every header compiles alone, as C11 and, where meant for it, as C++17
 headers:
 	@for h in $(wildcard src/*.h src/*/*.h); do \
-	    printf '#include "%s"\n' "$${h#src/}" | $(CC) -Isrc -std=c11 $(WARNINGS) -Werror \
+	    printf '#include "%s"\n' "$${h#src/}" | $(CC) $(CPPFLAGS) $(MACHINE) -std=c11 $(WARNINGS) -Werror \
 	        -fsyntax-only -x c - || exit 1; \
-	    ! grep -q __cplusplus $$h || printf '#include "%s"\n' "$${h#src/}" | $(CXX) -Isrc \
+	    ! grep -q __cplusplus $$h || printf '#include "%s"\n' "$${h#src/}" | $(CXX) $(CPPFLAGS) $(MACHINE) \
 	        -std=c++17 -Wall -Wextra -Werror -fsyntax-only -x c++ - || exit 1; \
 	done; echo "headers: all compile alone"
 

@@ -6,7 +6,7 @@
 /* What was asked for. */
 typedef struct {
     const char *config;
-    bool help_config, markdown, print_config;
+    bool check_data, help_config, markdown, print_config;
 } request;
 
 static int print_text(sg_status st, char *text) {
@@ -37,6 +37,9 @@ int cli_train(int argc, char **argv) {
          .value_name = "FILE",
          .value = &want.config,
          .help = "configuration, an INI file"},
+        {.name = "--check-data",
+         .flag = &want.check_data,
+         .help = "list every fault of the data set, and stop"},
         {.name = "--print-config",
          .flag = &want.print_config,
          .help = "print the configuration with all defaults, and stop"},
@@ -62,5 +65,7 @@ int cli_train(int argc, char **argv) {
     if (!want.config && arguments.n_overrides == 0) die_usage("--config FILE is missing");
     cli_load_config(want.config, &arguments, &config);
     if (want.print_config) return print_resolved(&config);
-    die(sg_fail(SG_ERR_UNSUPPORTED, "this version checks configurations; it cannot train"), NULL);
+    if (want.check_data) return cli_check_data(&config);
+    die(sg_fail(SG_ERR_UNSUPPORTED, "this version checks configurations and data; it cannot train"),
+        NULL);
 }

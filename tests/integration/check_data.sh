@@ -1,0 +1,88 @@
+# `train --check-data`: a data set without faults, one with many, and the real one.
+. tests/lib.sh
+
+# Two PNGs of 16 x 12 pixels.
+gradient=iVBORw0KGgoAAAANSUhEUgAAABAAAAAMCAIAAADkharWAAAANElEQVR42s3LMQ0AQAwDsQAriIeTsVAeRAB2
+gradient+=qw5CJa+W1KvAENDF8HoVGAInw+9VYAgcDANc3d+BIAX/mwAAAABJRU5ErkJggg==
+plain=iVBORw0KGgoAAAANSUhEUgAAABAAAAAMCAIAAADkharWAAAAFUlEQVR42mMIVZhJEmIY1TCqATsCAGvkyoGD
+plain+=+PcqAAAAAElFTkSuQmCC
+
+# picture NAME BASE64
+picture() { echo "$2" | base64 -d >"$root/images/$1.png"; }
+
+# annotation NAME WIDTH CLASS XMIN YMIN XMAX YMAX
+annotation() {
+    echo "<annotation><size><width>$2</width><height>12</height><depth>3</depth></size>
+<object><name>$3</name><bndbox><xmin>$4</xmin><ymin>$5</ymin><xmax>$6</xmax><ymax>$7</ymax></bndbox>
+</object></annotation>" >"$root/annotations/$1.xml"
+}
+
+new_root() {
+    root=$work/$1
+    mkdir -p "$root/images" "$root/annotations"
+    picture one "$gradient"; annotation one 16 face 1 1 9 9
+    picture two "$plain"; annotation two 16 face 2 2 10 10
+    echo one >"$root/train.txt"
+    echo two >"$root/val.txt"
+}
+
+# fault WHERE TEXT: an error that names the file (or list and line), and says why
+fault() {
+    if grep -F -- "$root/$1" "$work/out" | grep -F ": error: " | grep -qF -- "$2"; then
+        pass "fault: $1: $2"
+    else
+        fail "fault: $1: $2" "not in: $(grep -F "$1" "$work/out" | head -c 500)"
+    fi
+}
+
+new_root whole
+run bin/train --check-data data.root="$root"
+expect "no fault" 0 "$root: 2 pictures, 2 boxes, 0 errors, 0 warnings"
+
+new_root many
+picture class "$gradient"; annotation class 16 mask 1 1 9 9
+picture size "$plain"; annotation size 20 face 1 1 9 9
+picture thin "$plain"; annotation thin 16 face 5 5 5 9
+picture outside "$plain"; annotation outside 16 face 30 5 40 9
+annotation cut 16 face 1 1 9 9; head -c 80 "$root/images/one.png" >"$root/images/cut.png"
+annotation empty 16 face 1 1 9 9; : >"$root/images/empty.png"
+picture xml "$plain"; echo "<annotation><size>" >"$root/annotations/xml.xml"
+picture bare "$plain"
+printf '%s\n' two class size thin outside cut empty xml bare none one two >"$root/val.txt"
+run bin/train --check-data data.root="$root" data.classes=face
+expect "many faults" 65 " errors, "
+fault annotations/class.xml:2 mask
+fault annotations/size.xml 20
+fault annotations/thin.xml:2 area
+fault annotations/outside.xml:2 outside
+fault images/cut.png ""
+fault images/empty.png ""
+fault annotations/xml.xml ""
+fault annotations/bare.xml ""
+fault val.txt:10 none
+fault val.txt:11 one
+fault val.txt:12 two
+
+new_root lists
+: >"$root/train.txt"
+rm "$root/val.txt"
+run bin/train --check-data data.root="$root" data.classes=face
+expect "empty and missing lists" 65
+fault train.txt ""
+fault val.txt ""
+run bin/train --check-data data.root="$work/none"; expect_error "missing folder" 66 \
+    "train: $work/none: no such folder; set data.root=FOLDER"
+run bin/train --check-data data.root="$root" data.classes=a,,b; expect_error "classes" 78 \
+    "train: data.classes: class 2 has an empty name"
+status=0; bin/train --check-data data.root="$root" >/dev/full 2>"$work/err" || status=$?
+: >"$work/out"
+expect "full output" 65 "standard output: No space left on device"
+
+if [ -d "${SPOTGRAD_DATA-}/masks" ]; then
+    run bin/train --check-data data.root="$SPOTGRAD_DATA/masks"
+    expect "the real pictures" 0 "682 pictures, 3284 boxes, 0 errors"
+else
+    skip "the real pictures" "SPOTGRAD_DATA is not set"
+fi
+
+[ $failures = 0 ]

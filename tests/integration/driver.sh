@@ -1,0 +1,54 @@
+# tests/run itself: what passes, fails, is skipped, crashes or hangs is counted as that.
+. tests/lib.sh
+
+# program NAME: a shell script that stands for a cmocka program (its text on standard input)
+program() { { echo '#!/bin/sh'; cat; } >"$work/$1"; chmod +x "$work/$1"; }
+
+program good <<'END'
+echo '[ RUN      ] a'; echo '[       OK ] a'; echo '[ RUN      ] b'; echo 'noise[       OK ] b'
+echo '[ RUN      ] c'; echo '[  SKIPPED ] c'; echo '[  SKIPPED ] 1 test(s), listed below:' >&2
+echo '[  SKIPPED ] c' >&2
+END
+program bad <<'END'
+echo '[ RUN      ] a'; echo '[  FAILED  ] a'; echo '[  FAILED  ] a' >&2
+exit 1
+END
+program crash <<'END'
+echo '[ RUN      ] a'; echo '[       OK ] a'; echo '[ RUN      ] b'
+kill -SEGV $$
+END
+program silent <<'END'
+exit 0
+END
+printf '%s\n' 'echo "ok - one"' 'echo "skip - two: no data"' >"$work/some.sh"
+printf '%s\n' 'echo "not ok - one: why"' 'exit 1' >"$work/broken.sh"
+printf '%s\n' '# time limit: 1' 'echo "ok - one"' 'sleep 20' >"$work/hang.sh"
+printf '%s\n' 'print("ok - python")' >"$work/snake.py"
+
+# counts NAME STATUS LAST-LINE FILE...
+counts() {
+    local name=$1 want=$2 line=$3
+
+    shift 3
+    run env SPOTGRAD_TEST_LOGS="$work/logs" tests/run "$@"
+    if [ "$status" = "$want" ] && [ "$(tail -n 1 "$work/out")" = "$line" ]; then
+        pass "$name"
+    else
+        fail "$name" "status $status, closing line '$(tail -n 1 "$work/out")'"
+    fi
+}
+counts "passed and skipped" 0 "2 passed, 0 failed, 1 skipped" "$work/good"
+counts "failed" 1 "0 passed, 1 failed, 0 skipped" "$work/bad"
+counts "crashed" 1 "1 passed, 1 failed, 0 skipped" "$work/crash"
+counts "ran nothing" 1 "0 passed, 1 failed, 0 skipped" "$work/silent"
+counts "not there" 1 "0 passed, 1 failed, 0 skipped" "$work/nothing"
+counts "script" 0 "1 passed, 0 failed, 1 skipped" "$work/some.sh"
+counts "script that fails" 1 "0 passed, 1 failed, 0 skipped" "$work/broken.sh"
+counts "script that hangs" 1 "1 passed, 1 failed, 0 skipped" "$work/hang.sh"
+counts "python" 0 "1 passed, 0 failed, 0 skipped" "$work/snake.py"
+counts "all together" 1 "8 passed, 5 failed, 3 skipped" "$work"/{good,bad,crash,silent} \
+    "$work"/{some,broken}.sh "$work"/hang.sh "$work"/snake.py "$work/good"
+
+run scripts/setup; expect_error "set-up without a list" 64 "usage: scripts/setup build|test|ci"
+
+[ $failures = 0 ]
