@@ -1,0 +1,42 @@
+/* Matrix products through OpenBLAS, which is a little faster than oneDNN's gemm here and much
+ * faster with a transposed first operand (1024^3, one thread: 78 against 77 GFLOP/s; gradients of
+ * filters 1.7 times). */
+#include <stdio.h>
+#include <string.h>
+
+#include "cpu/backend_cpu.h"
+#include "cpu/blas.h"
+
+typedef struct {
+    int64_t M, N, K;
+    bool transpose_a, transpose_b;
+} matmul_state;
+
+static sg_status matmul_run(const sg_args *a) {
+    const matmul_state *s = a->state;
+
+    if (s->M > 0 && s->N > 0 && s->K > 0)
+        sg_blas_matmul(a->in[0], a->in[1], a->out[0], s->M, s->N, s->K, s->transpose_a,
+                       s->transpose_b);
+    else
+        memset(a->out[0], 0, (size_t)(s->M * s->N) * sizeof(float));
+    return SG_OK;
+}
+
+sg_status sg_cpu_select_matmul(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
+                               sg_kernel_plan *plan) {
+    const sg_matmul_attr *attr = node->attr;
+    matmul_state s = {.M = node->out[0].shape.dim[0],
+                      .N = node->out[0].shape.dim[1],
+                      .K = node->in[0]->shape.dim[attr->transpose_a ? 0 : 1],
+                      .transpose_a = attr->transpose_a,
+                      .transpose_b = attr->transpose_b};
+
+    (void)cpu;
+    (void)have;
+    SG_TRY(sg_blas_load());
+    sg_cpu_plan(plan, node, matmul_run, SG_LAYOUT_PLAIN);
+    plan->flop = 2.0 * (double)s.M * (double)s.N * (double)s.K;
+    snprintf(plan->label, sizeof plan->label, "openblas");
+    return sg_cpu_plan_state(plan, &s, sizeof s);
+}
