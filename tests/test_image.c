@@ -1,0 +1,501 @@
+/* PNG of every colour type, depth and interlace, JPEG of every kind, and damaged ones of both. */
+#include "data_fixture.h"
+
+#include <math.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <jpeglib.h>
+#include <png.h>
+
+enum { W = 37, H = 23, kPalette = 256 };
+
+typedef struct {
+    uint8_t *data;
+    size_t size;
+} bytes;
+
+static void append(bytes *b, const void *data, size_t size) {
+    b->data = realloc(b->data, b->size + size);
+    assert_non_null(b->data);
+    memcpy(b->data + b->size, data, size);
+    b->size += size;
+}
+
+static void append_png(png_structp png, png_bytep data, size_t size) {
+    append(png_get_io_ptr(png), data, size);
+}
+
+static int over_matte(double value, double alpha) {
+    return (int)lround(value * alpha + SG_IMAGE_MATTE * (1.0 - alpha));
+}
+
+/* One PNG of random samples and the RGB that it must decode to. `key`: with a tRNS chunk. */
+static bytes make_png(int type, int depth, int interlace, int key, uint8_t *rgb) {
+    static const int of_type[] = {1, 0, 3, 1, 2, 0, 4};
+    int channels = of_type[type], most = (1 << depth) - 1;
+    sg_random r = sg_random_init((uint64_t)(type * 1000 + depth * 10 + interlace * 2 + key));
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
+    png_infop info = png_create_info_struct(png);
+    size_t row_bytes = (size_t)(W * channels * depth + 7) / 8;
+    uint8_t *rows = calloc(H, row_bytes);
+    png_bytep row[H];
+    png_color palette[kPalette];
+    png_byte alpha[kPalette];
+    png_color_16 transparent = {0};
+    bytes out = {0};
+
+    png_set_write_fn(png, &out, append_png, NULL);
+    png_set_IHDR(png, info, W, H, depth, type, interlace, PNG_COMPRESSION_TYPE_DEFAULT,
+                 PNG_FILTER_TYPE_DEFAULT);
+    for (int i = 0; i < kPalette; i++) {
+        palette[i].red = (png_byte)sg_random_below(&r, 256);
+        palette[i].green = (png_byte)sg_random_below(&r, 256);
+        palette[i].blue = (png_byte)sg_random_below(&r, 256);
+        alpha[i] = (png_byte)sg_random_below(&r, 256);
+    }
+    if (type == PNG_COLOR_TYPE_PALETTE) png_set_PLTE(png, info, palette, most + 1);
+    for (int y = 0; y < H; y++) {
+        row[y] = rows + (size_t)y * row_bytes;
+        for (int x = 0; x < W; x++) {
+            int sample[4] = {0}, colour[3];
+            double a = 1.0, unit = 255.0 / most;
+
+            for (int c = 0; c < channels; c++) {
+                int at = x * channels + c;
+
+                sample[c] = (int)sg_random_below(&r, most + 1);
+                if (depth == 16) {
+                    row[y][2 * at] = (uint8_t)(sample[c] >> 8);
+                    row[y][2 * at + 1] = (uint8_t)sample[c];
+                } else {
+                    row[y][at * depth / 8] |= (uint8_t)(sample[c] << (8 - depth - at * depth % 8));
+                }
+            }
+            if (x == 0 && y == 0) {
+                transparent.gray = (png_uint_16)sample[0];
+                transparent.red = (png_uint_16)sample[0];
+                transparent.green = (png_uint_16)sample[1];
+                transparent.blue = (png_uint_16)sample[2];
+            }
+            for (int c = 0; c < 3; c++)
+                colour[c] = (int)lround(sample[channels < 3 ? 0 : c] * unit);
+            if (type == PNG_COLOR_TYPE_PALETTE) {
+                colour[0] = palette[sample[0]].red;
+                colour[1] = palette[sample[0]].green;
+                colour[2] = palette[sample[0]].blue;
+                if (key) a = alpha[sample[0]] / 255.0;
+            } else if (channels % 2 == 0) {
+                a = lround(sample[channels - 1] * unit) / 255.0;
+            } else if (key && sample[0] == transparent.gray &&
+                       (channels == 1 ||
+                        (sample[1] == transparent.green && sample[2] == transparent.blue))) {
+                a = 0.0;
+            }
+            for (int c = 0; c < 3; c++)
+                rgb[(y * W + x) * 3 + c] = (uint8_t)over_matte(colour[c], a);
+        }
+    }
+    if (key)
+        png_set_tRNS(png, info, alpha, type == PNG_COLOR_TYPE_PALETTE ? most + 1 : 1,
+                     type == PNG_COLOR_TYPE_PALETTE ? NULL : &transparent);
+    png_write_info(png, info);
+    png_write_image(png, row);
+    png_write_end(png, NULL);
+    png_destroy_write_struct(&png, &info);
+    free(rows);
+    return out;
+}
+
+static void every_png_decodes(void **state) {
+    static const struct {
+        int type, depth, may_key;
+    } kinds[] = {{0, 1, 1}, {0, 2, 1},  {0, 4, 1},  {0, 8, 1}, {0, 16, 1},
+                 {2, 8, 1}, {2, 16, 1}, {3, 1, 1},  {3, 2, 1}, {3, 4, 1},
+                 {3, 8, 1}, {4, 8, 0},  {4, 16, 0}, {6, 8, 0}, {6, 16, 0}};
+    uint8_t rgb[W * H * 3];
+    long live = sg_mem_live();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        for (int bits = 0; bits < (kinds[i].may_key ? 4 : 2); bits++) {
+            bytes png = make_png(kinds[i].type, kinds[i].depth, bits & 1, bits >> 1, rgb);
+            sg_image image;
+
+            assert_ok(sg_image_decode("a.png", png.data, png.size, &image));
+            assert_int_equal(image.width, W);
+            assert_int_equal(image.height, H);
+            for (int k = 0; k < W * H * 3; k++)
+                if (abs(image.rgb[k] - rgb[k]) > 1)
+                    fail_msg("type %d depth %d interlace %d key %d: byte %d is %d, not %d",
+                             kinds[i].type, kinds[i].depth, bits & 1, bits >> 1, k, image.rgb[k],
+                             rgb[k]);
+            sg_image_clear(&image);
+            free(png.data);
+        }
+    }
+    assert_int_equal(sg_mem_live(), live);
+}
+
+typedef enum { GREY, YCC, RGB, CMYK, YCCK, PLAIN_CMYK, PROGRESSIVE } jpeg_kind;
+
+/* `rgb` (height, width, 3) as a JPEG of this kind; orientation 0: no EXIF. */
+static bytes make_jpeg(jpeg_kind kind, const uint8_t *rgb, int width, int height, int orientation,
+                       int big_endian) {
+    struct jpeg_compress_struct jpeg;
+    struct jpeg_error_mgr errors;
+    int inks = kind == CMYK || kind == YCCK || kind == PLAIN_CMYK;
+    unsigned char *data = NULL;
+    unsigned long size = 0;
+    uint8_t *row = malloc((size_t)width * 4);
+    bytes out = {0};
+
+    jpeg.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&jpeg);
+    jpeg_mem_dest(&jpeg, &data, &size);
+    jpeg.image_width = (JDIMENSION)width;
+    jpeg.image_height = (JDIMENSION)height;
+    jpeg.input_components = inks ? 4 : kind == GREY ? 1 : 3;
+    jpeg.in_color_space = inks ? JCS_CMYK : kind == GREY ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg_set_defaults(&jpeg);
+    jpeg_set_quality(&jpeg, 100, TRUE);
+    if (kind == RGB) jpeg_set_colorspace(&jpeg, JCS_RGB);
+    if (kind == YCCK) jpeg_set_colorspace(&jpeg, JCS_YCCK);
+    if (kind == PLAIN_CMYK) jpeg.write_Adobe_marker = FALSE;
+    if (kind == PROGRESSIVE) jpeg_simple_progression(&jpeg);
+    for (int c = 0; c < jpeg.num_components; c++)
+        jpeg.comp_info[c].h_samp_factor = jpeg.comp_info[c].v_samp_factor = 1;
+    jpeg_start_compress(&jpeg, TRUE);
+    if (orientation) {
+        uint8_t little[] = "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\0\0\0\0\0\0\0";
+        uint8_t big[] = "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0";
+
+        little[24] = big[25] = (uint8_t)orientation;
+        jpeg_write_marker(&jpeg, JPEG_APP0 + 1, big_endian ? big : little, 32);
+    }
+    for (int y = 0; y < height; y++) {
+        for (int x = 0; x < width; x++) {
+            const uint8_t *p = rgb + (y * width + x) * 3;
+
+            if (kind == GREY) {
+                row[x] = p[0];
+            } else if (inks) { /* no black ink; Adobe stores inks inverted */
+                for (int c = 0; c < 3; c++)
+                    row[4 * x + c] = (uint8_t)(kind == PLAIN_CMYK ? 255 - p[c] : p[c]);
+                row[4 * x + 3] = kind == PLAIN_CMYK ? 0 : 255;
+            } else {
+                memcpy(row + 3 * x, p, 3);
+            }
+        }
+        jpeg_write_scanlines(&jpeg, &row, 1);
+    }
+    jpeg_finish_compress(&jpeg);
+    jpeg_destroy_compress(&jpeg);
+    append(&out, data, size);
+    free(data);
+    free(row);
+    return out;
+}
+
+static void smooth(uint8_t *rgb, int width, int height, int grey) {
+    for (int y = 0; y < height; y++) {
+        for (int x = 0; x < width; x++) {
+            uint8_t *p = rgb + (y * width + x) * 3;
+
+            p[0] = (uint8_t)(255 * x / width);
+            p[1] = (uint8_t)(grey ? p[0] : 255 * y / height);
+            p[2] = (uint8_t)(grey ? p[0] : 255 - p[0] / 2);
+        }
+    }
+}
+
+static void every_jpeg_decodes(void **state) {
+    uint8_t rgb[W * H * 3];
+
+    (void)state;
+    for (jpeg_kind kind = GREY; kind <= PROGRESSIVE; kind++) {
+        sg_image image;
+        bytes jpeg;
+
+        smooth(rgb, W, H, kind == GREY);
+        jpeg = make_jpeg(kind, rgb, W, H, 0, 0);
+        assert_ok(sg_image_decode("a.jpg", jpeg.data, jpeg.size, &image));
+        assert_int_equal(image.width, W);
+        for (int k = 0; k < W * H * 3; k++)
+            if (abs(image.rgb[k] - rgb[k]) > 5)
+                fail_msg("kind %d: byte %d is %d, not %d", kind, k, image.rgb[k], rgb[k]);
+        sg_image_clear(&image);
+        free(jpeg.data);
+    }
+}
+
+/* EXIF 2.3, 4.6.4 A: which side of the scene the stored row 0 and column 0 are. */
+static void orientation_is_applied(void **state) {
+    static const struct {
+        int row_right_or_bottom, column_right_or_bottom;
+    } table[9] = {{0, 0}, {0, 0}, {0, 1}, {1, 1}, {1, 0}, {0, 0}, {1, 0}, {1, 1}, {0, 1}};
+    uint8_t upright[W * H * 3], stored[W * H * 3];
+
+    (void)state;
+    smooth(upright, W, H, 0);
+    for (int o = 1; o <= 8; o++) {
+        int turned = o >= 5, w = turned ? H : W, h = turned ? W : H;
+        int64_t width, height;
+        sg_image image;
+        bytes jpeg;
+
+        for (int y = 0; y < h; y++) {
+            for (int x = 0; x < w; x++) {
+                int along = table[o].row_right_or_bottom ? h - 1 - y : y;
+                int across = table[o].column_right_or_bottom ? w - 1 - x : x;
+                int ux = turned ? along : across, uy = turned ? across : along;
+
+                memcpy(stored + (y * w + x) * 3, upright + (uy * W + ux) * 3, 3);
+            }
+        }
+        jpeg = make_jpeg(YCC, stored, w, h, o, o % 2);
+        assert_ok(sg_image_decode("a.jpg", jpeg.data, jpeg.size, &image));
+        assert_int_equal(image.width, W);
+        assert_int_equal(image.height, H);
+        for (int k = 0; k < W * H * 3; k++)
+            if (abs(image.rgb[k] - upright[k]) > 5)
+                fail_msg("orientation %d: byte %d is %d, not %d", o, k, image.rgb[k], upright[k]);
+        sg_image_clear(&image);
+        fixture_write("turned.jpg", jpeg.data, jpeg.size);
+        assert_ok(sg_image_size(fixture_path("turned.jpg"), &width, &height));
+        assert_int_equal(width, W);
+        assert_int_equal(height, H);
+        free(jpeg.data);
+    }
+}
+
+/* Standard error goes to a file meanwhile; returns how much was written to it. */
+static int saved_stderr;
+static void mute(void) {
+    int fd = open(fixture_path("stderr"), O_CREAT | O_TRUNC | O_WRONLY, 0600);
+
+    fflush(stderr);
+    saved_stderr = dup(2);
+    dup2(fd, 2);
+    close(fd);
+}
+static long unmute(void) {
+    struct stat info;
+
+    fflush(stderr);
+    dup2(saved_stderr, 2);
+    close(saved_stderr);
+    assert_int_equal(stat(fixture_path("stderr"), &info), 0);
+    return (long)info.st_size;
+}
+
+/* A prefix either fails with one line, or (a JPEG without its end mark) gives all the pixels. */
+static void cut_everywhere(bytes file, int may_lack) {
+    sg_image whole, image;
+    long live;
+
+    assert_ok(sg_image_decode("whole", file.data, file.size, &whole));
+    live = sg_mem_live();
+    for (size_t n = 0; n < file.size; n++) {
+        uint8_t *copy = malloc(n + 1); /* so that ASan sees a read past its end */
+        sg_status st;
+
+        memcpy(copy, file.data, n);
+        st = sg_image_decode("cut", copy, n, &image);
+        if (st == SG_OK) {
+            assert_true(n + (size_t)may_lack >= file.size);
+            assert_memory_equal(image.rgb, whole.rgb, (size_t)(W * H * 3));
+            sg_image_clear(&image);
+        } else {
+            assert_int_equal(st, SG_ERR_DATA);
+            assert_int_equal(strncmp(sg_last_error(), "cut: ", 5), 0);
+            assert_null(strchr(sg_last_error(), '\n'));
+        }
+        assert_int_equal(sg_mem_live(), live);
+        free(copy);
+    }
+    sg_image_clear(&whole);
+}
+
+static void cut_files_fail(void **state) {
+    uint8_t rgb[W * H * 3];
+    bytes file[4];
+
+    (void)state;
+    file[0] = make_png(2, 8, 0, 0, rgb);
+    file[1] = make_png(6, 8, 1, 0, rgb);
+    smooth(rgb, W, H, 0);
+    file[2] = make_jpeg(YCC, rgb, W, H, 6, 0);
+    file[3] = make_jpeg(PROGRESSIVE, rgb, W, H, 0, 0);
+    mute();
+    for (int i = 0; i < 4; i++) cut_everywhere(file[i], i < 2 ? 0 : 3);
+    assert_int_equal(unmute(), 0);
+    for (int i = 0; i < 4; i++) free(file[i].data);
+}
+
+static void changed_bytes_do_no_harm(void **state) {
+    uint8_t rgb[W * H * 3];
+    bytes file[2];
+    long live = sg_mem_live();
+    int failures = 0;
+
+    (void)state;
+    file[0] = make_png(6, 8, 1, 0, rgb);
+    smooth(rgb, W, H, 0);
+    file[1] = make_jpeg(PROGRESSIVE, rgb, W, H, 6, 0);
+    mute();
+    for (int f = 0; f < 2; f++) {
+        for (size_t n = 0; n < file[f].size; n++) {
+            sg_image image;
+            sg_status st;
+
+            file[f].data[n] ^= 0xFF;
+            st = sg_image_decode("changed", file[f].data, file[f].size, &image);
+            file[f].data[n] ^= 0xFF;
+            if (st == SG_OK)
+                sg_image_clear(&image);
+            else
+                failures++;
+            assert_int_equal(sg_mem_live(), live);
+        }
+        free(file[f].data);
+    }
+    assert_int_equal(unmute(), 0);
+    assert_true(failures > 100);
+}
+
+static void huge_pictures_are_refused(void **state) {
+    static const uint8_t png[33] = {0x89, 'P', 'N', 'G', 13, 10,   26,   10, 0, 0,    0,    13, 'I',
+                                    'H',  'D', 'R', 0,   0,  0x4E, 0x20, 0,  0, 0x4E, 0x20, 8,  2};
+    uint8_t rgb[W * H * 3];
+    int64_t width, height;
+    sg_image image;
+    bytes jpeg;
+
+    (void)state;
+    assert_fails(sg_image_decode("huge.png", png, sizeof png, &image), SG_ERR_DATA,
+                 "huge.png: 20000 x 20000 pixels are too many");
+    fixture_write("huge.png", png, sizeof png);
+    assert_fails(sg_image_size(fixture_path("huge.png"), &width, &height), SG_ERR_DATA,
+                 "20000 x 20000");
+    smooth(rgb, W, H, 0);
+    jpeg = make_jpeg(YCC, rgb, W, H, 0, 0);
+    for (size_t i = 0; i + 9 < jpeg.size; i++) {
+        if (jpeg.data[i] != 0xFF || jpeg.data[i + 1] != 0xC0) continue;
+        memcpy(jpeg.data + i + 5, "\x4E\x20\x4E\x20", 4);
+        break;
+    }
+    assert_fails(sg_image_decode("huge.jpg", jpeg.data, jpeg.size, &image), SG_ERR_DATA,
+                 "huge.jpg: 20000 x 20000 pixels are too many");
+    free(jpeg.data);
+}
+
+static void what_is_no_picture_is_refused(void **state) {
+    int64_t width, height;
+    sg_image image;
+
+    (void)state;
+    fixture_text("empty.png", "");
+    fixture_text("text.png", "This is not a picture, whatever its name says.\n");
+    assert_fails(sg_image_read(fixture_path("empty.png"), &image), SG_ERR_DATA, "is empty");
+    assert_fails(sg_image_size(fixture_path("empty.png"), &width, &height), SG_ERR_DATA,
+                 "is empty");
+    assert_fails(sg_image_read(fixture_path("text.png"), &image), SG_ERR_DATA,
+                 "neither a PNG nor a JPEG");
+    assert_fails(sg_image_read(fixture_path("none.png"), &image), SG_ERR_MISSING, "none.png");
+    assert_fails(sg_image_size(fixture_path("none.png"), &width, &height), SG_ERR_MISSING,
+                 "none.png");
+    assert_fails(sg_image_read(fixture_root, &image), SG_ERR_IO, "folder");
+}
+
+static void png_goes_there_and_back(void **state) {
+    sg_image image, back;
+    uint8_t *a, *b;
+    size_t na, nb;
+
+    (void)state;
+    assert_ok(sg_image_create(W, H, &image));
+    for (int i = 0; i < W * H * 3; i++)
+        image.rgb[i] = (uint8_t)(sg_philox(5, (uint64_t)i, 0).word[0] >> 24);
+    for (int level = 1; level <= 9; level += 4) {
+        assert_ok(sg_image_encode_png(&image, level, &a, &na));
+        assert_ok(sg_image_encode_png(&image, level, &b, &nb));
+        assert_int_equal(na, nb);
+        assert_memory_equal(a, b, na);
+        sg_free(a);
+        sg_free(b);
+        assert_ok(sg_image_write_png(fixture_path("out.png"), &image, level));
+        assert_ok(sg_image_read(fixture_path("out.png"), &back));
+        assert_memory_equal(back.rgb, image.rgb, W * H * 3);
+        memset(back.rgb, 0, W * H * 3);
+        assert_ok(sg_image_read_into(fixture_path("out.png"), &back));
+        assert_memory_equal(back.rgb, image.rgb, W * H * 3);
+        back.width--;
+        assert_fails(sg_image_read_into(fixture_path("out.png"), &back), SG_ERR_DATA, "37 x 23");
+        sg_image_clear(&back);
+    }
+    assert_fails(sg_image_encode_png(&image, 10, &a, &na), SG_ERR_ARG, "level 10");
+    assert_fails(sg_image_write_png(fixture_path("no/such/out.png"), &image, 1), SG_ERR_IO,
+                 "no/such");
+    sg_image_clear(&image);
+}
+
+static void memory_may_fail_anywhere(void **state) {
+    uint8_t rgb[W * H * 3];
+    bytes file[2];
+    sg_image image;
+    uint8_t *data;
+    size_t size;
+    long live = sg_mem_live();
+
+    (void)state;
+    file[0] = make_png(6, 8, 1, 0, rgb);
+    smooth(rgb, W, H, 0);
+    file[1] = make_jpeg(YCC, rgb, W, H, 6, 0);
+    for (int f = 0; f < 2; f++) {
+        sg_status st = SG_ERR_OOM;
+
+        for (long n = 1; st != SG_OK; n++) {
+            sg_mem_fail_at(n);
+            st = sg_image_decode("a", file[f].data, file[f].size, &image);
+            sg_mem_fail_at(0);
+            if (st == SG_OK)
+                sg_image_clear(&image);
+            else
+                assert_int_equal(st, SG_ERR_OOM);
+            assert_int_equal(sg_mem_live(), live);
+            assert_true(n < 1000);
+        }
+        free(file[f].data);
+    }
+    image = fixture_image(W, H, 1, 2, 3);
+    live = sg_mem_live();
+    for (long n = 1;; n++) {
+        sg_status st;
+
+        sg_mem_fail_at(n);
+        st = sg_image_encode_png(&image, 6, &data, &size);
+        sg_mem_fail_at(0);
+        if (st == SG_OK) break;
+        assert_int_equal(st, SG_ERR_OOM);
+        assert_int_equal(sg_mem_live(), live);
+    }
+    sg_free(data);
+    sg_image_clear(&image);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_png_decodes),
+        cmocka_unit_test(every_jpeg_decodes),
+        cmocka_unit_test(orientation_is_applied),
+        cmocka_unit_test(cut_files_fail),
+        cmocka_unit_test(changed_bytes_do_no_harm),
+        cmocka_unit_test(huge_pictures_are_refused),
+        cmocka_unit_test(what_is_no_picture_is_refused),
+        cmocka_unit_test(png_goes_there_and_back),
+        cmocka_unit_test(memory_may_fail_anywhere),
+    };
+
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}
