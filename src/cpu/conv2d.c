@@ -12,8 +12,9 @@
 
 typedef struct {
     sg_dnnl_op *op; /* owned */
-    int64_t OC;     /* of the bias as it is */
-    int64_t OCP;    /* as oneDNN reads it */
+    bool bias;
+    int64_t OC;  /* of the bias as it is */
+    int64_t OCP; /* as oneDNN reads it */
     size_t op_scratch;
 } conv_state;
 
@@ -26,9 +27,9 @@ static void conv_release(void *state) {
 
 static sg_status conv_run(const sg_args *a) {
     const conv_state *s = a->state;
-    const void *in[3] = {a->in[0], a->in[1], a->in[2]};
+    const void *in[3] = {a->in[0], a->in[1], s->bias ? a->in[2] : NULL};
 
-    if (a->in[2] && s->OC != s->OCP) {
+    if (s->bias && s->OC != s->OCP) {
         float *b = (float *)((char *)a->scratch + s->op_scratch);
 
         memset(b, 0, (size_t)s->OCP * sizeof(float));
@@ -92,6 +93,7 @@ static sg_status plan_conv(sg_cpu *cpu, sg_dnnl_conv *c, bool picture, sg_kernel
         sg_free(s);
         return st;
     }
+    s->bias = c->bias;
     s->OC = OC;
     s->OCP = c->OC;
     s->op_scratch = sg_dnnl_op_scratch(s->op);

@@ -1,0 +1,706 @@
+/* Every CPU kernel against the reference, at odd shapes: graphs are compiled for both backends and
+ * fed the same numbers. On the way: padding channels of NC8 stay zero (kernels are wrapped to
+ * look), no node falls back to the reference, a second run and a run in two threads at once give
+ * the same bits, and no compilation leaks when an allocation fails. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <immintrin.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "core/mem.h"
+#include "core/philox.h"
+#include "cpu/cpu.h"
+#include "cpu/simd.h"
+#include "graph/program.h"
+#include "ops/detect.h"
+#include "ops/ops.h"
+
+/* --- a backend that looks at padding ------------------------------------------------------------
+ */
+
+typedef struct {
+    sg_kernel_plan inner;
+    int n_out;
+    sg_shape shape[SG_MAX_OUT];
+} watched;
+
+static bool padding_is_zero(const float *p, const sg_shape *s) {
+    int64_t blocks = (s->dim[1] + 7) / 8, HW = s->dim[2] * s->dim[3];
+    int first = (int)(s->dim[1] - (blocks - 1) * 8);
+
+    for (int64_t n = 0; n < s->dim[0]; n++) {
+        const float *last = p + (n * blocks + blocks - 1) * HW * 8;
+
+        for (int64_t i = 0; i < HW; i++)
+            for (int c = first; c < 8; c++)
+                if (last[i * 8 + c] != 0.0f) return false;
+    }
+    return true;
+}
+
+static sg_status watch_run(const sg_args *a) {
+    const watched *w = a->state;
+    sg_args inner = *a;
+
+    inner.state = w->inner.state;
+    SG_TRY(w->inner.run(&inner));
+    for (int o = 0; o < w->n_out; o++) {
+        if (w->inner.out[o] == SG_LAYOUT_NC8 && !padding_is_zero(a->out[o], &w->shape[o]))
+            return sg_fail(SG_ERR_ARG, "%s (%s): padding of output %d is not zero", a->node->name,
+                           a->node->op->name, o);
+    }
+    return SG_OK;
+}
+
+static void watch_release(void *state) {
+    watched *w = state;
+
+    if (w->inner.release) w->inner.release(w->inner.state);
+    sg_free(w);
+}
+
+static sg_status watch(sg_kernel_plan *plan, int n_out, const sg_shape *shapes[]) {
+    watched *w = sg_calloc(1, sizeof *w);
+
+    if (!w) {
+        if (plan->release) plan->release(plan->state);
+        return sg_fail(SG_ERR_OOM, "no memory to watch");
+    }
+    w->inner = *plan;
+    w->n_out = n_out;
+    for (int o = 0; o < n_out; o++) w->shape[o] = *shapes[o];
+    plan->run = watch_run;
+    plan->state = w;
+    plan->release = watch_release;
+    return SG_OK;
+}
+
+static sg_status watch_select(void *context, const sg_node *node, const sg_layout have[],
+                              sg_kernel_plan *plan) {
+    const sg_shape *shapes[SG_MAX_OUT];
+
+    SG_TRY(sg_backend_cpu.select(context, node, have, plan));
+    for (int o = 0; o < node->n_out; o++) shapes[o] = &node->out[o].shape;
+    return watch(plan, node->n_out, shapes);
+}
+
+static sg_status watch_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
+                               sg_kernel_plan *plan) {
+    const sg_shape *shapes[1] = {&v->shape};
+
+    SG_TRY(sg_backend_cpu.convert(context, v, from, to, plan));
+    return watch(plan, 1, shapes);
+}
+
+static sg_backend watching_backend(void) {
+    sg_backend b = sg_backend_cpu;
+
+    b.select = watch_select;
+    b.convert = watch_convert;
+    return b;
+}
+
+/* --- inputs, drawn by name
+ * -------------------------------------------------------------------------
+ */
+
+enum { kBytes = 1 << 20 }; /* of one input or output */
+
+static float draw(const char *name, int64_t i) {
+    sg_random r = sg_random_init(sg_key_mix(sg_key_name(name), (uint64_t)i));
+
+    return sg_random_normal(&r);
+}
+
+static sg_value *f32(sg_graph *g, const char *name, sg_shape shape) {
+    return sg_input(g, name, SG_F32, shape);
+}
+
+/* The same numbers as a constant: what depends on it alone moves to the prologue. */
+static sg_value *fixed(sg_graph *g, const char *name, sg_shape shape) {
+    int64_t count = sg_shape_count(&shape);
+    float *data = sg_malloc((size_t)count * sizeof *data + 1);
+    sg_value *v;
+
+    for (int64_t i = 0; i < count; i++) data[i] = draw(name, i);
+    v = sg_constant(g, SG_F32, shape, data);
+    sg_free(data);
+    return v;
+}
+
+/* x in NC8: bias is one of the ops that always give it. */
+static sg_value *blocked(sg_graph *g, const char *name, sg_shape shape) {
+    return sg_bias(g, f32(g, name, shape), fixed(g, "a bias", sg_shape_1(shape.dim[1])));
+}
+
+static void *make_input(const sg_value *v, const char *name) {
+    int64_t count = sg_shape_count(&v->shape);
+    void *data = test_malloc(kBytes);
+
+    assert_true((size_t)count * sg_dtype_size(v->dtype) <= kBytes);
+    for (int64_t i = 0; i < count; i++) {
+        float z = draw(name, i);
+
+        if (v->dtype == SG_F32) ((float *)data)[i] = strchr(name, '+') ? fabsf(z) + 0.1f : z;
+        if (v->dtype == SG_U8) ((uint8_t *)data)[i] = (uint8_t)(int)(128.0f + 50.0f * z);
+        if (v->dtype == SG_I32) ((int32_t *)data)[i] = (int32_t)(i % 4) - 1;
+    }
+    return data;
+}
+
+/* --- running -----------------------------------------------------------------------------------
+ */
+
+typedef void (*build_fn)(sg_graph *g);
+
+typedef struct {
+    void *input[SG_MAX_INPUTS];
+    void *output[SG_MAX_OUTPUTS];
+} buffers;
+
+static void bind(sg_bindings *b, const buffers *m) {
+    memset(b, 0, sizeof *b);
+    for (int i = 0; i < SG_MAX_INPUTS; i++) b->input[i] = m->input[i];
+    for (int i = 0; i < SG_MAX_OUTPUTS; i++) b->output[i] = m->output[i];
+}
+
+static void must(sg_status st) {
+    if (st != SG_OK) fail_msg("%s", sg_last_error());
+}
+
+static buffers make_buffers(const sg_graph *g) {
+    buffers m;
+
+    memset(&m, 0, sizeof m);
+    for (int i = 0; i < sg_graph_inputs(g); i++)
+        m.input[i] = make_input(sg_graph_input(g, i), sg_graph_input_name(g, i));
+    for (int o = 0; o < sg_graph_outputs(g); o++) m.output[o] = test_calloc(1, kBytes);
+    return m;
+}
+
+static void free_buffers(buffers *m) {
+    for (int i = 0; i < SG_MAX_INPUTS; i++)
+        if (m->input[i]) test_free(m->input[i]);
+    for (int o = 0; o < SG_MAX_OUTPUTS; o++)
+        if (m->output[o]) test_free(m->output[o]);
+}
+
+static size_t output_bytes(const sg_graph *g, int o) {
+    const sg_value *v = sg_graph_output(g, o);
+
+    return (size_t)sg_shape_count(&v->shape) * sg_dtype_size(v->dtype);
+}
+
+static void run(const sg_program *p, const buffers *m) {
+    sg_bindings b;
+
+    bind(&b, m);
+    must(sg_program_run_once(p, &b));
+}
+
+typedef struct {
+    const sg_program *p;
+    buffers m;
+    sg_status st;
+    int times;
+} job;
+
+static void *job_run(void *argument) {
+    job *j = argument;
+    sg_bindings b;
+
+    bind(&b, &j->m);
+    for (int i = 0; i < j->times && j->st == SG_OK; i++) j->st = sg_program_run_once(j->p, &b);
+    return NULL;
+}
+
+/* One program in two threads at once: both outputs as `expected`. */
+static void check_concurrent(const sg_graph *g, const sg_program *p, const buffers *expected) {
+    job jobs[2];
+    pthread_t thread;
+
+    for (int i = 0; i < 2; i++) {
+        memset(&jobs[i], 0, sizeof jobs[i]);
+        jobs[i].p = p;
+        jobs[i].times = 5;
+        jobs[i].m = make_buffers(g);
+    }
+    assert_int_equal(pthread_create(&thread, NULL, job_run, &jobs[1]), 0);
+    job_run(&jobs[0]);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(jobs[i].st, SG_OK);
+        for (int o = 0; o < sg_graph_outputs(g); o++)
+            assert_memory_equal(jobs[i].m.output[o], expected->output[o], output_bytes(g, o));
+        free_buffers(&jobs[i].m);
+    }
+}
+
+static void compare(const sg_graph *g, const buffers *got, const buffers *expected, float tol) {
+    for (int o = 0; o < sg_graph_outputs(g); o++) {
+        const sg_value *v = sg_graph_output(g, o);
+        int64_t count = sg_shape_count(&v->shape);
+        const float *a = got->output[o], *b = expected->output[o];
+        float scale = 0.0f;
+
+        if (v->dtype != SG_F32) {
+            assert_memory_equal(a, b, output_bytes(g, o));
+            continue;
+        }
+        for (int64_t i = 0; i < count; i++) scale = fmaxf(scale, fabsf(b[i]));
+        for (int64_t i = 0; i < count; i++) {
+            float bound = tol * (fabsf(b[i]) + 0.2f * scale);
+
+            if (!(fabsf(a[i] - b[i]) <= bound) && memcmp(&a[i], &b[i], sizeof *a) != 0)
+                fail_msg("%s: output %s [%lld]: %.9g, the reference has %.9g (bound %.3g)",
+                         v->node->op->name, sg_graph_output_name(g, o), (long long)i, (double)a[i],
+                         (double)b[i], (double)bound);
+        }
+    }
+}
+
+static void check_labels(const sg_program *p) {
+    for (int i = 0; i < sg_program_steps(p); i++) {
+        sg_step_view s = sg_program_step(p, i);
+
+        if (strcmp(s.label, "ref") == 0)
+            fail_msg("%s (%s) runs on the reference", s.node->name, s.node->op->name);
+    }
+}
+
+static void check(build_fn build, float tol) {
+    sg_backend watching = watching_backend();
+    sg_program *reference, *cpu, *plain;
+    buffers expected, got, again;
+    sg_graph *g;
+
+    must(sg_graph_create(SG_TRAIN, NULL, &g));
+    build(g);
+    must(sg_graph_status(g));
+    must(sg_program_compile(g, &sg_backend_ref, NULL, &reference));
+    must(sg_program_compile(g, &watching, NULL, &cpu));
+    must(sg_program_compile(g, &sg_backend_cpu, NULL, &plain));
+    check_labels(cpu);
+    expected = make_buffers(g);
+    got = make_buffers(g);
+    again = make_buffers(g);
+    run(reference, &expected);
+    run(cpu, &got);
+    compare(g, &got, &expected, tol);
+    run(plain, &again);
+    for (int o = 0; o < sg_graph_outputs(g); o++)
+        assert_memory_equal(again.output[o], got.output[o], output_bytes(g, o));
+    check_concurrent(g, plain, &got);
+    free_buffers(&expected);
+    free_buffers(&got);
+    free_buffers(&again);
+    sg_program_destroy(reference);
+    sg_program_destroy(cpu);
+    sg_program_destroy(plain);
+    sg_graph_destroy(g);
+}
+
+/* --- convolutions
+ * ---------------------------------------------------------------------------------
+ */
+
+typedef struct {
+    int64_t N, C, H, W, OC, K, S, P, G;
+    bool bias;
+    sg_act act;
+} conv_case;
+
+static conv_case the_case;
+
+static void build_conv(sg_graph *g) {
+    const conv_case *c = &the_case;
+    sg_conv_options o = {c->S, c->P, c->G, c->act};
+    sg_shape w_shape = sg_shape_4(c->OC, c->C / c->G, c->K, c->K);
+    sg_shape x_shape = sg_shape_4(c->N, c->C, c->H, c->W);
+    sg_value *x = f32(g, "x", x_shape), *w = f32(g, "w", w_shape);
+    sg_value *b = c->bias ? f32(g, "b", sg_shape_1(c->OC)) : NULL;
+    sg_value *y = sg_conv2d(g, x, w, b, o), *dy;
+
+    sg_output(g, "y", y);
+    sg_output(g, "y of a constant filter",
+              sg_conv2d(g, blocked(g, "x2", x_shape), fixed(g, "w", w_shape), b, o));
+    if (!y || c->act != SG_ACT_NONE) return;
+    dy = f32(g, "dy", y->shape);
+    sg_output(g, "dx", sg_conv2d_dx(g, w, dy, o, x_shape));
+    sg_output(g, "dx of a constant filter",
+              sg_conv2d_dx(g, fixed(g, "w", w_shape), dy, o, x_shape));
+    sg_output(g, "dw", sg_conv2d_dw(g, x, dy, o, w_shape));
+}
+
+static void convolutions(void **state) {
+    static const conv_case kCases[] = {
+        {2, 3, 17, 13, 16, 3, 2, 1, 1, false, SG_ACT_NONE}, /* a stem */
+        {1, 1, 28, 28, 8, 3, 1, 1, 1, true, SG_ACT_NONE},   /* grey */
+        {1, 16, 9, 11, 24, 3, 1, 1, 1, false, SG_ACT_NONE},
+        {2, 64, 8, 8, 5, 1, 1, 0, 1, true, SG_ACT_NONE}, /* heads */
+        {2, 64, 4, 4, 3, 1, 1, 0, 1, true, SG_ACT_NONE},
+        {2, 32, 7, 5, 64, 3, 2, 1, 1, true, SG_ACT_SILU},
+        {1, 20, 6, 6, 17, 3, 2, 1, 1, true, SG_ACT_SILU},
+        {2, 5, 7, 7, 3, 1, 1, 0, 1, true, SG_ACT_RELU},
+        {1, 5, 7, 7, 13, 5, 3, 2, 1, false, SG_ACT_NONE},
+        {2, 8, 8, 8, 8, 3, 1, 1, 8, false, SG_ACT_NONE}, /* depthwise */
+        {2, 12, 9, 9, 12, 5, 1, 2, 12, true, SG_ACT_NONE},
+        {1, 12, 9, 9, 12, 3, 2, 1, 12, true, SG_ACT_SILU},
+        {2, 32, 5, 5, 16, 3, 1, 1, 2, true, SG_ACT_NONE}, /* groups */
+        {1, 6, 5, 5, 9, 3, 1, 1, 3, false, SG_ACT_NONE},
+        {1, 256, 1, 1, 128, 1, 1, 0, 1, false, SG_ACT_NONE},
+        {3, 16, 8, 8, 32, 2, 2, 0, 1, false, SG_ACT_NONE},
+        {1, 3, 8, 8, 3, 3, 1, 1, 1, true, SG_ACT_NONE},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kCases / sizeof *kCases; i++) {
+        the_case = kCases[i];
+        check(build_conv, 2e-5f);
+    }
+}
+
+/* --- batch norm --------------------------------------------------------------------------------
+ */
+
+static sg_shape the_shape;
+static sg_act the_act;
+
+static void build_norm(sg_graph *g) {
+    int64_t C = the_shape.dim[1];
+    sg_value *x = sg_scale(g, f32(g, "x", the_shape), 3.0f), *dx;
+    sg_value *gamma = f32(g, "gamma", sg_shape_1(C)), *beta = f32(g, "beta", sg_shape_1(C));
+    sg_value *r = sg_scale(g, f32(g, "r", the_shape), 2.0f); /* may be overwritten */
+    sg_value *dy = sg_scale(g, f32(g, "dy", the_shape), 2.0f);
+    sg_value *y = sg_batch_norm(g, x, gamma, beta, NULL, 1e-3f, the_act);
+    sg_value *z = sg_batch_norm(g, x, gamma, beta, r, 1e-3f, the_act);
+
+    sg_output(g, "y", y);
+    if (!y || !z) return;
+    sg_output(g, "mean", &y->node->out[1]);
+    sg_output(g, "rstd", &y->node->out[2]);
+    sg_output(g, "var", &y->node->out[3]);
+    sg_output(g, "y with residual", z);
+    dx =
+        sg_batch_norm_dx(g, x, gamma, beta, &y->node->out[1], &y->node->out[2], dy, 1e-3f, the_act);
+    sg_output(g, "dx", dx);
+    if (!dx) return;
+    sg_output(g, "dgamma", &dx->node->out[1]);
+    sg_output(g, "dbeta", &dx->node->out[2]);
+}
+
+static void batch_norms(void **state) {
+    const sg_shape shapes[] = {sg_shape_4(2, 16, 17, 19), sg_shape_4(3, 5, 7, 3),
+                               sg_shape_4(1, 8, 2, 3), sg_shape_4(2, 13, 33, 16)};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (the_act = SG_ACT_NONE; the_act <= SG_ACT_SILU; the_act++) {
+            the_shape = shapes[i];
+            check(build_norm, 3e-5f);
+        }
+}
+
+/* A mean a thousand deviations from zero: one pass over squares would lose everything. */
+static void build_far_mean(sg_graph *g) {
+    sg_value *x = f32(g, "x", sg_shape_4(2, 8, 40, 40)), *y;
+    float ones[8] = {1, 1, 1, 1, 1, 1, 1, 1}, far[8] = {1000, -1000, 500, 0, 1, 2000, -300, 10};
+
+    x = sg_bias(g, x, sg_constant(g, SG_F32, sg_shape_1(8), far));
+    y = sg_batch_norm(g, x, sg_constant(g, SG_F32, sg_shape_1(8), ones),
+                      fixed(g, "beta", sg_shape_1(8)), NULL, 1e-5f, SG_ACT_NONE);
+    if (!y) return;
+    sg_output(g, "mean", &y->node->out[1]);
+    sg_output(g, "rstd", &y->node->out[2]);
+    sg_output(g, "var", &y->node->out[3]);
+}
+
+static void batch_norm_far_mean(void **state) {
+    (void)state;
+    check(build_far_mean, 1e-6f);
+}
+
+/* --- pointwise, shapes, pools ------------------------------------------------------------------
+ */
+
+static void build_pointwise(sg_graph *g) {
+    sg_shape s = the_shape;
+    sg_value *a = f32(g, "a", s), *b = f32(g, "b", s);
+
+    if (the_act == SG_ACT_SILU) { /* in NC8 */
+        a = blocked(g, "a", s);
+        b = blocked(g, "b", s);
+    }
+    sg_output(g, "add", sg_add(g, a, b));
+    sg_output(g, "mul", sg_mul(g, a, b));
+    sg_output(g, "scale", sg_scale(g, a, 0.3f));
+    sg_output(g, "relu", sg_relu(g, a));
+    sg_output(g, "relu_dx", sg_relu_dx(g, a, b));
+    sg_output(g, "silu", sg_silu(g, sg_scale(g, a, 4.0f)));
+    sg_output(g, "silu_dx", sg_silu_dx(g, sg_scale(g, a, 4.0f), b));
+    sg_output(g, "sigmoid", sg_sigmoid(g, sg_scale(g, a, 4.0f)));
+    sg_output(g, "sigmoid_dx", sg_sigmoid_dx(g, sg_sigmoid(g, a), b));
+    sg_output(g, "sum", sg_sum(g, a));
+    sg_output(g, "sum of squares", sg_sum(g, sg_mul(g, a, a)));
+    sg_output(g, "fill", sg_fill(g, sg_sum(g, b), s));
+    sg_output(g, "to_float", sg_to_float(g, sg_input(g, "bytes", SG_U8, s), 1.0f / 255.0f, -0.5f));
+}
+
+static void pointwise(void **state) {
+    const sg_shape shapes[] = {sg_shape_4(2, 16, 5, 3), sg_shape_4(3, 5, 7, 3), sg_shape_0(),
+                               sg_shape_2(3, 37), sg_shape_1(1031)};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        the_shape = shapes[i];
+        for (the_act = SG_ACT_NONE; the_act <= (the_shape.rank == 4 ? SG_ACT_SILU : SG_ACT_NONE);
+             the_act += SG_ACT_SILU)
+            check(build_pointwise, 1e-6f);
+    }
+}
+
+static void build_channels(sg_graph *g) {
+    sg_value *a = blocked(g, "a", sg_shape_4(2, 16, 3, 5)),
+             *b = blocked(g, "b", sg_shape_4(2, 8, 3, 5));
+    sg_value *c = blocked(g, "c", sg_shape_4(2, 5, 3, 5));
+    sg_value *abc[] = {a, b, c}, *ca[] = {c, a},
+             *flat[] = {f32(g, "p", sg_shape_2(3, 5)), f32(g, "q", sg_shape_2(3, 11))};
+
+    sg_output(g, "aligned", sg_concat(g, abc, 3));
+    sg_output(g, "not aligned", sg_concat(g, ca, 2));
+    sg_output(g, "rows", sg_concat(g, flat, 2));
+    sg_output(g, "slice", sg_slice(g, sg_concat(g, abc, 3), 8, 16));
+    sg_output(g, "slice to the end", sg_slice(g, sg_concat(g, abc, 3), 16, 13));
+    sg_output(g, "slice inside a block", sg_slice(g, a, 3, 4));
+    sg_output(g, "short slice", sg_slice(g, a, 8, 5));
+    sg_output(g, "slice of rows", sg_slice(g, flat[1], 2, 7));
+    sg_output(g, "slice_dx", sg_slice_dx(g, b, 8, 24));
+    sg_output(g, "slice_dx to the end", sg_slice_dx(g, c, 16, 21));
+    sg_output(g, "slice_dx inside", sg_slice_dx(g, c, 3, 9));
+    sg_output(g, "slice_dx cut", sg_slice_dx(g, c, 8, 16));
+    sg_output(g, "slice_dx rows", sg_slice_dx(g, flat[0], 1, 9));
+}
+
+static void channels(void **state) {
+    (void)state;
+    check(build_channels, 0.0f);
+}
+
+static sg_pool_attr the_pool;
+
+static void build_pool(sg_graph *g) {
+    sg_value *x = f32(g, "x", the_shape);
+    sg_value *y = sg_max_pool2d(g, x, the_pool.kernel, the_pool.stride, the_pool.pad);
+
+    sg_output(g, "max_pool2d", y);
+    if (!y) return;
+    sg_output(g, "max_pool2d_dx",
+              sg_max_pool2d_dx(g, x, f32(g, "dy", y->shape), the_pool.kernel, the_pool.stride,
+                               the_pool.pad));
+    /* equal elements: the first wins */
+    x = sg_relu(g, x);
+    sg_output(g, "ties",
+              sg_max_pool2d_dx(g, x, f32(g, "dy", y->shape), the_pool.kernel, the_pool.stride,
+                               the_pool.pad));
+    sg_output(g, "global_avg_pool", sg_global_avg_pool(g, x));
+    sg_output(g, "global_avg_pool_dx",
+              sg_global_avg_pool_dx(g, f32(g, "d", sg_shape_2(the_shape.dim[0], the_shape.dim[1])),
+                                    the_shape));
+    sg_output(g, "upsample2x", sg_upsample2x(g, x));
+    sg_output(g, "upsample2x_dx", sg_upsample2x_dx(g, sg_upsample2x(g, f32(g, "x2", the_shape))));
+}
+
+static void pools(void **state) {
+    const sg_pool_attr kinds[] = {{5, 1, 2}, {2, 2, 0}, {3, 2, 1}};
+    const sg_shape shapes[] = {sg_shape_4(2, 16, 8, 6), sg_shape_4(1, 3, 5, 7)};
+
+    (void)state;
+    for (size_t i = 0; i < 6; i++) {
+        the_pool = kinds[i % 3];
+        the_shape = shapes[i / 3];
+        check(build_pool, 1e-6f);
+    }
+}
+
+/* --- matrices, rows, updates -------------------------------------------------------------------
+ */
+
+static void build_rows(sg_graph *g) {
+    sg_value *x = f32(g, "x", sg_shape_2(7, 37)),
+             *label = sg_input(g, "label", SG_I32, sg_shape_1(7));
+    sg_value *y = sg_softmax(g, sg_scale(g, x, 5.0f)), *loss = sg_cross_entropy(g, x, label);
+    sg_value *b = f32(g, "b", sg_shape_1(37)), *w = f32(g, "w", sg_shape_2(11, 37));
+
+    sg_output(g, "matmul", sg_matmul(g, x, w, false, true));
+    sg_output(g, "matmul ta", sg_matmul(g, x, f32(g, "z", sg_shape_2(7, 5)), true, false));
+    sg_output(g, "matmul tab", sg_matmul(g, x, f32(g, "v", sg_shape_2(13, 7)), true, true));
+    sg_output(g, "bias", sg_bias(g, x, b));
+    sg_output(g, "bias_db", sg_bias_db(g, x));
+    sg_output(g, "softmax", y);
+    sg_output(g, "softmax_dx", sg_softmax_dx(g, y, x));
+    sg_output(g, "cross_entropy", loss);
+    if (!loss) return;
+    sg_output(g, "p", &loss->node->out[1]);
+    sg_output(g, "cross_entropy_dx",
+              sg_cross_entropy_dx(g, &loss->node->out[1], label, f32(g, "dloss", sg_shape_0())));
+    sg_output(g, "bias of images", blocked(g, "images", sg_shape_4(2, 13, 3, 5)));
+    sg_output(g, "bias_db of images", sg_bias_db(g, f32(g, "images", sg_shape_4(2, 13, 3, 5))));
+}
+
+static void rows(void **state) {
+    (void)state;
+    check(build_rows, 2e-6f);
+}
+
+static void build_update(sg_graph *g) {
+    sg_shape n = sg_shape_1(10007);
+    sg_value *w = f32(g, "w", n), *m = f32(g, "m", n), *v = f32(g, "v+", n), *dw = f32(g, "dw", n);
+    sg_value *step = f32(g, "step+", sg_shape_1(SG_STEP_SLOTS));
+    sg_value *sums = f32(g, "sums+", sg_shape_1(SG_MAX_SUMS));
+    sg_value *scale = sg_grad_scale(g, dw, sums, step);
+    sg_value *factor = f32(g, "factor", sg_shape_1(2));
+    sg_value *sgd = sg_sgd_step(g, w, m, dw, factor, step, 4001, true);
+    sg_value *plain = sg_sgd_step(g, w, m, dw, factor, step, 0, false);
+    sg_value *adamw = sg_adamw_step(g, w, m, v, dw, factor, step, 9000);
+
+    if (!scale || !sgd || !adamw) return;
+    sg_output(g, "scale", scale);
+    sg_output(g, "norm", &scale->node->out[1]);
+    sg_output(g, "sgd w", sgd);
+    sg_output(g, "sgd m", &sgd->node->out[1]);
+    sg_output(g, "plain sgd", plain);
+    sg_output(g, "adamw w", adamw);
+    sg_output(g, "adamw m", &adamw->node->out[1]);
+    sg_output(g, "adamw v", &adamw->node->out[2]);
+    sg_output(g, "stats", sg_stats_step(g, w, dw, step));
+    sg_output(g, "ema", sg_ema_step(g, w, dw, step));
+}
+
+static void updates(void **state) {
+    (void)state;
+    check(build_update, 0.0f); /* the same bits */
+}
+
+static void build_fold(sg_graph *g) {
+    sg_value *w = f32(g, "w", sg_shape_4(13, 5, 3, 3)), *c[4], *fold;
+    static const char *const kNames[4] = {"gamma", "beta", "mean", "var+"};
+
+    for (int i = 0; i < 4; i++) c[i] = f32(g, kNames[i], sg_shape_1(13));
+    fold = sg_norm_fold(g, w, c[0], c[1], c[2], c[3], 1e-3f);
+    sg_output(g, "w", fold);
+    if (fold) sg_output(g, "b", &fold->node->out[1]);
+}
+
+static void folds(void **state) {
+    (void)state;
+    check(build_fold, 0.0f);
+}
+
+/* --- exp ----------------------------------------------------------------------------------------
+ */
+
+static float exp1(float x) {
+    float out[8];
+
+    _mm256_storeu_ps(out, exp8(_mm256_set1_ps(x)));
+    return out[3];
+}
+
+static void exponentials(void **state) {
+    double worst = 0.0;
+
+    (void)state;
+    for (int i = 0; i <= 2000000; i++) {
+        float x = -87.3f + (float)i * (88.3f + 87.3f) / 2000000.0f;
+        double e = exp((double)x);
+
+        worst = fmax(worst, fabs((double)exp1(x) - e) / e);
+    }
+    assert_true(worst < 2.5e-7);
+    assert_true(exp1(0.0f) == 1.0f);
+    assert_true(isinf(exp1(89.0f)) && isinf(exp1(INFINITY)));
+    assert_true(exp1(-INFINITY) >= 0.0f && exp1(-INFINITY) < 1.3e-38f);
+    assert_true(isnan(exp1(NAN)));
+}
+
+/* --- failures -----------------------------------------------------------------------------------
+ */
+
+static void build_small(sg_graph *g) {
+    sg_conv_options o = {1, 1, 1, SG_ACT_NONE};
+    sg_value *x = f32(g, "x", sg_shape_4(1, 5, 6, 6)), *y;
+
+    y = sg_conv2d(g, x, fixed(g, "w", sg_shape_4(3, 5, 3, 3)), fixed(g, "b", sg_shape_1(3)), o);
+    y = sg_batch_norm(g, y, fixed(g, "gamma", sg_shape_1(3)), fixed(g, "beta", sg_shape_1(3)), y,
+                      1e-3f, SG_ACT_SILU);
+    sg_output(g, "y",
+              sg_matmul(g, sg_global_avg_pool(g, y), f32(g, "m", sg_shape_2(3, 2)), false, false));
+}
+
+static void failing_allocations(void **state) {
+    sg_program *p = NULL;
+    sg_graph *g;
+    long live;
+    int n = 0;
+
+    (void)state;
+    must(sg_graph_create(SG_TRAIN, NULL, &g));
+    build_small(g);
+    must(sg_graph_status(g));
+    live = sg_mem_live();
+    for (bool done = false; !done; n++) {
+        sg_status st;
+
+        sg_mem_fail_at(n + 1);
+        st = sg_program_compile(g, &sg_backend_cpu, NULL, &p);
+        sg_mem_fail_at(0);
+        done = st == SG_OK;
+        if (!done) {
+            assert_int_equal(st, SG_ERR_OOM);
+            assert_int_equal(sg_mem_live(), live);
+        }
+    }
+    assert_true(n > 10);
+    sg_program_destroy(p);
+    assert_int_equal(sg_mem_live(), live);
+    sg_graph_destroy(g);
+}
+
+static void instruction_set(void **state) {
+    char text[128];
+
+    (void)state;
+    assert_int_equal(sg_cpu_set_isa("sse9"), SG_ERR_CONFIG);
+    assert_int_equal(sg_cpu_set_isa("avx2"), SG_OK);
+    assert_int_equal(sg_cpu_set_isa("native"), SG_ERR_UNAVAILABLE);
+    assert_int_equal(sg_cpu_set_isa("avx2"), SG_OK);
+    sg_cpu_class(text, sizeof text);
+    assert_non_null(strstr(text, "cpu avx2 oneDNN "));
+    assert_non_null(strstr(text, "OpenBLAS"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(instruction_set),
+        cmocka_unit_test(exponentials),
+        cmocka_unit_test(convolutions),
+        cmocka_unit_test(batch_norms),
+        cmocka_unit_test(batch_norm_far_mean),
+        cmocka_unit_test(pointwise),
+        cmocka_unit_test(channels),
+        cmocka_unit_test(pools),
+        cmocka_unit_test(rows),
+        cmocka_unit_test(updates),
+        cmocka_unit_test(folds),
+        cmocka_unit_test(failing_allocations),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
