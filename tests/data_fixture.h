@@ -52,17 +52,17 @@ static inline int fixture_teardown(void **state) {
 
 /* A path in the temporary folder; good until the eighth call after. */
 static inline const char *fixture_path(const char *name) {
-    static char paths[8][256];
+    static char paths[8][512];
     static int next;
     char *path = paths[next++ % 8];
 
-    snprintf(path, 256, "%s/%s", fixture_root, name);
+    snprintf(path, 512, "%s/%s", fixture_root, name);
     return path;
 }
 
 /* Write without the syncing that sg_file_write does. */
 static inline void fixture_write(const char *name, const void *data, size_t size) {
-    char folder[256];
+    char folder[512];
     FILE *f;
 
     snprintf(folder, sizeof folder, "%s", fixture_path(name));

@@ -1,0 +1,384 @@
+/* The loader: the same bytes whatever the threads, the cache and the start; errors; evaluation. */
+#include "data_fixture.h"
+
+#include <math.h>
+
+#include "core/threads.h"
+#include "data/loader.h"
+
+enum { N = 10, S = 64, B = 4, IMAGE = 3 * S * S };
+
+static void write_data(const char *root) {
+    char name[128], list[256] = "";
+    sg_random r = sg_random_init(3);
+
+    for (int i = 0; i < N; i++) {
+        int width = 30 + (int)sg_random_below(&r, 90), height = 30 + (int)sg_random_below(&r, 90);
+        sg_image image = fixture_image(width, height, 0, 0, 0);
+        char text[512];
+
+        for (int k = 0; k < width * height * 3; k++)
+            image.rgb[k] = (uint8_t)sg_random_below(&r, 256);
+        snprintf(name, sizeof name, "%s/images/p%d.png", root, i);
+        fixture_png(name, &image);
+        sg_image_clear(&image);
+        snprintf(text, sizeof text, "<annotation>%s" OBJECT("b", 4, 6, 25, 28) "</annotation>",
+                 i % 2 ? OBJECT("a", 1, 2, 20, 30) : "");
+        snprintf(name, sizeof name, "%s/annotations/p%d.xml", root, i);
+        fixture_text(name, text);
+        snprintf(list + strlen(list), sizeof list - strlen(list), "p%d\n", i);
+    }
+    snprintf(name, sizeof name, "%s/train.txt", root);
+    fixture_text(name, list);
+}
+
+static sg_dataset *read_data(const char *root) {
+    sg_dataset *d;
+
+    write_data(root);
+    assert_ok(sg_dataset_read_voc(fixture_path(root), "train.txt", NULL, &d));
+    return d;
+}
+
+static const sg_augment_options *augmentation(void) {
+    static sg_augment_options o;
+
+    o = sg_augment_defaults();
+    return &o;
+}
+
+static sg_loader_options training(void) {
+    sg_loader_options o = sg_loader_defaults();
+
+    o.batch = B;
+    o.input = S;
+    o.seed = 42;
+    o.augment = augmentation();
+    return o;
+}
+
+/* Everything that `rows` rows of batches hold, one record after the other. */
+typedef struct {
+    uint8_t image[IMAGE];
+    float boxes[SG_MAX_BOXES * 4];
+    int32_t classes[SG_MAX_BOXES];
+    int32_t count;
+    int64_t sample;
+    sg_letterbox map;
+} record;
+
+static record *collect(const sg_dataset *d, const sg_loader_options *o, int64_t batches) {
+    record *all = calloc((size_t)(batches * o->batch), sizeof *all);
+    sg_loader *loader;
+    sg_batch batch;
+
+    assert_non_null(all);
+    assert_ok(sg_loader_create(d, o, &loader));
+    for (int64_t k = 0; k < batches; k++) {
+        assert_ok(sg_loader_next(loader, &batch));
+        if (o->augment) assert_int_equal(batch.first_sample, o->start + k * o->batch);
+        for (int64_t row = 0; row < o->batch; row++) {
+            record *r = &all[k * o->batch + row];
+
+            memcpy(r->image, batch.image + row * IMAGE, IMAGE);
+            memcpy(r->boxes, batch.boxes + row * SG_MAX_BOXES * 4, sizeof r->boxes);
+            memcpy(r->classes, batch.classes + row * SG_MAX_BOXES, sizeof r->classes);
+            r->count = batch.count[row];
+            r->sample = batch.sample[row];
+            r->map = batch.map[row];
+        }
+    }
+    assert_true(sg_loader_wait_seconds(loader) >= 0.0);
+    sg_loader_destroy(loader);
+    return all;
+}
+
+static void threads_and_cache_change_nothing(void **state) {
+    static const struct {
+        int threads, prefetch;
+        int64_t cache;
+    } ways[] = {{1, 1, 0}, {2, 2, 0}, {4, 3, 60000}, {4, 1, 1 << 30}, {1, 4, 1 << 30}};
+    sg_dataset *d = read_data("threads");
+    sg_loader_options o = training();
+    enum { BATCHES = 8 };
+    record *first = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        record *r;
+
+        o.threads = ways[i].threads;
+        o.prefetch = ways[i].prefetch;
+        o.cache_bytes = ways[i].cache;
+        r = collect(d, &o, BATCHES);
+        if (!first) {
+            first = r;
+            continue;
+        }
+        assert_memory_equal(r, first, BATCHES * B * sizeof *r);
+        free(r);
+    }
+    o.seed++;
+    record *other = collect(d, &o, 1);
+    assert_memory_not_equal(other, first, B * sizeof *other);
+    free(other);
+    free(first);
+    sg_dataset_destroy(d);
+}
+
+static void a_start_goes_on_where_another_stopped(void **state) {
+    sg_dataset *d = read_data("start");
+    sg_loader_options o = training();
+    record *whole = collect(d, &o, 6);
+
+    (void)state;
+    o.threads = 2;
+    for (o.start = 1; o.start < 14; o.start += 4) { /* 1, 5, 9, 13: also past the epoch's end */
+        record *rest = collect(d, &o, 2);
+
+        assert_memory_equal(rest, whole + o.start, 2 * B * sizeof *rest);
+        free(rest);
+    }
+    free(whole);
+    sg_dataset_destroy(d);
+}
+
+static void an_epoch_holds_every_sample_once(void **state) {
+    sg_dataset *d = read_data("epoch");
+    sg_loader_options o = training();
+    enum { EPOCHS = 4, BATCHES = EPOCHS * N / B };
+    record *r = collect(d, &o, BATCHES);
+    int differ = 0;
+
+    (void)state;
+    for (int e = 0; e < EPOCHS; e++) {
+        int seen[N] = {0};
+
+        for (int i = 0; i < N; i++) {
+            assert_int_equal(r[e * N + i].sample, sg_sampler_at(42, N, e * N + i));
+            seen[r[e * N + i].sample]++;
+            differ += r[e * N + i].sample != r[i].sample;
+        }
+        for (int i = 0; i < N; i++) assert_int_equal(seen[i], 1);
+    }
+    assert_true(differ > N);
+    free(r);
+    sg_dataset_destroy(d);
+}
+
+static void mosaics_close_at_their_epoch(void **state) {
+    sg_dataset *d = read_data("close");
+    sg_loader_options o = training();
+    sg_augment_options always = sg_augment_defaults(), never = always;
+    record *closing, *with, *without;
+
+    (void)state;
+    always.mosaic = 1.0f;
+    never.mosaic = 0.0f;
+    o.augment = &always;
+    with = collect(d, &o, 5);
+    o.mosaic_close_epoch = 1;
+    closing = collect(d, &o, 5);
+    o.augment = &never;
+    without = collect(d, &o, 5);
+    assert_memory_equal(closing, with, N * sizeof *with);
+    assert_memory_equal(closing + N, without + N, N * sizeof *with);
+    assert_memory_not_equal(with + N, without + N, N * sizeof *with);
+    free(with);
+    free(closing);
+    free(without);
+    sg_dataset_destroy(d);
+}
+
+static void evaluation_goes_through_the_list(void **state) {
+    sg_dataset *d = read_data("evaluation");
+    sg_loader_options o = training();
+    static uint8_t plain[IMAGE];
+    record *r;
+
+    (void)state;
+    o.augment = NULL;
+    o.threads = 3;
+    r = collect(d, &o, 6); /* two passes of three batches */
+    for (int i = 0; i < N; i++) {
+        const sg_sample *s = &d->samples[i];
+        sg_image image;
+
+        assert_int_equal(r[i].sample, i);
+        assert_ok(sg_image_read(s->path, &image));
+        assert_ok(sg_letterbox_image(&image, S, plain, NULL));
+        sg_image_clear(&image);
+        assert_memory_equal(r[i].image, plain, IMAGE);
+        assert_int_equal(r[i].count, s->count);
+        for (int64_t b = 0; b < s->count; b++) {
+            float back[4];
+
+            sg_letterbox_undo(&r[i].map, r[i].boxes + 4 * b, back);
+            for (int k = 0; k < 4; k++) assert_true(fabsf(back[k] - s->boxes[4 * b + k]) < 1e-3f);
+            assert_int_equal(r[i].classes[b], s->classes[b]);
+        }
+    }
+    for (int i = N; i < 3 * B; i++) {
+        assert_int_equal(r[i].sample, -1);
+        assert_int_equal(r[i].count, 0);
+        assert_int_equal(r[i].image[5], SG_IMAGE_MATTE);
+    }
+    assert_memory_equal(r, r + 3 * B, 3 * B * sizeof *r);
+    free(r);
+    sg_dataset_destroy(d);
+}
+
+/* Cut the picture at position p of epoch 0 after the data set was read. */
+static void errors_reach_the_caller(void **state) {
+    sg_dataset *d = read_data("errors");
+    sg_loader_options o = training();
+    sg_augment_options plain = {0};
+    int64_t bad = sg_sampler_at(o.seed, N, 6);
+    uint8_t *data;
+    size_t size;
+    char path[256];
+
+    (void)state;
+    o.augment = &plain;
+    assert_ok(sg_file_read(d->samples[bad].path, 0, &data, &size));
+    snprintf(path, sizeof path, "errors/images/p%d.png", (int)bad);
+    fixture_write(path, data, size / 2);
+    sg_free(data);
+    for (o.threads = 1; o.threads <= 4; o.threads++) {
+        sg_loader *loader;
+        sg_batch batch;
+
+        o.cache_bytes = o.threads % 2 ? 0 : 1 << 30;
+        assert_ok(sg_loader_create(d, &o, &loader));
+        assert_ok(sg_loader_next(loader, &batch)); /* the batch before is whole */
+        for (int i = 0; i < 2; i++) {
+            assert_fails(sg_loader_next(loader, &batch), SG_ERR_DATA, "cut off");
+            assert_non_null(strstr(sg_last_error(), path));
+        }
+        sg_loader_destroy(loader);
+    }
+    fixture_png(path, &(sg_image){.width = 2, .height = 1, .rgb = (uint8_t[6]){0}});
+    sg_loader *loader;
+    sg_batch batch;
+    assert_ok(sg_loader_create(d, &o, &loader));
+    assert_ok(sg_loader_next(loader, &batch));
+    assert_fails(sg_loader_next(loader, &batch), SG_ERR_DATA, "is now 2 x 1 pixels");
+    sg_loader_destroy(loader);
+    sg_dataset_destroy(d);
+}
+
+static void a_loader_may_be_destroyed_at_any_time(void **state) {
+    sg_dataset *d = read_data("destroy");
+    sg_loader_options o = training();
+    long live = sg_mem_live();
+
+    (void)state;
+    o.threads = 3;
+    for (int i = 0; i < 20; i++) {
+        sg_loader *loader;
+        sg_batch batch;
+
+        assert_ok(sg_loader_create(d, &o, &loader));
+        for (int k = 0; k < i % 3; k++) assert_ok(sg_loader_next(loader, &batch));
+        sg_loader_destroy(loader);
+        assert_int_equal(sg_mem_live(), live);
+    }
+    sg_dataset_destroy(d);
+}
+
+static void options_are_checked(void **state) {
+    sg_dataset *d = read_data("options");
+    sg_augment_options wrong = sg_augment_defaults();
+    sg_loader_options o = training();
+    sg_loader *loader;
+
+    (void)state;
+    o.batch = 0;
+    assert_fails(sg_loader_create(d, &o, &loader), SG_ERR_ARG, "batch 0");
+    o = training();
+    o.threads = 0;
+    assert_fails(sg_loader_create(d, &o, &loader), SG_ERR_ARG, "0 threads");
+    o = training();
+    o.input = 100000;
+    assert_fails(sg_loader_create(d, &o, &loader), SG_ERR_ARG, "input 100000");
+    o = training();
+    wrong.flip = 2.0f;
+    o.augment = &wrong;
+    assert_fails(sg_loader_create(d, &o, &loader), SG_ERR_CONFIG, "flip is 2");
+    sg_dataset_destroy(d);
+}
+
+static void memory_may_fail_anywhere(void **state) {
+    sg_dataset *d = read_data("memory");
+    sg_loader_options o = training();
+    long live = sg_mem_live();
+    sg_status st = SG_ERR_OOM;
+
+    (void)state;
+    o.threads = 2;
+    o.cache_bytes = 60000;
+    for (long n = 1; st != SG_OK; n++) {
+        sg_loader *loader;
+
+        sg_mem_fail_at(n);
+        st = sg_loader_create(d, &o, &loader);
+        sg_mem_fail_at(0);
+        if (st == SG_OK)
+            sg_loader_destroy(loader);
+        else
+            assert_int_equal(st, SG_ERR_OOM);
+        assert_int_equal(sg_mem_live(), live);
+        assert_true(n < 100);
+    }
+    sg_dataset_destroy(d);
+}
+
+static void real_data_loads(void **state) {
+    const char *folder = getenv("SPOTGRAD_DATA");
+    sg_loader_options o = sg_loader_defaults();
+    sg_loader *loader;
+    sg_dataset *d;
+    sg_batch batch;
+    char root[512];
+    int64_t boxes = 0;
+
+    (void)state;
+    if (!folder) skip();
+    snprintf(root, sizeof root, "%s/masks", folder);
+    assert_ok(sg_dataset_read_voc(root, "train.txt", NULL, &d));
+    o.augment = augmentation();
+    o.threads = 2;
+    assert_ok(sg_loader_create(d, &o, &loader));
+    for (int k = 0; k < 4; k++) {
+        assert_ok(sg_loader_next(loader, &batch));
+        for (int row = 0; row < o.batch; row++) {
+            boxes += batch.count[row];
+            for (int b = 0; b < batch.count[row]; b++) {
+                const float *box = batch.boxes + (row * SG_MAX_BOXES + b) * 4;
+
+                assert_true(box[0] >= 0 && box[1] >= 0 && box[2] <= 416 && box[3] <= 416);
+                assert_true(box[2] - box[0] >= 2 && box[3] - box[1] >= 2);
+            }
+        }
+    }
+    assert_true(boxes > 64);
+    sg_loader_destroy(loader);
+    sg_dataset_destroy(d);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_and_cache_change_nothing),
+        cmocka_unit_test(a_start_goes_on_where_another_stopped),
+        cmocka_unit_test(an_epoch_holds_every_sample_once),
+        cmocka_unit_test(mosaics_close_at_their_epoch),
+        cmocka_unit_test(evaluation_goes_through_the_list),
+        cmocka_unit_test(errors_reach_the_caller),
+        cmocka_unit_test(a_loader_may_be_destroyed_at_any_time),
+        cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(memory_may_fail_anywhere),
+        cmocka_unit_test(real_data_loads),
+    };
+
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}
