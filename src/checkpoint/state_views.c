@@ -25,7 +25,7 @@ static sg_status append_entry(sg_state_view *views, int *n, const sg_state *s,
 
     SG_TRY(append(views, n, is_stat ? "statistics" : "parameters", entry, s->values));
     SG_TRY(append(views, n, "ema", entry, s->ema));
-    for (int i = 0; i < s->n_moments && !is_stat; i++)
+    for (int i = 0; i < 2 && i < s->n_moments && !is_stat; i++)
         SG_TRY(append(views, n, moments[i], entry, s->moment[i]));
     return SG_OK;
 }
