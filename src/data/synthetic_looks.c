@@ -35,6 +35,12 @@ sg_color sg_draw_cloth(sg_random *r) {
     return sg_draw_near(r, dye[sg_draw_below(r, sizeof dye / sizeof dye[0])], 14.0f);
 }
 
+static float distance(sg_color a, sg_color b) {
+    float dr = a.r - b.r, dg = a.g - b.g, db = a.b - b.b;
+
+    return sqrtf(dr * dr + dg * dg + db * db);
+}
+
 static sg_color draw_hair_color(sg_random *r) {
     static const sg_color dye[] = {{34, 28, 28},   {52, 36, 28},  {84, 54, 34},    {124, 82, 46},
                                    {196, 154, 88}, {150, 70, 36}, {168, 166, 164}, {26, 24, 32}};
@@ -50,10 +56,12 @@ sg_color sg_draw_mask_color(sg_random *r) {
     return sg_draw_near(r, dye[sg_draw_below(r, sizeof dye / sizeof dye[0])], 8.0f);
 }
 
-static float distance(sg_color a, sg_color b) {
-    float dr = a.r - b.r, dg = a.g - b.g, db = a.b - b.b;
+/* A colour of `draw` that is seen against the skin. */
+static sg_color draw_against(sg_random *r, sg_color (*draw)(sg_random *r), sg_color skin) {
+    sg_color k = draw(r);
 
-    return sqrtf(dr * dr + dg * dg + db * db);
+    for (int i = 0; i < 8 && distance(k, skin) < 70.0f; i++) k = draw(r);
+    return k;
 }
 
 /* A mask must stand out against the skin, also where its pattern blurs into one colour. */
@@ -96,8 +104,8 @@ void sg_person_random(sg_random *r, float size, sg_person *out) {
     p.wave = sg_draw_chance(r, 0.1f);
     p.beard = size > 2.0f * (float)SG_FINE && sg_draw_chance(r, 0.12f);
     p.skin = sg_draw_skin(r);
-    p.hair_color = draw_hair_color(r);
-    p.hat_color = sg_draw_cloth(r);
+    p.hair_color = draw_against(r, draw_hair_color, p.skin);
+    p.hat_color = draw_against(r, sg_draw_cloth, p.skin);
     p.shirt = sg_draw_cloth(r);
     p.shirt_2 = sg_draw_cloth(r);
     p.trousers = sg_color_scale(sg_draw_cloth(r), 0.6f);

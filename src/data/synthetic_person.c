@@ -174,8 +174,7 @@ static void draw_eyes(sg_canvas *c, const sg_person *p, sg_frame f) {
         }
         sg_raster_ellipse(c, f, x, -0.06f, 0.068f, 0.046f, white);
         sg_raster_ellipse(c, f, x + 0.3f * p->look, -0.06f, 0.036f, 0.042f, dark);
-        sg_raster_line(c, f, x - 0.075f, -0.135f + 0.006f * side, x + 0.075f,
-                       -0.135f - 0.006f * side, 0.03f, brow);
+        sg_raster_line(c, f, x - 0.075f, -0.135f, x + 0.075f, -0.135f, 0.03f, brow);
     }
 }
 
