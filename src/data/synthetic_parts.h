@@ -37,7 +37,7 @@ typedef struct {
     float lit;        /* the side of the light, -1 or 1; also of what hangs or waves */
     bool back;        /* seen from behind: no face */
     bool framed;      /* a portrait on a wall */
-    bool legs, wave, beard;
+    bool wave, beard;
     int label;
     sg_worn worn;
     sg_hair hair;

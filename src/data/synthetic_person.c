@@ -439,7 +439,7 @@ static void draw_body(sg_canvas *c, const sg_person *p) {
                                      sg_frame_map(f, -0.6f * p->lit, 2.4f));
     sg_paint trousers = sg_paint_solid(p->trousers);
 
-    if (p->legs && !p->framed) {
+    if (!p->framed) {
         for (float side = -1.0f; side < 2.0f; side += 2.0f) {
             sg_raster_line(c, f, 0.34f * side, 2.5f, 0.38f * side, 5.1f, 0.52f, trousers);
             sg_raster_ellipse(c, f, 0.46f * side, 5.15f, 0.3f, 0.13f,

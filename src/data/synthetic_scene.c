@@ -115,26 +115,32 @@ static bool is_free(const crowd *all, const sg_person *p) {
     return true;
 }
 
+static void try_place(sg_random *r, crowd *all, sg_person *p) {
+    for (int k = 0; k < kTries; k++) {
+        place(r, all, p);
+        if (!is_free(all, p)) continue;
+        person_zones(p, &all->head[all->n], &all->body[all->n]);
+        all->person[all->n++] = *p;
+        return;
+    }
+}
+
+/* Portraits hang behind everybody, so they are placed last. */
 static void people(sg_random *r, crowd *all) {
     float size[kMaxPeople];
+    sg_person p[kMaxPeople];
     int n = draw_sizes(r, size);
 
     for (int i = 0; i < n; i++) {
-        sg_person p;
-
-        sg_person_random(r, size[i], &p);
-        p.legs = true;
-        p.framed = sg_draw_chance(r, 0.12f) && all->walls && size[i] < 60.0f;
-        p.back = sg_draw_chance(r, 0.08f) && i > 0 && size[i] > 13.0f;
-        if (p.framed) p.wave = p.back = false;
-        for (int k = 0; k < kTries; k++) {
-            place(r, all, &p);
-            if (!is_free(all, &p)) continue;
-            person_zones(&p, &all->head[all->n], &all->body[all->n]);
-            all->person[all->n++] = p;
-            break;
-        }
+        sg_person_random(r, size[i], &p[i]);
+        p[i].framed = sg_draw_chance(r, 0.12f) && all->walls && i > 0 && size[i] < 60.0f;
+        p[i].back = sg_draw_chance(r, 0.08f) && i > 0 && size[i] > 13.0f;
+        if (p[i].framed) p[i].wave = p[i].back = false;
     }
+    for (int i = 0; i < n; i++)
+        if (!p[i].framed) try_place(r, all, &p[i]);
+    for (int i = 0; i < n; i++)
+        if (p[i].framed) try_place(r, all, &p[i]);
 }
 
 /* Behind the people, and not beside a face: a mask there would seem to hang at its ear. */
@@ -157,25 +163,22 @@ static int pixel(float x, int64_t end) {
     return x < 0.0f ? 0 : i > end ? (int)end : i;
 }
 
-/* Farthest first; pictures on walls are behind everybody. */
 static void draw_people(sg_canvas *c, const crowd *all, sg_synthetic_scene *s) {
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = all->n - 1; i >= 0; i--) {
-            const sg_person *p = &all->person[i];
-            sg_synthetic_face *face = &s->face[s->n_faces];
-            float box[4];
+    for (int i = all->n - 1; i >= 0; i--) { /* farthest first */
+        const sg_person *p = &all->person[i];
+        sg_synthetic_face *face = &s->face[s->n_faces];
+        float box[4];
 
-            if (p->framed != (pass == 0)) continue;
-            sg_person_draw(c, p, p->back ? 0 : (int16_t)(s->n_faces + 1));
-            if (p->back) continue;
-            sg_person_face(p, box);
-            face->label = p->label;
-            face->xmin = pixel(box[0], c->width);
-            face->ymin = pixel(box[1], c->height);
-            face->xmax = pixel(box[2], c->width);
-            face->ymax = pixel(box[3], c->height);
-            s->n_faces++;
-        }
+        sg_person_draw(c, p, p->back ? 0 : (int16_t)(s->n_faces + 1));
+        if (p->back) continue;
+        sg_person_face(p, box);
+        face->label = p->label;
+        face->xmin = pixel(box[0], c->width);
+        face->ymin = pixel(box[1], c->height);
+        face->xmax = pixel(box[2], c->width);
+        face->ymax = pixel(box[3], c->height);
+        s->n_faces++;
+    }
 }
 
 /* A gain in each corner, a cast of colour over all, now and then a shadow across. */

@@ -14,8 +14,7 @@
 enum {
     kMaxScale = 8,
     kSmallSide = 640, /* pictures of smaller sides are enlarged */
-    kDotSide = 400,   /* a dot of text grows by a pixel for so many pixels of the longer side */
-    kLineSide = 500,  /* and so does a line */
+    kThickSide = 450, /* lines and dots of text grow by a pixel for so many of the longer side */
     kTagShare = 12,   /* percent of the picture that tags may cover before their text shrinks */
     kCellColumns = 6, /* dots a character takes */
     kCellRows = 9,
@@ -220,10 +219,16 @@ static void place_tags(item *items, int64_t n, int dot, const sg_image *image) {
     }
 }
 
+/* 1 under 600 pixels, 2 from there, 3 from 1050. */
+static int64_t thickness_for(const sg_image *image) {
+    int64_t longer = image->width > image->height ? image->width : image->height;
+
+    return (longer + 300) / kThickSide < 1 ? 1 : (longer + 300) / kThickSide;
+}
+
 /* Text shrinks where there are many tags. */
 static int text_dot(const item *items, int64_t n, const sg_image *image) {
-    int64_t longer = image->width > image->height ? image->width : image->height;
-    int64_t dot = longer / kDotSide, letters = 0;
+    int64_t dot = thickness_for(image), letters = 0;
 
     if (dot > kMaxScale) dot = kMaxScale;
     for (int64_t i = 0; i < n; i++) letters += (int64_t)strlen(items[i].text);
@@ -245,8 +250,7 @@ static void draw_tag(sg_image *image, const item *it, int dot) {
 }
 
 static void draw_items(sg_image *image, item *items, int64_t n, const sg_annotate_options *o) {
-    int64_t longer = image->width > image->height ? image->width : image->height;
-    int64_t t = o->thickness ? o->thickness : (longer + kLineSide / 2) / kLineSide;
+    int64_t t = o->thickness ? o->thickness : thickness_for(image);
     int dot = o->text ? o->text : text_dot(items, n, image);
 
     if (t < 1) t = 1;
