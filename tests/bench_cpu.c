@@ -1,0 +1,222 @@
+/* How long the CPU backend's kernels take; not part of the tests.
+ *
+ *   make build/release/tests/bench_cpu && build/release/tests/bench_cpu [SHARDS [PICTURES [NODES]]]
+ *
+ * One thread trains the nano detector at 256 x 256 on random pictures, SHARDS shards of PICTURES
+ * each, and prints milliseconds a step by op and kernel, then the NODES slowest nodes; then batch
+ * norm alone, against the speed of memory. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "core/philox.h"
+#include "nn/mask_detector.h"
+#include "ops/ops.h"
+#include "train/trainer.h"
+
+enum { kSteps = 4, kRows = 256 };
+
+static void must(sg_status st) {
+    if (st == SG_OK) return;
+    fprintf(stderr, "bench_cpu: %s\n", sg_last_error());
+    exit(1);
+}
+
+typedef struct {
+    char name[96];
+    double seconds, flop, bytes;
+    int nodes;
+} row;
+
+static int by_seconds(const void *a, const void *b) {
+    double x = ((const row *)a)->seconds, y = ((const row *)b)->seconds;
+
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static void print_rows(row *rows, int n, int most, double total, double runs) {
+    qsort(rows, (size_t)n, sizeof *rows, by_seconds);
+    for (int i = 0; i < n && i < most; i++) {
+        const row *r = &rows[i];
+
+        printf("%8.2f ms %5.1f %% %4d x", 1e3 * r->seconds / kSteps, 100.0 * r->seconds / total,
+               r->nodes);
+        if (r->flop > 0.0)
+            printf(" %6.1f GFLOP/s", 1e-9 * r->flop * runs / r->seconds);
+        else
+            printf(" %6.1f GB/s   ", 1e-9 * r->bytes * runs / r->seconds);
+        printf("  %s\n", r->name);
+    }
+}
+
+static void add(row *rows, int *n, const char *name, sg_step_view s, double seconds) {
+    int i = 0;
+
+    while (i < *n && strcmp(rows[i].name, name) != 0) i++;
+    if (i == *n) {
+        if (*n == kRows) return;
+        memset(&rows[(*n)++], 0, sizeof *rows);
+        snprintf(rows[i].name, sizeof rows[i].name, "%s", name);
+    }
+    rows[i].seconds += seconds;
+    rows[i].flop += s.flop;
+    rows[i].bytes += s.bytes;
+    rows[i].nodes++;
+}
+
+static void report(const sg_program *p, const double *seconds, int shards, int most) {
+    static row ops[kRows], nodes[4 * kRows];
+    int n_ops = 0, n_nodes = 0;
+    double total = 0.0, flop = 0.0;
+
+    for (int i = 0; i < sg_program_steps(p); i++) {
+        sg_step_view s = sg_program_step(p, i);
+        char name[96], shape[48];
+
+        total += seconds[i];
+        flop += s.flop;
+        snprintf(name, sizeof name, "%s%s [%s]%s", s.conversion ? "convert " : "",
+                 s.conversion ? "" : s.node->op->name, s.label, s.prologue ? " prologue" : "");
+        add(ops, &n_ops, name, s, seconds[i]);
+        if (n_nodes == 4 * kRows) continue;
+        snprintf(nodes[n_nodes].name, sizeof nodes[n_nodes].name, "%s %s [%s]", s.node->name,
+                 sg_shape_text(&s.node->out[0].shape, shape, sizeof shape), s.label);
+        nodes[n_nodes].seconds = seconds[i];
+        nodes[n_nodes].flop = s.flop;
+        nodes[n_nodes].bytes = s.bytes;
+        nodes[n_nodes++].nodes = 1;
+    }
+    printf("a step: %.1f ms of kernels, %.1f GFLOP/s\n", 1e3 * total / kSteps,
+           1e-9 * flop * shards * kSteps / total);
+    print_rows(ops, n_ops, kRows, total, (double)shards * kSteps);
+    printf("the slowest nodes\n");
+    print_rows(nodes, n_nodes, most, total, (double)shards * kSteps);
+}
+
+static sg_status build_detector(sg_graph *g, int64_t n, void *context) {
+    return sg_mask_detector_build(g, n, context);
+}
+
+/* Five faces a picture. */
+static void fill_truths(float *boxes, int32_t *classes, int32_t *count, int64_t batch) {
+    sg_random r = sg_random_init(7);
+
+    for (int64_t n = 0; n < batch; n++) {
+        count[n] = 5;
+        for (int j = 0; j < 5; j++) {
+            float *b = boxes + (n * SG_MAX_TRUTHS + j) * 4;
+            float size = sg_random_range(&r, 10.0f, 60.0f);
+
+            b[0] = sg_random_range(&r, 0.0f, 190.0f);
+            b[1] = sg_random_range(&r, 0.0f, 190.0f);
+            b[2] = b[0] + size;
+            b[3] = b[1] + size;
+            classes[n * SG_MAX_TRUTHS + j] = (int32_t)sg_random_below(&r, 3);
+        }
+    }
+}
+
+static void bench_detector(int shards, int pictures, int most) {
+    sg_mask_detector_options model = sg_mask_detector_defaults();
+    sg_trainer_options o = sg_trainer_defaults();
+    int64_t batch = (int64_t)shards * pictures, pixels = 3 * model.input * model.input;
+    uint8_t *image = sg_malloc((size_t)(batch * pixels));
+    float *boxes = sg_calloc((size_t)batch * SG_MAX_TRUTHS * 4, sizeof *boxes);
+    int32_t *classes = sg_calloc((size_t)batch * SG_MAX_TRUTHS, sizeof *classes);
+    int32_t *count = sg_calloc((size_t)batch, sizeof *count);
+    const void *inputs[] = {image, boxes, classes, count};
+    sg_random r = sg_random_init(1);
+    sg_step_report step;
+    sg_trainer *t;
+    double *seconds, start;
+
+    for (int64_t i = 0; i < batch * pixels; i++) image[i] = (uint8_t)sg_random_u32(&r);
+    fill_truths(boxes, classes, count, batch);
+    o.build = build_detector;
+    o.context = &model;
+    o.batch = batch;
+    o.shards = shards;
+    o.threads = 1;
+    start = sg_now();
+    must(sg_trainer_create(&o, &t));
+    printf("nano detector, %d shards of %d pictures, 1 thread; compiled in %.0f ms, %.1f MB\n",
+           shards, pictures, 1e3 * (sg_now() - start), 1e-6 * (double)sg_trainer_bytes(t));
+    seconds = sg_calloc((size_t)sg_program_steps(sg_trainer_program(t)), sizeof *seconds);
+    must(sg_trainer_step(t, inputs, 1e-3, &step));
+    sg_trainer_profile(t, seconds);
+    start = sg_now();
+    for (int i = 0; i < kSteps; i++) must(sg_trainer_step(t, inputs, 1e-3, &step));
+    printf("%.1f ms a step, %.1f pictures/s; loss %g\n", 1e3 * (sg_now() - start) / kSteps,
+           (double)(batch * kSteps) / (sg_now() - start), step.loss);
+    report(sg_trainer_program(t), seconds, shards, most);
+    sg_trainer_destroy(t);
+    sg_free(seconds);
+    sg_free(image);
+    sg_free(boxes);
+    sg_free(classes);
+    sg_free(count);
+}
+
+/* Batch norm + SiLU forward and backward in one graph on (N, C, H, W), beside copies of a tensor.
+ */
+static void bench_norm(sg_shape shape) {
+    int64_t floats = sg_shape_count(&shape);
+    float *x = sg_malloc((size_t)floats * sizeof *x), *y = sg_malloc((size_t)floats * sizeof *y);
+    float *c = sg_malloc(1024 * sizeof *c);
+    sg_bindings b;
+    sg_program *p;
+    sg_graph *g;
+    sg_value *in, *norm, *dx;
+    double *seconds, start, copy;
+    char text[48];
+
+    for (int64_t i = 0; i < floats; i++) x[i] = (float)(i % 1000) * 1e-3f;
+    for (int i = 0; i < 1024; i++) c[i] = 1.0f;
+    must(sg_graph_create(SG_TRAIN, NULL, &g));
+    in = sg_bias(g, sg_input(g, "x", SG_F32, shape),
+                 sg_constant(g, SG_F32, sg_shape_1(shape.dim[1]), c));
+    norm = sg_batch_norm(g, in, sg_constant(g, SG_F32, sg_shape_1(shape.dim[1]), c),
+                         sg_constant(g, SG_F32, sg_shape_1(shape.dim[1]), c), NULL, 1e-3f,
+                         SG_ACT_SILU);
+    must(sg_graph_status(g));
+    dx = sg_batch_norm_dx(g, in, norm->node->in[1], norm->node->in[2], &norm->node->out[1],
+                          &norm->node->out[2], norm, 1e-3f, SG_ACT_SILU);
+    sg_output(g, "dx", dx);
+    must(sg_program_compile(g, &sg_backend_cpu, NULL, &p));
+    seconds = sg_calloc((size_t)sg_program_steps(p), sizeof *seconds);
+    memset(&b, 0, sizeof b);
+    b.input[0] = x;
+    b.output[0] = y;
+    must(sg_program_run_once(p, &b));
+    b.seconds = seconds;
+    for (int i = 0; i < 10; i++) must(sg_program_run_once(p, &b));
+    start = sg_now();
+    for (int i = 0; i < 10; i++) memcpy(i % 2 ? x : y, i % 2 ? y : x, (size_t)floats * sizeof *x);
+    copy = (sg_now() - start) / 10;
+    printf("batch norm + SiLU %s: memcpy %.2f ms", sg_shape_text(&shape, text, sizeof text),
+           1e3 * copy);
+    for (int i = 0; i < sg_program_steps(p); i++) {
+        sg_step_view s = sg_program_step(p, i);
+
+        if (!s.conversion && s.node->op != &sg_op_bias)
+            printf(", %s %.2f ms", s.node->op->name, 1e2 * seconds[i]);
+    }
+    printf("\n");
+    sg_program_destroy(p);
+    sg_graph_destroy(g);
+    sg_free(seconds);
+    sg_free(x);
+    sg_free(y);
+    sg_free(c);
+}
+
+int main(int argc, char **argv) {
+    int shards = argc > 1 ? atoi(argv[1]) : 8, pictures = argc > 2 ? atoi(argv[2]) : 2;
+
+    bench_detector(shards < 1 ? 1 : shards, pictures < 1 ? 1 : pictures,
+                   argc > 3 ? atoi(argv[3]) : 25);
+    bench_norm(sg_shape_4(16, 64, 64, 64));
+    bench_norm(sg_shape_4(2, 64, 64, 64));
+    return 0;
+}
