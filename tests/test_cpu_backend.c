@@ -19,6 +19,7 @@
 #include "cpu/cpu.h"
 #include "cpu/simd.h"
 #include "graph/program.h"
+#include "nn/mask_detector.h"
 #include "ops/detect.h"
 #include "ops/ops.h"
 
@@ -358,6 +359,7 @@ static void convolutions(void **state) {
         {1, 256, 1, 1, 128, 1, 1, 0, 1, false, SG_ACT_NONE},
         {3, 16, 8, 8, 32, 2, 2, 0, 1, false, SG_ACT_NONE},
         {1, 3, 8, 8, 3, 3, 1, 1, 1, true, SG_ACT_NONE},
+        {2, 16, 2, 2, 24, 3, 1, 1, 1, false, SG_ACT_NONE}, /* a map smaller than the filter */
     };
 
     (void)state;
@@ -603,6 +605,85 @@ static void folds(void **state) {
     check(build_fold, 0.0f);
 }
 
+/* --- the detector ------------------------------------------------------------------------------
+ */
+
+static const sg_anchors kAnchors = {
+    .levels = 3, .stride = {8, 16, 32}, .height = {5, 3, 1}, .width = {7, 3, 1}};
+
+enum { kAnchorCount = 5 * 7 + 3 * 3 + 1 };
+
+static float the_beta;
+
+static void build_detect(sg_graph *g) {
+    sg_value *map[3], *raw = f32(g, "raw", sg_shape_3(2, kAnchorCount, 4));
+    sg_value *logits = f32(g, "logits", sg_shape_3(2, kAnchorCount, 3));
+    sg_value *target = f32(g, "target+", sg_shape_3(2, kAnchorCount, 3));
+    sg_value *dy = f32(g, "dy", sg_shape_3(2, kAnchorCount, 4)), *dloss = f32(g, "d", sg_shape_0());
+
+    map[0] = blocked(g, "map0", sg_shape_4(2, 11, 5, 7));
+    map[1] = blocked(g, "map1", sg_shape_4(2, 11, 3, 3));
+    map[2] = f32(g, "map2", sg_shape_4(2, 11, 1, 1));
+    sg_output(g, "levels_concat", sg_levels_concat(g, map, 3));
+    sg_output(g, "level_split", sg_level_split(g, dy, 5 * 7, 3, 3));
+    sg_output(g, "level_split to the end", sg_level_split(g, logits, 5 * 7 + 3 * 3, 1, 1));
+    raw = sg_scale(g, raw, 4.0f); /* some sizes beyond the clamp */
+    sg_output(g, "box_decode", sg_box_decode(g, sg_scale(g, raw, 0.5f), &kAnchors));
+    sg_output(g, "box_decode_dx", sg_box_decode_dx(g, raw, dy, &kAnchors));
+    logits = sg_scale(g, logits, 5.0f);
+    target = sg_sigmoid(g, target);
+    sg_output(g, "loss", sg_quality_focal_loss(g, logits, target, the_beta));
+    sg_output(g, "loss_dx", sg_quality_focal_loss_dx(g, logits, target, dloss, the_beta));
+}
+
+static void detection(void **state) {
+    static const float kBeta[] = {0.0f, 1.0f, 2.0f, 1.5f};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        the_beta = kBeta[i];
+        check(build_detect, 3e-6f);
+    }
+}
+
+static void build_detector(sg_graph *g) {
+    sg_mask_detector_options o = sg_mask_detector_defaults();
+
+    o.input = 64;
+    must(sg_mask_detector_build(g, 2, &o));
+}
+
+/* No node of the detector is left to the reference, whether it trains or not. */
+static void whole_detector(void **state) {
+    (void)state;
+    for (sg_mode mode = SG_TRAIN; mode <= SG_EVAL; mode++) {
+        sg_table *table;
+        sg_program *p;
+        sg_graph *g;
+        int convolutions = 0;
+
+        must(sg_table_create(&table));
+        must(sg_graph_create(mode, table, &g));
+        build_detector(g);
+        sg_table_freeze(table);
+        must(sg_program_compile(g, &sg_backend_cpu, NULL, &p));
+        check_labels(p);
+        for (int i = 0; i < sg_program_steps(p); i++) {
+            sg_step_view s = sg_program_step(p, i);
+
+            if (s.conversion || strncmp(s.node->op->name, "conv2d", 6) != 0) continue;
+            convolutions++;
+            assert_true(s.flop > 0.0);
+            if (!strstr(s.label, "jit") || strstr(s.label, "ref"))
+                fail_msg("%s: oneDNN chose %s", s.node->name, s.label);
+        }
+        assert_true(convolutions > 50);
+        sg_program_destroy(p);
+        sg_graph_destroy(g);
+        sg_table_destroy(table);
+    }
+}
+
 /* --- exp ----------------------------------------------------------------------------------------
  */
 
@@ -699,6 +780,8 @@ int main(void) {
         cmocka_unit_test(rows),
         cmocka_unit_test(updates),
         cmocka_unit_test(folds),
+        cmocka_unit_test(detection),
+        cmocka_unit_test(whole_detector),
         cmocka_unit_test(failing_allocations),
     };
 

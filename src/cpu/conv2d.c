@@ -3,7 +3,7 @@
  * oneDNN is told channel counts rounded up to a multiple of 8, so that none of its tensors has
  * padding of its own; filters and biases are padded with zeros, which keeps padding channels zero
  * (both activations are 0 at 0). A first layer of less than 8 channels (a picture) is read PLAIN.
- * Groups whose size is not a multiple of 8, except depthwise ones, run PLAIN, slowly. */
+ * What has no kernel in NC8 runs PLAIN, slowly. */
 #include <stdio.h>
 #include <string.h>
 
@@ -74,38 +74,55 @@ static sg_dnnl_conv describe(sg_dnnl_pass pass, const sg_conv_options *o, const 
     return c;
 }
 
+/* oneDNN's own reference is a hundred times slower than its generated kernels. */
+static bool is_slow(const sg_dnnl_op *op) { return strncmp(sg_dnnl_op_label(op), "ref", 3) == 0; }
+
+/* The primitive for channels as `wanted` counts them. In NC8 if there is a kernel for it, else
+ * PLAIN (im2col and a matrix product): oneDNN 2.6 lacks one for groups of less than 8 channels and
+ * for gradients of filters that reach beyond a map on both sides (3x3 on 2x2). */
+static sg_status create_op(sg_cpu *cpu, const sg_dnnl_conv *wanted, bool picture, sg_dnnl_conv *c,
+                           sg_dnnl_op **op, int *format) {
+    *c = *wanted;
+    if (block_channels(c)) {
+        if (picture) c->IC = wanted->IC;
+        c->plain_x = picture;
+        SG_TRY(sg_dnnl_conv_create(cpu->dnnl, c, op, format));
+        if (!is_slow(*op)) return SG_OK;
+        sg_dnnl_op_destroy(*op);
+    }
+    *c = *wanted;
+    c->plain_x = c->plain_y = true;
+    return sg_dnnl_conv_create(cpu->dnnl, c, op, format);
+}
+
 /* Choose the layouts, create the primitive, fill what does not depend on the pass. */
-static sg_status plan_conv(sg_cpu *cpu, sg_dnnl_conv *c, bool picture, sg_kernel_plan *plan,
-                           sg_layout *x, sg_layout *w, sg_layout *y) {
-    int64_t IC = c->IC, OC = c->OC, groups = c->groups;
-    bool blocked = block_channels(c);
-    conv_state *s;
+static sg_status plan_conv(sg_cpu *cpu, const sg_dnnl_conv *wanted, bool picture,
+                           sg_kernel_plan *plan, sg_layout *x, sg_layout *w, sg_layout *y) {
+    conv_state *s = sg_calloc(1, sizeof *s);
+    sg_dnnl_conv c;
     int format;
     sg_status st;
 
-    if (picture) c->IC = IC;
-    c->plain_x = !blocked || picture;
-    c->plain_y = !blocked;
-    s = sg_calloc(1, sizeof *s);
     if (!s) return sg_fail(SG_ERR_OOM, "cpu: no memory for a convolution");
-    st = sg_dnnl_conv_create(cpu->dnnl, c, &s->op, &format);
+    st = create_op(cpu, wanted, picture, &c, &s->op, &format);
     if (st != SG_OK) {
         sg_free(s);
         return st;
     }
-    s->bias = c->bias;
-    s->OC = OC;
-    s->OCP = c->OC;
+    s->bias = c.bias;
+    s->OC = wanted->OC;
+    s->OCP = c.OC;
     s->op_scratch = sg_dnnl_op_scratch(s->op);
-    *x = c->plain_x ? SG_LAYOUT_PLAIN : SG_LAYOUT_NC8;
+    *x = c.plain_x ? SG_LAYOUT_PLAIN : SG_LAYOUT_NC8;
     *w = SG_LAYOUT_PRIVATE + format;
-    *y = c->plain_y ? SG_LAYOUT_PLAIN : SG_LAYOUT_NC8;
+    *y = c.plain_y ? SG_LAYOUT_PLAIN : SG_LAYOUT_NC8;
     plan->run = conv_run;
     plan->state = s;
     plan->release = conv_release;
     plan->scratch = s->op_scratch;
-    if (c->bias && s->OC != s->OCP) plan->scratch += (size_t)s->OCP * sizeof(float);
-    plan->flop = 2.0 * (double)(c->N * OC * c->OH * c->OW) * (double)(IC / groups * c->KH * c->KW);
+    if (c.bias && s->OC != s->OCP) plan->scratch += (size_t)s->OCP * sizeof(float);
+    plan->flop = 2.0 * (double)(wanted->N * wanted->OC * wanted->OH * wanted->OW) *
+                 (double)(wanted->IC / wanted->groups * wanted->KH * wanted->KW);
     snprintf(plan->label, sizeof plan->label, "onednn %s", sg_dnnl_op_label(s->op));
     return SG_OK;
 }
