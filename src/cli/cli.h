@@ -61,6 +61,8 @@ typedef struct {
 void cli_parse(int argc, char **argv, const cli_syntax *syntax, cli_arguments *arguments);
 
 int cli_train(int argc, char **argv);
+int cli_evaluate(int argc, char **argv);
+int cli_predict(int argc, char **argv);
 
 /* `train --check-data`: prints the faults of config->data; 65 when there are errors. */
 int cli_check_data(const sg_config *config);
@@ -99,5 +101,9 @@ void cli_progress_stop(void);
 
 /* Load the configuration, set the log; dies on any mistake. `path` may be NULL. */
 void cli_load_config(const char *path, const cli_arguments *arguments, sg_config *config);
+
+/* For commands whose configuration comes with a model file: read the overrides alone, set the log
+ * and the instruction set; dies on any mistake. Returns the threads to compute with. */
+int cli_prepare_model(const cli_arguments *arguments);
 
 #endif

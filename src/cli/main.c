@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/threads.h"
+#include "cpu/cpu.h"
 #include "spotgrad.h"
 
 typedef struct {
@@ -20,6 +22,8 @@ typedef struct {
 
 static const command commands[] = {
     {"train", cli_train, "train a model on a data set, or check the data set"},
+    {"evaluate", cli_evaluate, "measure a model on a part of a data set"},
+    {"predict", cli_predict, "find boxes in pictures"},
 };
 
 enum { kCommands = sizeof commands / sizeof commands[0] };
@@ -57,6 +61,16 @@ void cli_load_config(const char *path, const cli_arguments *arguments, sg_config
 
     if (st != SG_OK) die(st, NULL);
     cli_set_log(config->run.log);
+}
+
+int cli_prepare_model(const cli_arguments *arguments) {
+    sg_config config;
+    sg_status st;
+
+    cli_load_config(NULL, arguments, &config);
+    st = sg_cpu_set_isa(config.run.isa);
+    if (st != SG_OK) die(st, NULL);
+    return config.train.threads > 0 ? (int)config.train.threads : sg_cpu_count();
 }
 
 static int general_help(void) {

@@ -1,12 +1,25 @@
-/* `train`: trains a model; also answers questions about its configuration and data. */
+/* `train`: trains a model; also answers questions about its configuration, data and machine. */
+#define _GNU_SOURCE
 #include "cli/cli.h"
 
+#include <math.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "core/mem.h"
+#include "core/threads.h"
+#include "cpu/cpu.h"
+#include "train/detector.h"
+#include "train/run.h"
+
+enum { kProfileSteps = 5 };
 
 /* What was asked for. */
 typedef struct {
     const char *config;
-    bool check_data, help_config, markdown, print_config;
+    bool check_data, help_config, markdown, print_config, devices, profile, dry_run, fresh;
 } request;
 
 static int print_text(sg_status st, char *text) {
@@ -30,6 +43,194 @@ static int print_resolved(const sg_config *config) {
     return print_text(st, text);
 }
 
+static int print_devices(void) {
+    char text[128];
+
+    sg_cpu_class(text, sizeof text);
+    cli_print("cpu   %d processors, %s\n", sg_cpu_count(), text);
+    cli_print("cuda  not usable: this version computes on CPUs\n");
+    return CLI_DONE;
+}
+
+static int print_profile(const sg_config *config) {
+    char *text = NULL;
+    sg_status st = sg_run_profile(config, kProfileSteps, &text);
+
+    if (st != SG_OK) die(st, NULL);
+    cli_print("times of one shard of %lld (of %lld), mean of %d steps\n\n",
+              (long long)(config->train.batch / config->train.shards),
+              (long long)config->train.shards, kProfileSteps);
+    return print_text(st, text);
+}
+
+/* --- a run
+ * ------------------------------------------------------------------------------------------- */
+
+static atomic_int stop_signals; /* SIGINT and SIGTERM so far */
+
+static void on_stop(int number) {
+    (void)number;
+    atomic_fetch_add(&stop_signals, 1);
+}
+
+static void catch_signals(void) {
+    struct sigaction action;
+
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_stop;
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+typedef struct {
+    sg_progress *progress;
+    const sg_config *config;
+    const sg_table *table;
+    int threads;
+    double started, first_step; /* seconds */
+    int64_t steps_here;
+} run_view;
+
+static bool must_stop(void *context) {
+    (void)context;
+    return atomic_load(&stop_signals) > 0;
+}
+
+static void show_threads(const sg_run_start *start) {
+    int used = sg_trainer_threads(start->trainer), here = sg_cpu_count();
+
+    if (used < here && start->config->train.threads == 0)
+        cli_say("uses %d of %d processors: a larger train.shards would use more", used, here);
+}
+
+/* Fewer samples than this in a shard make poor statistics for batch norm. */
+enum { kSmallShard = 8 };
+
+static void show_start(void *context, const sg_run_start *start) {
+    run_view *view = context;
+    const sg_config *c = start->config;
+    int64_t shard = c->train.batch / c->train.shards;
+    char class[128];
+
+    sg_cpu_class(class, sizeof class);
+    view->table = sg_trainer_table(start->trainer);
+    view->threads = sg_trainer_threads(start->trainer);
+    cli_say("%s, %d thread%s; folder %s; Ctrl-C saves, the same command goes on", class,
+            view->threads, view->threads == 1 ? "" : "s", c->run.dir);
+    cli_say("%s %s, input %lld, %lld classes, %.2f M parameters; %lld pictures to train on, %lld "
+            "to validate; %lld epochs, %lld steps of %lld in %lld shards; %.0f MB",
+            c->model.type, c->model.size, (long long)c->model.input,
+            (long long)start->task->n_classes, 1e-6 * (double)view->table->n_params,
+            (long long)start->task->n_train, (long long)start->task->n_val,
+            (long long)c->train.epochs, (long long)start->total_steps, (long long)c->train.batch,
+            (long long)c->train.shards, 1e-6 * (double)sg_trainer_bytes(start->trainer));
+    show_threads(start);
+    if (shard < kSmallShard)
+        cli_say("warning: a shard has %lld pictures; batch norm does better with %d or more: a "
+                "larger train.batch or smaller train.shards",
+                (long long)shard, kSmallShard);
+    if (start->resumed_from)
+        cli_print("resumed: step %lld (epoch %lld, position %lld) from %s\n",
+                  (long long)start->steps, (long long)(start->samples / start->task->n_train),
+                  (long long)(start->samples % start->task->n_train), start->resumed_from);
+    view->progress = cli_progress_start();
+    view->started = sg_now();
+}
+
+static sg_progress_state progress_state(const run_view *view, const sg_run_step *step) {
+    sg_progress_state s = {0};
+
+    s.epoch = step->epoch;
+    s.epochs = step->epochs;
+    s.step = step->step;
+    s.steps = step->total_steps;
+    s.images = step->images;
+    s.wait_seconds = step->wait_seconds;
+    s.lr = step->lr;
+    for (int i = SG_SUM_LOSS + 1; i < view->table->n_sums && s.n_parts < SG_PROGRESS_PARTS; i++) {
+        s.part[s.n_parts].name = view->table->sum_name[i];
+        s.part[s.n_parts++].value = step->report.sum[i];
+    }
+    return s;
+}
+
+/* After the second step (the first warms caches up) the whole time can be told. */
+static void tell_time(run_view *view, const sg_run_step *step) {
+    double now = sg_now(), left;
+
+    view->steps_here++;
+    if (view->steps_here == 1) view->first_step = now;
+    if (view->steps_here != 3) return;
+    left = (now - view->first_step) / 2.0 * (double)(step->total_steps - step->step);
+    cli_say("%.2f s a step: about %.0f minute%s to go, evaluations apart",
+            (now - view->first_step) / 2.0, ceil(left / 60.0), left <= 60.0 ? "" : "s");
+}
+
+static void show_step(void *context, const sg_run_step *step) {
+    run_view *view = context;
+    sg_progress_state s = progress_state(view, step);
+
+    sg_progress_update(view->progress, &s);
+    tell_time(view, step);
+}
+
+static void show_evaluation(void *context, const sg_run_step *step, const sg_evaluation *evaluation,
+                            bool best) {
+    run_view *view = context;
+    sg_progress_state s = progress_state(view, step);
+
+    sg_progress_keep(view->progress, &s);
+    cli_print("%s%s", evaluation->table, best ? "best so far: kept as best.h5\n" : "");
+}
+
+static int run(const sg_config *config, bool fresh) {
+    run_view view = {.config = config};
+    const sg_run_observer observer = {
+        .context = &view,
+        .started = show_start,
+        .stepped = show_step,
+        .evaluated = show_evaluation,
+        .stop = must_stop,
+    };
+    sg_run_result result;
+    sg_status st;
+
+    catch_signals();
+    st = sg_run_train(config, fresh, &observer, &result);
+    cli_progress_stop();
+    if (st == SG_ERR_INTERRUPTED) {
+        cli_print("interrupted: saved step %lld\n", (long long)result.steps);
+        return CLI_INTERRUPTED;
+    }
+    if (st != SG_OK) die(st, NULL);
+    if (result.stopped_early)
+        cli_say("stopped before train.epochs, as train.steps or train.patience ask");
+    cli_print("state sha256: %s\n", result.sha256);
+    cli_print("done: %lld steps, %lld epochs\n", (long long)result.steps, (long long)result.epochs);
+    return CLI_DONE;
+}
+
+/* What a run would be, nothing written but a drawn data set. */
+static int dry_run(const sg_config *config) {
+    sg_mask_detector_options model;
+    sg_task *task = NULL;
+    char *text = NULL;
+    sg_status st = sg_task_create(config, &task);
+
+    if (st == SG_OK) st = sg_detector_options(config, task->n_classes, &model);
+    if (st == SG_OK) st = sg_mask_detector_summary(&model, &text, NULL, NULL);
+    if (st != SG_OK) die(st, NULL);
+    cli_print("%s\n%lld pictures to train on, %lld to validate; %lld steps of %lld\n", text,
+              (long long)task->n_train, (long long)task->n_val,
+              (long long)((config->train.epochs * task->n_train + config->train.batch - 1) /
+                          config->train.batch),
+              (long long)config->train.batch);
+    sg_free(text);
+    sg_task_destroy(task);
+    return CLI_DONE;
+}
+
 int cli_train(int argc, char **argv) {
     request want = {0};
     const cli_option options[] = {
@@ -37,9 +238,19 @@ int cli_train(int argc, char **argv) {
          .value_name = "FILE",
          .value = &want.config,
          .help = "configuration, an INI file"},
+        {.name = "--fresh",
+         .flag = &want.fresh,
+         .help = "start over where run.dir holds a run already"},
         {.name = "--check-data",
          .flag = &want.check_data,
          .help = "list every fault of the data set, and stop"},
+        {.name = "--dry-run",
+         .flag = &want.dry_run,
+         .help = "read the data, describe model and run, and stop"},
+        {.name = "--profile",
+         .flag = &want.profile,
+         .help = "train a few steps, say where the time went, and stop"},
+        {.name = "--devices", .flag = &want.devices, .help = "list what can compute, and stop"},
         {.name = "--print-config",
          .flag = &want.print_config,
          .help = "print the configuration with all defaults, and stop"},
@@ -51,21 +262,27 @@ int cli_train(int argc, char **argv) {
          .help = "with --help-config: as a page of the documentation"},
     };
     const cli_syntax syntax = {
-        .usage = "--config FILE [section.key=value ...]",
+        .usage = "--config FILE [section.key=value ...] [--fresh]",
         .summary = "Trains a model on the data set that FILE names. section.key=value sets a key "
-                   "of FILE anew.",
+                   "of FILE anew.\nCtrl-C saves and ends with 75; the same command goes on from "
+                   "there.",
         .options = options,
         .n_options = sizeof options / sizeof options[0],
     };
     cli_arguments arguments;
     sg_config config;
+    sg_status st;
 
     cli_parse(argc, argv, &syntax, &arguments);
     if (want.help_config) return print_key_help(want.markdown);
+    if (want.devices) return print_devices();
     if (!want.config && arguments.n_overrides == 0) die_usage("--config FILE is missing");
     cli_load_config(want.config, &arguments, &config);
     if (want.print_config) return print_resolved(&config);
     if (want.check_data) return cli_check_data(&config);
-    die(sg_fail(SG_ERR_UNSUPPORTED, "this version checks configurations and data; it cannot train"),
-        NULL);
+    st = sg_cpu_set_isa(config.run.isa);
+    if (st != SG_OK) die(st, NULL);
+    if (want.dry_run) return dry_run(&config);
+    if (want.profile) return print_profile(&config);
+    return run(&config, want.fresh);
 }

@@ -38,7 +38,7 @@ static void *address(const sg_program *p, const sg_bindings *b, int slot) {
 static sg_status run_step(const sg_program *p, const sg_bindings *b, int s) {
     const sg_step *step = &p->step[s];
     double start = b->seconds ? sg_now() : 0.0;
-    sg_args args;
+    sg_args args = {0}; /* inputs left out are NULL */
 
     args.node = step->node;
     for (int i = 0; i < step->n_in; i++) args.in[i] = address(p, b, step->in[i]);
