@@ -31,7 +31,7 @@
 /* SHA-256 over train-00000 .. 00011 and val-00000 .. 00003 of seed 7: sizes, pixels, annotations
  * and lists. PNG bytes are left out, they are the zlib version's. A change of the drawing changes
  * it, and with it every figure that was measured on the set: change it knowingly. */
-static const char kPinned[] = "4fd4191576c02678aee6634356a00cfd03755528058c169af3a04155792a6fd5";
+static const char kPinned[] = "ae6dc512e23d233621be45bfa9e53a7c5cb94314971c076c6b5bc49921fb78ec";
 
 static char g_folder[] = "/tmp/sg_synthetic_XXXXXX";
 

@@ -174,7 +174,7 @@ static void draw_eyes(sg_canvas *c, const sg_person *p, sg_frame f) {
         }
         sg_raster_ellipse(c, f, x, -0.06f, 0.068f, 0.046f, white);
         sg_raster_ellipse(c, f, x + 0.3f * p->look, -0.06f, 0.036f, 0.042f, dark);
-        sg_raster_line(c, f, x - 0.075f, -0.135f, x + 0.075f, -0.135f, 0.03f, brow);
+        sg_raster_line(c, f, x - 0.075f, -0.15f, x + 0.075f, -0.15f, 0.028f, brow);
     }
 }
 
@@ -354,8 +354,10 @@ static void draw_beard(sg_canvas *c, const sg_person *p, sg_frame f) {
 static void draw_head(sg_canvas *c, const sg_person *p, int16_t mark) {
     sg_frame f = head_frame(p);
     sg_point egg[kEggPoints];
-    sg_paint skin = shaded(p, p->back && p->hair != SG_HAIR_BALD ? p->hair_color : p->skin, 0.84f);
+    sg_color color = p->skin;
 
+    if (p->back && p->hair != SG_HAIR_BALD)
+        color = p->hair == SG_HAIR_SCARF ? p->hat_color : p->hair_color;
     egg_points(egg);
     c->mark = SG_MARK_KEEP;
     if (p->hair != SG_HAIR_SCARF)
@@ -363,7 +365,7 @@ static void draw_head(sg_canvas *c, const sg_person *p, int16_t mark) {
             sg_raster_ellipse(c, f, 0.39f * side, 0.02f, 0.06f, 0.1f,
                               sg_paint_solid(sg_color_scale(p->skin, 0.85f)));
     c->mark = mark;
-    sg_raster_polygon(c, f, egg, kEggPoints, skin);
+    sg_raster_polygon(c, f, egg, kEggPoints, shaded(p, color, 0.84f));
     c->mark = SG_MARK_KEEP; /* what lies on the face is the face's, what stands out is not */
     if (p->back) {
         draw_hair_front(c, p, f);
@@ -415,8 +417,9 @@ static void draw_shirt_details(sg_canvas *c, const sg_person *p, sg_frame f, flo
     if (p->shirt_style == 2) {
         sg_point opening[3] = {{-0.2f, 0.56f}, {0.2f, 0.56f}, {0.0f, 1.3f}};
 
+        if (bottom < 1.3f) opening[2].y = bottom;
         sg_raster_polygon(c, f, opening, 3, k);
-        sg_raster_line(c, f, 0.0f, 1.25f, 0.0f, bottom, 0.03f,
+        sg_raster_line(c, f, 0.0f, opening[2].y, 0.0f, bottom, 0.03f,
                        sg_paint_solid(sg_color_scale(p->shirt, 0.6f)));
     } else if (p->shirt_style == 3) {
         sg_point collar[4] = {{-0.26f, 0.58f}, {0.26f, 0.58f}, {0.12f, 0.86f}, {-0.12f, 0.86f}};
