@@ -273,6 +273,71 @@ static void test_other_models(void **state) {
     sg_table_destroy(t);
 }
 
+/* Change a whole file with HDF5's own means: overwrite a data set (4 bytes a number) or delete it.
+ */
+static void tamper(const char *name, hid_t type, const void *numbers) {
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), set;
+
+    assert_true(file >= 0);
+    if (!numbers) {
+        assert_true(H5Ldelete(file, name, H5P_DEFAULT) >= 0);
+    } else {
+        set = H5Dopen2(file, name, H5P_DEFAULT);
+        assert_true(set >= 0);
+        assert_true(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, numbers) >= 0);
+        assert_true(H5Dclose(set) >= 0);
+    }
+    assert_true(H5Fclose(file) >= 0);
+}
+
+/* Another head: what fits is the file's EMA, the rest stays. */
+static void test_fitting(void **state) {
+    entry other[kEntries];
+    char before[65], after[65];
+    const sg_entry *stem = &table->entry[0];
+    int n = -1, head;
+    float was[6];
+    sg_table *t;
+    sg_state *s;
+
+    (void)state;
+    write_model();
+    memcpy(other, usual, sizeof other);
+    other[3].shape.dim[0] = 6;
+    other[5].name = "something";
+    t = make_table(other, kEntries, 2);
+    s = make_state(t, 1);
+    fill(s);
+    head = sg_table_find(t, "head.weight");
+    s->values[t->entry[head].offset] = 42.0f;
+    s->ema[t->entry[head].offset] = 43.0f;
+    memcpy(was, s->moment[0], sizeof was);
+    assert_int_equal(sg_model_file_load_fitting(path, s, &n), SG_OK);
+    assert_int_equal(n, 4);
+    assert_memory_equal(s->values + t->entry[sg_table_find(t, stem->name)].offset,
+                        model->ema + stem->offset, (size_t)stem->count * sizeof(float));
+    assert_true(s->values[t->entry[head].offset] == 42.0f);
+    assert_memory_equal(s->values, s->ema, (size_t)t->n_values * sizeof(float));
+    assert_memory_equal(was, s->moment[0], sizeof was);
+    assert_int_equal(s->samples, 80);
+
+    assert_int_equal(sg_state_sha256(s, before), SG_OK);
+    tamper("/ema/stem.norm.mean", H5T_NATIVE_FLOAT, (const float[8]){0});
+    expect_failure(sg_model_file_load_fitting(path, s, &n), SG_ERR_DATA,
+                   "/ema/stem.norm.mean is damaged");
+    assert_int_equal(sg_state_sha256(s, after), SG_OK);
+    assert_string_equal(before, after);
+    sg_state_destroy(s);
+    sg_table_destroy(t);
+
+    other[0].name = "other";
+    t = make_table(other, 1, 0);
+    s = make_state(t, 0);
+    expect_failure(sg_model_file_load_fitting(path, s, &n), SG_ERR_DATA, "has nothing that fits");
+    sg_state_destroy(s);
+    sg_table_destroy(t);
+}
+
 static void put_file(const char *name, const void *bytes, size_t size) {
     FILE *f = fopen(name, "wb");
 
@@ -297,23 +362,6 @@ static void test_no_model(void **state) {
     file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     assert_true(file >= 0 && H5Fclose(file) >= 0);
     expect_failure(sg_model_file_read(path, &got), SG_ERR_DATA, "not a model that Spotgrad wrote");
-}
-
-/* Change a whole file with HDF5's own means: overwrite a data set (4 bytes a number) or delete it.
- */
-static void tamper(const char *name, hid_t type, const void *numbers) {
-    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), set;
-
-    assert_true(file >= 0);
-    if (!numbers) {
-        assert_true(H5Ldelete(file, name, H5P_DEFAULT) >= 0);
-    } else {
-        set = H5Dopen2(file, name, H5P_DEFAULT);
-        assert_true(set >= 0);
-        assert_true(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, numbers) >= 0);
-        assert_true(H5Dclose(set) >= 0);
-    }
-    assert_true(H5Fclose(file) >= 0);
 }
 
 static void test_tampered(void **state) {
@@ -458,10 +506,12 @@ static void test_disk_full(void **state) {
 
 static sg_status write_read_load(sg_state *into) {
     sg_model_file got;
+    int n;
 
     SG_TRY(sg_model_file_write(path, &about, model));
     SG_TRY(sg_model_file_read(path, &got));
     sg_model_file_clear(&got);
+    SG_TRY(sg_model_file_load_fitting(path, into, &n));
     return sg_model_file_load(path, into);
 }
 
@@ -530,12 +580,13 @@ static int write_for_others(const char *to) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_nothing_said),
-        cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_same_places),
-        cmocka_unit_test(test_other_models),  cmocka_unit_test(test_no_model),
-        cmocka_unit_test(test_tampered),      cmocka_unit_test(test_cut_off),
-        cmocka_unit_test(test_flipped),       cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_nothing_said),
+        cmocka_unit_test(test_same_bytes),   cmocka_unit_test(test_same_places),
+        cmocka_unit_test(test_other_models), cmocka_unit_test(test_no_model),
+        cmocka_unit_test(test_fitting),      cmocka_unit_test(test_tampered),
+        cmocka_unit_test(test_cut_off),      cmocka_unit_test(test_flipped),
+        cmocka_unit_test(test_disk_full),    cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_threads),
     };
 
     if (argc == 3 && strcmp(argv[1], "--write") == 0) return write_for_others(argv[2]);

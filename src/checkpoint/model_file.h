@@ -60,6 +60,13 @@ void sg_model_file_clear(sg_model_file *file); /* frees what reading gave, zeroe
  * a file with any optimizer; otherwise their number must agree too. Errors as for reading. */
 sg_status sg_model_file_load(const char *path, sg_state *state) SG_CHECKED;
 
+/* To start from another model, which may have other classes: each parameter and statistic that the
+ * file has under the same name and with the same shape becomes the file's EMA of it, the others
+ * stay as they are; the state's EMA becomes its values; *fitting tells how many were taken. Moments
+ * and counters stay. The state is left as it was on failure: errors as for reading, and SG_ERR_DATA
+ * when nothing fits. */
+sg_status sg_model_file_load_fitting(const char *path, sg_state *state, int *fitting) SG_CHECKED;
+
 #ifdef __cplusplus
 }
 #endif

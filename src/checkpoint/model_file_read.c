@@ -399,3 +399,57 @@ sg_status sg_model_file_load(const char *path, sg_state *state) {
     sg_state_destroy(fresh);
     return st;
 }
+
+/* Whether the file has such a data set of that shape; a damaged one counts, and fails when read. */
+static bool is_fitting(const reader *r, const char *name, const sg_shape *shape) {
+    hid_t set = find_name(r, name) >= 0 ? H5Dopen2(r->file, name, H5P_DEFAULT) : H5I_INVALID_HID;
+    sg_shape found = {0};
+
+    if (set < 0) return find_name(r, name) >= 0;
+    found = shape_of(set);
+    H5Dclose(set);
+    return sg_shape_equal(&found, shape);
+}
+
+static sg_status load_fitting(const reader *r, const sg_table *table, float *values, int *fitting) {
+    for (int i = 0; i < table->n_entries; i++) {
+        const sg_entry *e = &table->entry[i];
+        char *name = sg_str_printf("%s%s", SG_MODEL_EMA, e->name);
+        sg_status st = SG_OK;
+
+        if (!name) return sg_fail(SG_ERR_OOM, "%s: no memory for a name", r->path);
+        if (is_fitting(r, name, &e->shape)) {
+            st = read_numbers(r, name, H5T_IEEE_F32LE, &e->shape, values + e->offset);
+            (*fitting)++;
+        }
+        sg_free(name);
+        SG_TRY(st);
+    }
+    if (*fitting == 0) return sg_fail(SG_ERR_DATA, "%s: has nothing that fits this model", r->path);
+    return SG_OK;
+}
+
+sg_status sg_model_file_load_fitting(const char *path, sg_state *state, int *fitting) {
+    size_t bytes = (size_t)state->table->n_values * sizeof(float);
+    sg_status st;
+    float *fresh;
+    int n = 0;
+    reader r;
+
+    SG_TRY(reader_open(path, &r));
+    fresh = sg_malloc(bytes);
+    if (fresh) {
+        memcpy(fresh, state->values, bytes);
+        st = load_fitting(&r, state->table, fresh, &n);
+    } else {
+        st = sg_fail(SG_ERR_OOM, "%s: no memory for %zu bytes", path, bytes);
+    }
+    reader_close(&r);
+    if (st == SG_OK) {
+        memcpy(state->values, fresh, bytes);
+        memcpy(state->ema, fresh, bytes);
+        *fitting = n;
+    }
+    sg_free(fresh);
+    return st;
+}
