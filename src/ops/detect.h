@@ -39,12 +39,15 @@ sg_value *sg_level_split(sg_graph *g, sg_value *x, int64_t start, int64_t height
 /* --- detect_boxes.c ------------------------------------------------------------------------------
  */
 
-/* Of raw sizes: outside of it they count as the border and get no gradient. exp gives 0.0067 to
- * 1097 strides. */
+/* Strides that a raw size of 0 stands for: a third of the faces of 416-pixel inputs are smaller
+ * than 16 pixels, half than 23, so half of them start on the finest level of stride 8. */
+#define SG_BOX_UNIT 2.0f
+/* Of raw sizes: outside of it they count as the border and get no gradient. */
 #define SG_RAW_SIZE_MIN (-5.0f)
 #define SG_RAW_SIZE_MAX 7.0f
 
-/* raw (N, A, 4): x, y, log w, log h, in strides and from the cell's centre -> boxes (N, A, 4). */
+/* raw (N, A, 4): x, y in strides from the cell's centre, log of width and height in units of
+ * SG_BOX_UNIT strides -> boxes (N, A, 4). */
 sg_value *sg_box_decode(sg_graph *g, sg_value *raw, const sg_anchors *anchors);
 sg_value *sg_box_decode_dx(sg_graph *g, sg_value *raw, sg_value *dy, const sg_anchors *anchors);
 

@@ -7,19 +7,18 @@
  *                centre along both axes, on every level: a face of 10 pixels holds one or no centre
  *                of stride 8, and this gives it 25 candidates a level.
  *   overlap      u = (1 - prior) IoU + prior * p, where the geometric prior
- *                p = 1 / (1 + d^2 / (stride^2 + w h / 4)) * 1 / (1 + log2(sqrt(w h) / 3 stride)^2)
- *                is 1 for an anchor on the centre (d: distance) of a truth of three strides. IoU of
- *                a tiny face jumps with every pixel and is 0 for most anchors at first; p never is,
- *                so the order is sensible from the first step, and near the end it is a mild wish
- *                for the centre that thins out duplicates.
- *   alignment    t = score^alpha u^beta, score = sigmoid of the logit of the truth's class
- *   claims       a truth claims its `candidates` best t; an anchor claimed by several goes to the
- *                greatest u. A truth left without gets the best t among anchors that are free or
- *                whose owner has another (in the order of truths; first among candidates, then
- *                among all): with no more truths than anchors each truth has one at least.
- *   target       score = t / max t * max(max IoU, floor), maxima over the truth's own anchors. The
- *                normalisation keeps the best anchor's target from vanishing with t, the floor
- *                with IoU: a truth weighs `floor` at least, however bad its boxes are.
+ *                p = 1 / (1 + d^2 / (stride^2 + w h / 4)) * 1 / (1 + log2(sqrt(w h) / unit)^2)
+ *                is 1 for an anchor on the centre (d: distance) of a truth of SG_BOX_UNIT strides.
+ *                IoU of a tiny face jumps with every pixel and is 0 for most anchors at first; p
+ * never is, so the order is sensible from the first step, and near the end it is a mild wish for
+ * the centre that thins out duplicates. alignment    t = score^alpha u^beta, score = sigmoid of the
+ * logit of the truth's class claims       a truth claims its `candidates` best t; an anchor claimed
+ * by several goes to the greatest u. A truth left without gets the best t among anchors that are
+ * free or whose owner has another (in the order of truths; first among candidates, then among all):
+ * with no more truths than anchors each truth has one at least. target       score = t / max t *
+ * max(max IoU, floor), maxima over the truth's own anchors. The normalisation keeps the best
+ * anchor's target from vanishing with t, the floor with IoU: a truth weighs `floor` at least,
+ * however bad its boxes are.
  *
  * Ties go to the lower anchor and the lower truth. A truth without area or of a class outside
  * 0 .. K-1 is left out, and so are those from `count` on. Everything is computed in double; scores
@@ -120,7 +119,7 @@ static double prior_of(const float *truth, double stride, double x, double y) {
     double dx = x - 0.5 * ((double)truth[0] + (double)truth[2]);
     double dy = y - 0.5 * ((double)truth[1] + (double)truth[3]);
     double near = (dx * dx + dy * dy) / (stride * stride + 0.25 * w * h);
-    double octaves = log2(sqrt(w * h) / (3.0 * stride));
+    double octaves = log2(sqrt(w * h) / ((double)SG_BOX_UNIT * stride));
 
     return 1.0 / ((1.0 + near) * (1.0 + octaves * octaves));
 }

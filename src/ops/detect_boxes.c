@@ -1,13 +1,13 @@
 /* What a head says about a box, as a box.
  *
- *   box_decode     cx = (column + 0.5 + x) * stride     w = exp(clamp(lw)) * stride
- *                  cy = (row    + 0.5 + y) * stride     h = exp(clamp(lh)) * stride
+ *   box_decode     cx = (column + 0.5 + x) * stride     w = exp(clamp(lw)) * unit
+ *                  cy = (row    + 0.5 + y) * stride     h = exp(clamp(lh)) * unit
  *                  box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
  *   box_decode_dx  dx = stride * (dxmin + dxmax)        dlw = w / 2 * (dxmax - dxmin), 0 where the
  *                  and the same for y and h             clamp of lw holds
  *
- * raw (N, A, 4): x, y, lw, lh; boxes (N, A, 4): xmin, ymin, xmax, ymax in pixels of the input.
- * Outputs of zero say: a square of one stride on the cell's centre. */
+ * raw (N, A, 4): x, y, lw, lh; boxes (N, A, 4): xmin, ymin, xmax, ymax in pixels of the input;
+ * unit = SG_BOX_UNIT strides. Zeros say: a square of that side on the cell's centre. */
 #include <math.h>
 
 #include "ops/detect.h"
@@ -60,14 +60,14 @@ static sg_status box_decode_ref(const sg_args *a) {
 
     for (int64_t n = 0; n < N; n++)
         for (int i = 0; i < anchors->levels; i++) {
-            float stride = (float)anchors->stride[i];
+            float stride = (float)anchors->stride[i], unit = SG_BOX_UNIT * stride;
 
             for (int64_t row = 0; row < anchors->height[i]; row++)
                 for (int64_t col = 0; col < anchors->width[i]; col++, raw += 4, box += 4) {
                     float x = ((float)col + 0.5f + raw[0]) * stride;
                     float y = ((float)row + 0.5f + raw[1]) * stride;
-                    float w = expf(clamp_size(raw[2])) * stride;
-                    float h = expf(clamp_size(raw[3])) * stride;
+                    float w = expf(clamp_size(raw[2])) * unit;
+                    float h = expf(clamp_size(raw[3])) * unit;
 
                     box[0] = x - 0.5f * w;
                     box[1] = y - 0.5f * h;
@@ -95,11 +95,11 @@ sg_value *sg_box_decode_dx(sg_graph *g, sg_value *raw, sg_value *dy, const sg_an
     return sg_node_append(g, &sg_op_box_decode_dx, in, 2, 2, anchors);
 }
 
-static float size_gradient(float raw, float stride, float dmin, float dmax) {
+static float size_gradient(float raw, float unit, float dmin, float dmax) {
     /* Written so that NaN goes on: a diverged run must show. */
     if (raw < SG_RAW_SIZE_MIN || raw > SG_RAW_SIZE_MAX) return 0.0f;
     if (dmin == 0.0f && dmax == 0.0f) return 0.0f; // most anchors: no exp
-    return 0.5f * expf(raw) * stride * (dmax - dmin);
+    return 0.5f * expf(raw) * unit * (dmax - dmin);
 }
 
 static sg_status box_decode_dx_ref(const sg_args *a) {
@@ -111,14 +111,14 @@ static sg_status box_decode_dx_ref(const sg_args *a) {
 
     for (int64_t n = 0; n < N; n++)
         for (int i = 0; i < anchors->levels; i++) {
-            float stride = (float)anchors->stride[i];
+            float stride = (float)anchors->stride[i], unit = SG_BOX_UNIT * stride;
             int64_t cells = anchors->height[i] * anchors->width[i];
 
             for (int64_t p = 0; p < cells; p++, raw += 4, dy += 4, dx += 4) {
                 dx[0] = stride * (dy[0] + dy[2]);
                 dx[1] = stride * (dy[1] + dy[3]);
-                dx[2] = size_gradient(raw[2], stride, dy[0], dy[2]);
-                dx[3] = size_gradient(raw[3], stride, dy[1], dy[3]);
+                dx[2] = size_gradient(raw[2], unit, dy[0], dy[2]);
+                dx[3] = size_gradient(raw[3], unit, dy[1], dy[3]);
             }
         }
     return SG_OK;

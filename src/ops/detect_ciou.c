@@ -184,13 +184,18 @@ static sg_status ciou_loss_dx_infer(sg_node *node) {
     return SG_OK;
 }
 
+/* How much of a move of one end counts: all, none, or, where two ends meet, half, so that the
+ * gradient at the target itself is 0. */
+static double share(double ahead) { return ahead > 0.0 ? 1.0 : ahead < 0.0 ? 0.0 : 0.5; }
+
 /* d(1 - CIoU) by the two coordinates of one axis: `lo` and `hi` of box and target, the sides w of
  * this axis and h of the other, `ih` the other side of the intersection. */
 static void axis_gradient(const pair *q, double lo, double hi, double lo_t, double hi_t, double h,
                           double ih, double reach, double shift, double aspect, double out[2]) {
     bool overlap = q->inter > 0.0;
     /* d inter, d area by (lo, hi) */
-    double inter_lo = overlap && lo > lo_t ? -ih : 0.0, inter_hi = overlap && hi < hi_t ? ih : 0.0;
+    double inter_lo = overlap ? -ih * share(lo - lo_t) : 0.0;
+    double inter_hi = overlap ? ih * share(hi_t - hi) : 0.0;
     double area_lo = -h, area_hi = h;
     /* d iou = (d inter * all - inter * (d area - d inter)) / all^2 */
     double all2 = q->all * q->all;
@@ -198,7 +203,7 @@ static void axis_gradient(const pair *q, double lo, double hi, double lo_t, doub
     double iou_hi = (inter_hi * q->all - q->inter * (area_hi - inter_hi)) / all2;
     /* d rho^2 = shift (of either end); d c^2 = 2 reach where this end is the outermost */
     double c2 = q->diagonal * q->diagonal;
-    double far_lo = lo < lo_t ? -2.0 * reach : 0.0, far_hi = hi > hi_t ? 2.0 * reach : 0.0;
+    double far_lo = -2.0 * reach * share(lo_t - lo), far_hi = 2.0 * reach * share(hi - hi_t);
 
     out[0] = -iou_lo + (shift * q->diagonal - q->rho * far_lo) / c2 - aspect;
     out[1] = -iou_hi + (shift * q->diagonal - q->rho * far_hi) / c2 + aspect;
