@@ -65,7 +65,8 @@ static sg_status level_split_run(const sg_args *a) {
 
 /* `n` floats (4 or 8: one anchor or two) of x, y, log w, log h; cell: the centres' (x, y, 0, 0). */
 SG_INLINE void decode8(const float *raw, float *box, int n, __m256 cell, __m256 stride) {
-    const __m256 half = _mm256_setr_ps(-0.5f, -0.5f, 0.5f, 0.5f, -0.5f, -0.5f, 0.5f, 0.5f);
+    const float side = 0.5f * SG_BOX_UNIT; /* strides from the centre to a border */
+    const __m256 half = _mm256_setr_ps(-side, -side, side, side, -side, -side, side, side);
     __m256 r = load_some8(raw, n), centre, size;
 
     centre = _mm256_mul_ps(_mm256_add_ps(cell, r), stride);
@@ -103,7 +104,7 @@ static sg_status box_decode_run(const sg_args *a) {
 }
 
 SG_INLINE void decode_dx8(const float *raw, const float *dy, float *dx, int n, __m256 stride) {
-    const __m256 zero = _mm256_setzero_ps(), half = _mm256_set1_ps(0.5f);
+    const __m256 zero = _mm256_setzero_ps(), half = _mm256_set1_ps(0.5f * SG_BOX_UNIT);
     __m256 r = load_some8(raw, n), d = load_some8(dy, n);
     __m256 other = _mm256_permute_ps(d, 0x4E); /* xmax ymax xmin ymin */
     __m256 centre = _mm256_mul_ps(stride, _mm256_add_ps(d, other)), size, silent;
