@@ -29,6 +29,9 @@ FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h)
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '%-5s %s\n' $(1) $(2))
 
+# a make within make uses all processors, unless the outer one was told how many
+JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 all: $(BIN)/spotgrad $(LINKS)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
@@ -76,7 +79,7 @@ unit: $(TESTS)
 ## test          install what tests need, build, run unit and integration tests
 test:
 	scripts/setup test
-	$(MAKE) all check
+	$(MAKE) $(JOBS) all check
 
 # all tests, with what is installed
 check: all $(TESTS)
@@ -84,12 +87,12 @@ check: all $(TESTS)
 
 ## asan          the unit tests under AddressSanitizer, LeakSanitizer and UBSan
 asan:
-	$(MAKE) CONFIG=asan unit
+	$(MAKE) $(JOBS) CONFIG=asan unit
 
 ## demo          install what is needed, build, train on drawn pictures, predict (4 minutes)
 demo:
 	scripts/setup build
-	$(MAKE) all
+	$(MAKE) $(JOBS) all
 	scripts/demo
 
 ## headers       every header compiles alone, as C11 and, where meant for it, as C++17
