@@ -1,5 +1,6 @@
 #include "checkpoint/state_views.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ static sg_status append_entry(sg_state_view *views, int *n, const sg_state *s,
     static const char *const moments[2] = {"optimizer/moment1", "optimizer/moment2"};
     int is_stat = entry->kind == SG_ENTRY_STAT;
 
+    assert(s->n_moments <= 2);
     SG_TRY(append(views, n, is_stat ? "statistics" : "parameters", entry, s->values));
     SG_TRY(append(views, n, "ema", entry, s->ema));
     for (int i = 0; i < 2 && i < s->n_moments && !is_stat; i++)
