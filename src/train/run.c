@@ -374,7 +374,7 @@ sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observe
         tell_start(&r);
         st = loop(&r);
     }
-    if (st == SG_OK || st == SG_ERR_INTERRUPTED) {
+    if (r.state && (st == SG_OK || st == SG_ERR_INTERRUPTED)) {
         told = fill_result(&r, result);
         if (st == SG_OK) st = told;
     }
