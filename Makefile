@@ -25,6 +25,7 @@ COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basenam
 LINKS    := $(COMMANDS:%=$(BIN)/%)
 FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h)
 
+MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '%-5s %s\n' $(1) $(2))
@@ -81,9 +82,10 @@ test:
 	scripts/setup test
 	$(MAKE) $(JOBS) all check
 
-# all tests, with what is installed
+## check         all tests, with what is installed; QUALITY=1 adds headers, lint and asan
 check: all $(TESTS)
-	@tests/run $(TESTS) $(wildcard tests/integration/*.sh tests/integration/*.py)
+	@tests/run $(TESTS) $(wildcard tests/integration/*.sh tests/integration/*.py) \
+	    $(if $(QUALITY),$(wildcard tests/quality/*.sh))
 
 ## asan          the unit tests under AddressSanitizer, LeakSanitizer and UBSan
 asan:
