@@ -150,16 +150,13 @@ static sg_status resume(run *r) {
     return st;
 }
 
-/* Start from the weights of another run: those of its tensors that fit by name and shape. */
+/* Start from the averaged weights of another run: those of its tensors that fit by name and shape. */
 static sg_status start_from_file(run *r, const char *path) {
-    uint64_t seed = r->state->seed;
+    int fitting;
 
-    SG_TRY(sg_model_file_load(path, r->state));
-    memcpy(r->state->values, r->state->ema, (size_t)r->state->table->n_values * sizeof(float));
-    for (int i = 0; i < r->state->n_moments; i++)
-        memset(r->state->moment[i], 0, (size_t)r->state->table->n_params * sizeof(float));
-    r->state->step = r->state->samples = 0;
-    r->state->seed = seed;
+    SG_TRY(sg_model_file_load_fitting(path, r->state, &fitting));
+    sg_log(SG_LOG_INFO, "model.init: took %d of %d tensors from %s", fitting,
+           r->state->table->n_entries, path);
     return SG_OK;
 }
 
