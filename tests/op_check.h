@@ -22,6 +22,7 @@ typedef enum {
     OP_FAR,      /* +-[0.6, 1.2): away from a kink at 0 */
     OP_POSITIVE, /* [0.5, 1.5) */
     OP_DISTINCT, /* a permuted grid, no two nearer than 0.03: for the greatest of several */
+    OP_BOXES,    /* (..., 4): xmin, ymin, xmax, ymax inside 0 .. 64, of 4 to 24 a side */
     OP_LABEL     /* i32: -1 .. p[0] - 1 */
 } op_fill;
 
@@ -47,7 +48,7 @@ struct op_case {
     const void *want[SG_MAX_OUT]; /* hand-worked elements of out[o], in its dtype, or NULL */
     int n_project;                /* the first outputs take part in the loss; 0: all */
     bool no_grad;                 /* the op has no gradient: do not look for one */
-    bool ref_only;                /* a corner that other backends may treat otherwise: NaN */
+    bool ref_only;                /* a corner where backends may differ: NaN, no channels */
     unsigned zero_ok;             /* bit i: the gradient of input i is zero, and should be */
     double fd_tolerance;          /* 0: 1e-3 */
     double tolerance;             /* of other backends against the reference; 0: 2e-5 */

@@ -11,7 +11,7 @@
 
 enum { kMaxTests = 1000 };
 
-static const sg_backend *const backends[] = {&sg_backend_ref};
+static const sg_backend *const backends[] = {&sg_backend_cpu};
 
 static void test_case(void **state) { op_check_case(*state, backends, OP_COUNT(backends)); }
 
