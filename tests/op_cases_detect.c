@@ -81,9 +81,9 @@ static const float kHard[31] = {1, 0, 0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 1};
 
 /* IoU 1/7, rho^2 2, c^2 18, v = 0; and a cross of 4 x 2 on 2 x 4: IoU 1/3, rho 0, v = 0.1678... */
 static const float kPair[] = {0, 0, 2, 2, 0, 1, 4, 3}, kPairTarget[] = {1, 1, 3, 3, 1, 0, 3, 4};
-static const float kPairAlpha[] = {0, 0.20110860f};
+static const float kPairAlpha[] = {0, 0.20111127f};
 static const float kPairWeight[] = {2, 1}, kPairGiven[] = {0.5f, 0.25f};
-static const float kPairLoss[] = {2.6451289f};
+static const float kPairLoss[] = {2.6451311f};
 static const float kSomeWeights[17] = {1, 0, 0.5f,  0, 0, 1, 0.25f, 2, 0,
                                        1, 1, 0.75f, 0, 1, 0, 0.5f,  1};
 
