@@ -113,19 +113,9 @@ static inline void fixture_fill(sg_image *image, int x0, int y0, int x1, int y1,
     }
 }
 
-/* annotations/NAME.xml; `objects` is XML made with OBJECT. */
+/* One object of an annotation. */
 #define OBJECT(class, x0, y0, x1, y1)                                                              \
     "<object><name>" class "</name><bndbox><xmin>" #x0 "</xmin><ymin>" #y0 "</ymin><xmax>" #x1     \
                            "</xmax><ymax>" #y1 "</ymax></bndbox></object>\n"
-
-static inline void fixture_xml(const char *name, int width, int height, const char *objects) {
-    char text[65536], file[128];
-
-    snprintf(text, sizeof text,
-             "<annotation>\n<size><width>%d</width><height>%d</height></size>\n%s</annotation>\n",
-             width, height, objects);
-    snprintf(file, sizeof file, "annotations/%s.xml", name);
-    fixture_text(file, text);
-}
 
 #endif

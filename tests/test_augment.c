@@ -23,8 +23,8 @@ static void run(const sg_augment_plan *plan, const sg_image *images, const sg_sa
     o->out = (sg_augment_output){.image = o->image, .boxes = o->boxes, .classes = o->classes};
     sg_augment_begin(plan, &o->out);
     for (int i = 0; i < plan->n_sources; i++)
-        sg_augment_add(plan, i, &images[plan->source[i].sample], &samples[plan->source[i].sample],
-                       scratch, &o->out);
+        sg_augment_add(plan, i, &images[plan->source[i].sample], 1,
+                       &samples[plan->source[i].sample], scratch, &o->out);
     sg_free(scratch);
 }
 

@@ -428,16 +428,55 @@ static void png_goes_there_and_back(void **state) {
         assert_ok(sg_image_read(fixture_path("out.png"), &back));
         assert_memory_equal(back.rgb, image.rgb, W * H * 3);
         memset(back.rgb, 0, W * H * 3);
-        assert_ok(sg_image_read_into(fixture_path("out.png"), &back));
+        assert_ok(sg_image_read_into(fixture_path("out.png"), W, H, 1, NULL, back.rgb));
         assert_memory_equal(back.rgb, image.rgb, W * H * 3);
-        back.width--;
-        assert_fails(sg_image_read_into(fixture_path("out.png"), &back), SG_ERR_DATA, "37 x 23");
+        assert_fails(sg_image_read_into(fixture_path("out.png"), W - 1, H, 1, NULL, back.rgb),
+                     SG_ERR_DATA, "changed to 37 x 23");
         sg_image_clear(&back);
     }
     assert_fails(sg_image_encode_png(&image, 10, &a, &na), SG_ERR_ARG, "level 10");
     assert_fails(sg_image_write_png(fixture_path("no/such/out.png"), &image, 1), SG_ERR_IO,
                  "no/such");
     sg_image_clear(&image);
+}
+
+/* Both formats, all factors: the mean of each block, those at the borders included. */
+static void pictures_are_read_shrunk(void **state) {
+    uint8_t rgb[W * H * 3], full[W * H * 3], small[W * H * 3];
+    sg_image image = {.width = W, .height = H, .rgb = rgb};
+    bytes jpeg;
+
+    (void)state;
+    smooth(rgb, W, H, 0);
+    jpeg = make_jpeg(YCC, rgb, W, H, 0, 0);
+    fixture_png("smooth.png", &image);
+    fixture_write("smooth.jpg", jpeg.data, jpeg.size);
+    free(jpeg.data);
+    for (int f = 0; f < 2; f++) {
+        const char *path = fixture_path(f ? "smooth.jpg" : "smooth.png");
+
+        for (int shrink = 1; shrink <= 8; shrink *= 2) {
+            int w = (W + shrink - 1) / shrink, h = (H + shrink - 1) / shrink;
+
+            assert_ok(sg_image_read_into(path, W, H, shrink, full, small));
+            for (int y = 0; y < h; y++) {
+                for (int x = 0; x < w; x++) {
+                    double sum = 0.0;
+                    int n = 0;
+
+                    for (int v = y * shrink; v < H && v < (y + 1) * shrink; v++)
+                        for (int u = x * shrink; u < W && u < (x + 1) * shrink; u++, n++)
+                            sum += rgb[(v * W + u) * 3];
+                    /* libjpeg averages over what it made up behind the border, too */
+                    if (f && (x == w - 1 || y == h - 1)) continue;
+                    if (!(fabs(small[(y * w + x) * 3] - sum / n) <= (f ? 5.0 : 0.51)))
+                        fail_msg("%s by %d at %d %d: %d, not %g", path, shrink, x, y,
+                                 small[(y * w + x) * 3], sum / n);
+                }
+            }
+        }
+        assert_fails(sg_image_read_into(path, W, H, 3, full, small), SG_ERR_ARG, "shrunk by 3");
+    }
 }
 
 static void memory_may_fail_anywhere(void **state) {
@@ -494,6 +533,7 @@ int main(void) {
         cmocka_unit_test(huge_pictures_are_refused),
         cmocka_unit_test(what_is_no_picture_is_refused),
         cmocka_unit_test(png_goes_there_and_back),
+        cmocka_unit_test(pictures_are_read_shrunk),
         cmocka_unit_test(memory_may_fail_anywhere),
     };
 

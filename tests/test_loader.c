@@ -262,8 +262,53 @@ static void errors_reach_the_caller(void **state) {
     sg_batch batch;
     assert_ok(sg_loader_create(d, &o, &loader));
     assert_ok(sg_loader_next(loader, &batch));
-    assert_fails(sg_loader_next(loader, &batch), SG_ERR_DATA, "is now 2 x 1 pixels");
+    assert_fails(sg_loader_next(loader, &batch), SG_ERR_DATA, "has changed to 2 x 1 pixels");
     sg_loader_destroy(loader);
+    sg_dataset_destroy(d);
+}
+
+/* 600 x 400 for an input of 64 is read four times smaller; the box must still fit. */
+static void large_pictures_keep_their_boxes(void **state) {
+    sg_image image = fixture_image(601, 397, 0, 0, 0);
+    sg_loader_options o = training();
+    sg_augment_options geometry = sg_augment_defaults();
+    record *cached, *plain;
+    sg_dataset *d;
+    int checked = 0;
+
+    (void)state;
+    geometry.mosaic = geometry.hue = geometry.saturation = 0.0f;
+    geometry.value = geometry.brightness = 0.0f;
+    geometry.min_visible = 0.0f;
+    fixture_fill(&image, 100, 50, 400, 350, 255, 0, 0);
+    fixture_png("large/images/x.png", &image);
+    sg_image_clear(&image);
+    fixture_text("large/annotations/x.xml",
+                 "<annotation>" OBJECT("a", 100, 50, 400, 350) "</annotation>");
+    fixture_text("large/train.txt", "x\n");
+    assert_ok(sg_dataset_read_voc(fixture_path("large"), "train.txt", NULL, &d));
+    o.augment = &geometry;
+    o.threads = 2;
+    cached = collect(d, &o, 5);
+    o.cache_bytes = 0;
+    plain = collect(d, &o, 5);
+    assert_memory_equal(cached, plain, 5 * B * sizeof *plain);
+    for (int i = 0; i < 5 * B; i++) {
+        float seen[4] = {S, S, 0, 0};
+
+        for (int p = 0; p < S * S; p++) {
+            if (plain[i].image[p] < 128 || plain[i].image[p + S * S] >= 64) continue;
+            seen[0] = fminf(seen[0], (float)(p % S));
+            seen[1] = fminf(seen[1], (float)(p / S));
+            seen[2] = fmaxf(seen[2], (float)(p % S + 1));
+            seen[3] = fmaxf(seen[3], (float)(p / S + 1));
+        }
+        for (int k = 0; plain[i].count && k < 4; k++, checked++)
+            assert_true(fabsf(seen[k] - plain[i].boxes[k]) <= 1.0f);
+    }
+    assert_true(checked >= 60);
+    free(cached);
+    free(plain);
     sg_dataset_destroy(d);
 }
 
@@ -374,6 +419,7 @@ int main(void) {
         cmocka_unit_test(mosaics_close_at_their_epoch),
         cmocka_unit_test(evaluation_goes_through_the_list),
         cmocka_unit_test(errors_reach_the_caller),
+        cmocka_unit_test(large_pictures_keep_their_boxes),
         cmocka_unit_test(a_loader_may_be_destroyed_at_any_time),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(memory_may_fail_anywhere),

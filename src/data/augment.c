@@ -128,10 +128,10 @@ static sg_axis place_axis(const sg_augment_plan *plan, int64_t size, double scal
                      .end = end};
 }
 
-static void source_axes(const sg_augment_plan *plan, int which, const sg_image *image, sg_axis *x,
+static void source_axes(const sg_augment_plan *plan, int which, const sg_sample *sample, sg_axis *x,
                         sg_axis *y) {
     const sg_augment_source *s = &plan->source[which];
-    int64_t longer = image->width > image->height ? image->width : image->height;
+    int64_t longer = sample->width > sample->height ? sample->width : sample->height;
     double scale = (double)plan->side / (double)longer * (double)s->scale;
     int64_t x0 = 0, x1 = plan->side, y0 = 0, y1 = plan->side;
 
@@ -145,8 +145,8 @@ static void source_axes(const sg_augment_plan *plan, int which, const sg_image *
         else
             y1 = plan->meet_y;
     }
-    *x = place_axis(plan, image->width, scale, (double)s->place_x, s->flip, x0, x1);
-    *y = place_axis(plan, image->height, scale, (double)s->place_y, 0, y0, y1);
+    *x = place_axis(plan, sample->width, scale, (double)s->place_x, s->flip, x0, x1);
+    *y = place_axis(plan, sample->height, scale, (double)s->place_y, 0, y0, y1);
 }
 
 /* Hue turns colours about the grey axis, saturation draws them from their luma (Rec. 601), value is
@@ -220,12 +220,14 @@ static void add_boxes(const sg_augment_plan *plan, const sg_axis *x, const sg_ax
     }
 }
 
-void sg_augment_add(const sg_augment_plan *plan, int which, const sg_image *image,
+void sg_augment_add(const sg_augment_plan *plan, int which, const sg_image *image, int shrink,
                     const sg_sample *sample, void *scratch, sg_augment_output *out) {
     sg_colour colour = colour_map(&plan->source[which]);
     sg_axis x, y;
 
-    source_axes(plan, which, image, &x, &y);
-    sg_resample(image, &x, &y, &colour, plan->side, out->image, scratch);
+    source_axes(plan, which, sample, &x, &y);
     add_boxes(plan, &x, &y, sample, out);
+    x.scale *= shrink;
+    y.scale *= shrink;
+    sg_resample(image, &x, &y, &colour, plan->side, out->image, scratch);
 }

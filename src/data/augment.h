@@ -81,9 +81,10 @@ size_t sg_augment_scratch_bytes(int64_t width_max, int64_t height_max, int64_t s
 
 /* Fill with matte, no boxes. */
 void sg_augment_begin(const sg_augment_plan *plan, sg_augment_output *out);
-/* Add source number `which`: `image` is the decoded picture of plan->source[which].sample and
- * `sample` its entry in the data set. When boxes exceed SG_MAX_BOXES the largest are kept. */
-void sg_augment_add(const sg_augment_plan *plan, int which, const sg_image *image,
+/* Add source number `which`: `image` is the decoded picture of plan->source[which].sample, `shrink`
+ * times smaller than it is, and `sample` its entry in the data set. When boxes exceed SG_MAX_BOXES
+ * the largest are kept. */
+void sg_augment_add(const sg_augment_plan *plan, int which, const sg_image *image, int shrink,
                     const sg_sample *sample, void *scratch, sg_augment_output *out);
 
 /* Add one box. With SG_MAX_BOXES there already, it takes the place of the smallest if it is larger;

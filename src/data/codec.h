@@ -19,10 +19,11 @@ sg_status sg_png_size(const char *path, const uint8_t *data, size_t size, int64_
 sg_status sg_jpeg_size(const char *path, const uint8_t *data, size_t size, int64_t *width,
                        int64_t *height) SG_CHECKED;
 
-/* image->rgb is there, for the size that the header gives. */
+/* image->rgb is there, for the size that the header gives; for the JPEG divided by `shrink`,
+ * rounded up. */
 sg_status sg_png_decode(const char *path, const uint8_t *data, size_t size,
                         sg_image *image) SG_CHECKED;
-sg_status sg_jpeg_decode(const char *path, const uint8_t *data, size_t size,
+sg_status sg_jpeg_decode(const char *path, const uint8_t *data, size_t size, int shrink,
                          sg_image *image) SG_CHECKED;
 
 /* SG_ERR_DATA when a picture of this size is over the limits of image.h. */

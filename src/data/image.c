@@ -61,7 +61,7 @@ static sg_status memory_size(const char *path, const uint8_t *data, size_t size,
 static sg_status memory_decode(const char *path, const uint8_t *data, size_t size,
                                sg_image *image) {
     if (sg_png_is(data, size)) return sg_png_decode(path, data, size, image);
-    return sg_jpeg_decode(path, data, size, image);
+    return sg_jpeg_decode(path, data, size, 1, image);
 }
 
 sg_status sg_image_decode(const char *path, const uint8_t *data, size_t size, sg_image *out) {
@@ -94,19 +94,55 @@ sg_status sg_image_read(const char *path, sg_image *out) {
     return st;
 }
 
-sg_status sg_image_read_into(const char *path, sg_image *image) {
+/* Each pixel of `to` is the mean of a shrink x shrink block; blocks at the far borders may be cut.
+ */
+static void average_blocks(const sg_image *from, int shrink, sg_image *to) {
+    for (int64_t y = 0; y < to->height; y++) {
+        int64_t y1 = (y + 1) * shrink < from->height ? (y + 1) * shrink : from->height;
+
+        for (int64_t x = 0; x < to->width; x++) {
+            int64_t x1 = (x + 1) * shrink < from->width ? (x + 1) * shrink : from->width;
+            int sum[3] = {0}, n = (int)((y1 - y * shrink) * (x1 - x * shrink));
+
+            for (int64_t v = y * shrink; v < y1; v++)
+                for (int64_t u = x * shrink; u < x1; u++)
+                    for (int c = 0; c < 3; c++) sum[c] += from->rgb[(v * from->width + u) * 3 + c];
+            for (int c = 0; c < 3; c++)
+                to->rgb[(y * to->width + x) * 3 + c] = (uint8_t)((sum[c] + n / 2) / n);
+        }
+    }
+}
+
+static sg_status decode_shrunk(const char *path, const uint8_t *data, size_t size, int shrink,
+                               sg_image *whole, sg_image *image) {
     int64_t width, height;
+
+    SG_TRY(memory_size(path, data, size, &width, &height));
+    if (width != whole->width || height != whole->height)
+        return sg_fail(SG_ERR_DATA, "%s: has changed to %lld x %lld pixels since it was looked at",
+                       path, (long long)width, (long long)height);
+    if (sg_jpeg_is(data, size)) return sg_jpeg_decode(path, data, size, shrink, image);
+    if (shrink == 1) return sg_png_decode(path, data, size, image);
+    SG_TRY(sg_png_decode(path, data, size, whole));
+    average_blocks(whole, shrink, image);
+    return SG_OK;
+}
+
+sg_status sg_image_read_into(const char *path, int64_t width, int64_t height, int shrink,
+                             uint8_t *full, uint8_t *rgb) {
+    sg_image whole = {.width = width, .height = height, .rgb = full};
+    sg_image image = {.rgb = rgb};
     uint8_t *data;
     size_t size;
     sg_status st;
 
+    if (shrink != 1 && shrink != 2 && shrink != 4 && shrink != 8)
+        return sg_fail(SG_ERR_ARG, "%s: cannot be shrunk by %d, only by 1, 2, 4 or 8", path,
+                       shrink);
+    image.width = (width + shrink - 1) / shrink;
+    image.height = (height + shrink - 1) / shrink;
     SG_TRY(sg_file_read(path, kMaxFileBytes, &data, &size));
-    st = memory_size(path, data, size, &width, &height);
-    if (st == SG_OK && (width != image->width || height != image->height))
-        st = sg_fail(SG_ERR_DATA, "%s: is now %lld x %lld pixels, was %lld x %lld before", path,
-                     (long long)width, (long long)height, (long long)image->width,
-                     (long long)image->height);
-    if (st == SG_OK) st = memory_decode(path, data, size, image);
+    st = decode_shrunk(path, data, size, shrink, &whole, &image);
     sg_free(data);
     return st;
 }

@@ -37,10 +37,13 @@ void sg_image_clear(sg_image *image); /* frees rgb, zeroes the struct */
 sg_status sg_image_read(const char *path, sg_image *out) SG_CHECKED;
 sg_status sg_image_decode(const char *path, const uint8_t *data, size_t size,
                           sg_image *out) SG_CHECKED;
-/* Decode into memory that is there already: the picture must be image->width x image->height, as
- * the caller knows from sg_image_size (SG_ERR_DATA where it is not), and is written to image->rgb.
- * After a failure the pixels are undefined. */
-sg_status sg_image_read_into(const char *path, sg_image *image) SG_CHECKED;
+/* Decode into memory that is there already, `shrink` (1, 2, 4 or 8) times smaller: a JPEG by its
+ * own means, which saves most of the work, a PNG by averaging blocks. The picture must still be of
+ * the size that sg_image_size said (SG_ERR_DATA where it is not). `rgb` receives
+ * (ceil(height / shrink), ceil(width / shrink), 3); `full`, (height, width, 3), holds the whole
+ * picture on the way and may be NULL for shrink = 1. After a failure the pixels are undefined. */
+sg_status sg_image_read_into(const char *path, int64_t width, int64_t height, int shrink,
+                             uint8_t *full, uint8_t *rgb) SG_CHECKED;
 /* Width and height from the header alone, upright (after EXIF orientation). */
 sg_status sg_image_size(const char *path, int64_t *width, int64_t *height) SG_CHECKED;
 

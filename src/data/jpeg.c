@@ -199,7 +199,8 @@ static void read_rows(read_job *job, sg_image *image) {
     }
 }
 
-static sg_status read_picture(read_job *job, const uint8_t *data, size_t size, sg_image *image) {
+static sg_status read_picture(read_job *job, const uint8_t *data, size_t size, int shrink,
+                              sg_image *image) {
     struct jpeg_decompress_struct *jpeg = &job->jpeg;
     int64_t width, height;
 
@@ -207,13 +208,18 @@ static sg_status read_picture(read_job *job, const uint8_t *data, size_t size, s
     jpeg_create_decompress(jpeg);
     jpeg->progress = &job->progress;
     SG_TRY(read_header(job, data, size, &width, &height));
-    if (width != image->width || height != image->height)
+    if ((width + shrink - 1) / shrink != image->width ||
+        (height + shrink - 1) / shrink != image->height)
         return sg_fail(SG_ERR_DATA, "%s: damaged JPEG: its size changed", job->path);
     if (jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK)
         jpeg->out_color_space = JCS_CMYK;
     else
         jpeg->out_color_space = JCS_RGB;
+    jpeg->scale_num = 1;
+    jpeg->scale_denom = (unsigned)shrink;
     (void)jpeg_start_decompress(jpeg);
+    if ((int64_t)jpeg->output_width * jpeg->output_height != image->width * image->height)
+        return sg_fail(SG_ERR_DATA, "%s: the JPEG cannot be shrunk by %d", job->path, shrink);
     job->row = sg_malloc((size_t)jpeg->output_width * 4);
     if (!job->row) return sg_fail(SG_ERR_OOM, "%s: no memory to decode the JPEG", job->path);
     read_rows(job, image);
@@ -257,12 +263,13 @@ sg_status sg_jpeg_size(const char *path, const uint8_t *data, size_t size, int64
     return st;
 }
 
-sg_status sg_jpeg_decode(const char *path, const uint8_t *data, size_t size, sg_image *image) {
+sg_status sg_jpeg_decode(const char *path, const uint8_t *data, size_t size, int shrink,
+                         sg_image *image) {
     read_job *job = job_create(path);
     sg_status st;
 
     if (!job) return sg_fail(SG_ERR_OOM, "%s: no memory to decode the JPEG", path);
-    st = read_picture(job, data, size, image);
+    st = read_picture(job, data, size, shrink, image);
     job_destroy(job);
     return st;
 }
