@@ -694,6 +694,13 @@ static float exp1(float x) {
     return out[3];
 }
 
+static float exp_minus1(float x) {
+    float out[8];
+
+    _mm256_storeu_ps(out, exp_minus8(_mm256_set1_ps(x)));
+    return out[5];
+}
+
 static void exponentials(void **state) {
     double worst = 0.0;
 
@@ -703,12 +710,15 @@ static void exponentials(void **state) {
         double e = exp((double)x);
 
         worst = fmax(worst, fabs((double)exp1(x) - e) / e);
+        worst = fmax(worst, fabs((double)exp_minus1(-x) - e) / e);
     }
+
     assert_true(worst < 2.5e-7);
     assert_true(exp1(0.0f) == 1.0f);
     assert_true(isinf(exp1(89.0f)) && isinf(exp1(INFINITY)));
     assert_true(exp1(-INFINITY) >= 0.0f && exp1(-INFINITY) < 1.3e-38f);
-    assert_true(isnan(exp1(NAN)));
+    assert_true(isnan(exp1(NAN)) && isnan(exp_minus1(NAN)));
+    assert_true(isinf(exp_minus1(-INFINITY)) && exp_minus1(INFINITY) < 1.3e-38f);
 }
 
 /* --- failures -----------------------------------------------------------------------------------

@@ -163,25 +163,30 @@ typedef struct {
     __m256 mean, rstd, scale, shift; /* z = x scale + shift */
 } block_norm;
 
-/* dz of `rows` rows into dx; sums of dz and of dz (x - mean). */
+/* dz of one row, into dx; adds to the sums of dz and of dz (x - mean). */
+SG_INLINE void slope_row(const float *x, const float *dy, float *dx, const block_norm *k,
+                         sg_act act, __m256 *sum, __m256 *dot) {
+    __m256 v = _mm256_loadu_ps(x);
+    __m256 dz = act_dx8(act, _mm256_fmadd_ps(v, k->scale, k->shift), _mm256_loadu_ps(dy));
+
+    _mm256_storeu_ps(dx, dz);
+    *sum = _mm256_add_ps(*sum, dz);
+    *dot = _mm256_fmadd_ps(dz, _mm256_sub_ps(v, k->mean), *dot);
+}
+
 SG_INLINE void slope(const float *x, const float *dy, float *dx, int64_t rows, const block_norm *k,
                      sg_act act, __m256 *sum, __m256 *dot) {
-    __m256 s[2], t[2];
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0, t0 = s0, t1 = s0;
+    const block_norm c = *k; /* in registers */
     int64_t i;
 
-    for (int j = 0; j < 2; j++) s[j] = t[j] = _mm256_setzero_ps();
-    for (i = 0; i < rows; i++) {
-        int j = (int)(i & 1);
-        __m256 v = _mm256_loadu_ps(x + i * 8);
-        __m256 dz =
-            act_dx8(act, _mm256_fmadd_ps(v, k->scale, k->shift), _mm256_loadu_ps(dy + i * 8));
-
-        _mm256_storeu_ps(dx + i * 8, dz);
-        s[j] = _mm256_add_ps(s[j], dz);
-        t[j] = _mm256_fmadd_ps(dz, _mm256_sub_ps(v, k->mean), t[j]);
+    for (i = 0; i + 16 <= rows * 8; i += 16) {
+        slope_row(x + i, dy + i, dx + i, &c, act, &s0, &t0);
+        slope_row(x + i + 8, dy + i + 8, dx + i + 8, &c, act, &s1, &t1);
     }
-    *sum = _mm256_add_ps(s[0], s[1]);
-    *dot = _mm256_add_ps(t[0], t[1]);
+    if (i < rows * 8) slope_row(x + i, dy + i, dx + i, &c, act, &s0, &t0);
+    *sum = _mm256_add_ps(s0, s1);
+    *dot = _mm256_add_ps(t0, t1);
 }
 
 static void slope_rows(const float *x, const float *dy, float *dx, int64_t rows,

@@ -192,7 +192,7 @@ typedef struct {
 
 SG_INLINE logits8 logits_of(__m256 z, __m256 t) {
     const __m256 one = _mm256_set1_ps(1.0f), zero = _mm256_setzero_ps();
-    __m256 e = exp8(_mm256_sub_ps(zero, abs8(z)));
+    __m256 e = exp_minus8(abs8(z));
     __m256 above = _mm256_blendv_ps(e, one, _mm256_cmp_ps(z, zero, _CMP_GE_OQ));
     logits8 l;
 
