@@ -53,9 +53,6 @@ static const float kAnchors[] = {1, 10, 2, 20, 3, 30};
 /* Strides 8 and 16, three anchors: at rest; half a stride right and one down; clamped. */
 static const sg_anchors kThree = {2, {8, 16}, {1, 1}, {2, 1}};
 static const float kRaw[] = {0, 0, 0, 0, 0.5f, 1, 0.69314718f, 0, 0, 0, -100, -100};
-#ifndef SG_BOX_UNIT
-#define SG_BOX_UNIT 1.0f
-#endif
 #define U       SG_BOX_UNIT
 #define CLAMPED 0.0067379470f /* exp(-5) */
 static const float kBoxes[] = {
