@@ -116,6 +116,21 @@ static sg_status save(const run *r, const char *path) {
 /* --- going on
  * ------------------------------------------------------------------------------------------ */
 
+static sg_status check_same_class(const run *r, const sg_model_file *file) {
+    char here[128];
+
+    sg_cpu_class(here, sizeof here);
+    if (strcmp(file->numeric_class, here) == 0) return SG_OK;
+    if (r->config->run.exact)
+        return sg_fail(SG_ERR_UNAVAILABLE,
+                       "%s: was computed on \"%s\", here is \"%s\": the same bits cannot be "
+                       "promised; run.exact=false goes on all the same",
+                       r->last, file->numeric_class, here);
+    sg_log(SG_LOG_WARN, "%s: goes on from \"%s\" on \"%s\": not to the same bits", r->last,
+           file->numeric_class, here);
+    return SG_OK;
+}
+
 static sg_status check_same_run(const run *r, const sg_model_file *file) {
     sg_config before;
     char *names = NULL;
@@ -127,7 +142,7 @@ static sg_status check_same_run(const run *r, const sg_model_file *file) {
                        r->last, r->config->data.root);
     SG_TRY(sg_config_parse(r->last, file->config, strlen(file->config), NULL, 0, &before));
     SG_TRY(sg_config_diff(&before, r->config, &names));
-    if (!names) return SG_OK;
+    if (!names) return check_same_class(r, file);
     sg_fail(SG_ERR_CONFIG,
             "%s: the run began with other values of %s; --fresh starts over, "
             "another run.dir keeps both",
@@ -150,7 +165,8 @@ static sg_status resume(run *r) {
     return st;
 }
 
-/* Start from the averaged weights of another run: those of its tensors that fit by name and shape. */
+/* Start from the averaged weights of another run: those of its tensors that fit by name and shape.
+ */
 static sg_status start_from_file(run *r, const char *path) {
     int fitting;
 
@@ -160,8 +176,20 @@ static sg_status start_from_file(run *r, const char *path) {
     return SG_OK;
 }
 
+/* So that not even a run that dies at once can go on from what was there before. */
+static sg_status forget(const run *r) {
+    const char *const paths[] = {r->last, r->best};
+
+    for (int i = 0; i < 2; i++) {
+        if (unlink(paths[i]) != 0 && errno != ENOENT)
+            return sg_fail(SG_ERR_IO, "%s: cannot be removed: %s", paths[i], strerror(errno));
+    }
+    return SG_OK;
+}
+
 static sg_status begin_state(run *r, bool fresh) {
-    if (!fresh && sg_file_exists(r->last)) return resume(r);
+    if (fresh) SG_TRY(forget(r));
+    if (sg_file_exists(r->last)) return resume(r);
     if (r->config->model.init[0]) return start_from_file(r, r->config->model.init);
     return SG_OK;
 }
