@@ -292,12 +292,25 @@ const sg_op sg_op_view_of = {
 /* --- sinks ---------------------------------------------------------------------------------------
  */
 
+/* The value that is written to `place`, or NULL. */
+static const sg_value *writer_of(const sg_graph *g, sg_place place) {
+    for (int i = 0; i < g->n_sinks; i++)
+        if (g->sink[i].place.buffer == place.buffer && g->sink[i].place.offset == place.offset)
+            return g->sink[i].value;
+    return NULL;
+}
+
 void sg_sink(sg_graph *g, sg_value *v, sg_buffer buffer, int64_t offset) {
     sg_place place = {buffer, offset};
+    const sg_value *other = writer_of(g, place);
     sg_status st;
 
     if (!v || g->status != SG_OK) return;
-    st = sg_graph_grow((void **)&g->sink, g->n_sinks, &g->sink_capacity, sizeof *g->sink);
+    if (other)
+        st = sg_fail(SG_ERR_ARG, "%s: is to be written where %s is", v->node->name,
+                     other->node->name);
+    else
+        st = sg_graph_grow((void **)&g->sink, g->n_sinks, &g->sink_capacity, sizeof *g->sink);
     if (st != SG_OK) {
         sg_graph_fail(g, st);
         return;
@@ -313,6 +326,11 @@ void sg_output(sg_graph *g, const char *name, sg_value *v) {
         sg_graph_fail(g, sg_fail(SG_ERR_ARG, "output %s: more than %d", name, SG_MAX_OUTPUTS));
         return;
     }
+    for (int i = 0; i < g->n_outputs; i++) {
+        if (strcmp(g->output[i].name, name) != 0) continue;
+        sg_graph_fail(g, sg_fail(SG_ERR_ARG, "output %s: named twice", name));
+        return;
+    }
     g->output[g->n_outputs].name = sg_strdup(name);
     if (!g->output[g->n_outputs].name) {
         sg_graph_fail(g, sg_fail(SG_ERR_OOM, "output %s: no memory", name));
@@ -324,6 +342,8 @@ void sg_output(sg_graph *g, const char *name, sg_value *v) {
 
 /* Places in the flat gradient buffer depend on the frozen table: until then a sink holds the
  * entry's index or the sum's slot, as a negative offset, which compiling resolves. */
+static sg_place sum_place(int slot) { return (sg_place){SG_BUF_GRADS, -1 - slot}; }
+
 void sg_sum_into(sg_graph *g, const char *name, sg_value *scalar) {
     sg_status st;
     int slot = 0;
@@ -335,10 +355,13 @@ void sg_sum_into(sg_graph *g, const char *name, sg_value *scalar) {
         st = sg_fail(SG_ERR_ARG, "sum %s: %s is no f32 scalar", name, scalar->node->name);
     else
         st = sg_table_sum(g->table, name, &slot);
+    if (st == SG_OK && writer_of(g, sum_place(slot)))
+        st = sg_fail(SG_ERR_ARG, "sum %s: %s is in it already; add the two", name,
+                     writer_of(g, sum_place(slot))->node->name);
     if (st != SG_OK)
         sg_graph_fail(g, st);
     else
-        sg_sink(g, scalar, SG_BUF_GRADS, -1 - slot);
+        sg_sink(g, scalar, SG_BUF_GRADS, sum_place(slot).offset);
 }
 
 void sg_stat_into(sg_graph *g, sg_value *param, sg_value *contribution) {
@@ -351,5 +374,12 @@ void sg_stat_into(sg_graph *g, sg_value *param, sg_value *contribution) {
                                  contribution->node->name, param->node->name));
         return;
     }
-    sg_sink(g, contribution, SG_BUF_GRADS, -1 - SG_MAX_SUMS - attr->index);
+    if (writer_of(g, sum_place(SG_MAX_SUMS + attr->index))) {
+        sg_graph_fail(g, sg_fail(SG_ERR_ARG,
+                                 "statistic %s: has a contribution already; a norm "
+                                 "that is used twice needs two names",
+                                 g->table->entry[attr->index].name));
+        return;
+    }
+    sg_sink(g, contribution, SG_BUF_GRADS, sum_place(SG_MAX_SUMS + attr->index).offset);
 }

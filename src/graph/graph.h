@@ -91,9 +91,10 @@ int sg_graph_outputs(const sg_graph *g);
 sg_value *sg_graph_output(const sg_graph *g, int i);
 const char *sg_graph_output_name(const sg_graph *g, int i);
 
-/* Append a node: quiet NULL when one of the first `n_required` inputs is NULL; copies `attr`
- * (op->attr_size bytes), calls the op's infer (which sets n_out, shapes and dtypes of the outputs),
- * names it. Returns output 0; the others are at value->node->out[o]. */
+/* Append a node: NULL quietly once the graph has failed; one of the first `n_required` inputs that
+ * is NULL in a sound graph is SG_ERR_ARG. Copies `attr` (op->attr_size bytes), calls the op's infer
+ * (which sets n_out, shapes and dtypes of the outputs), names it. Returns output 0; the others are
+ * at value->node->out[o]. */
 sg_value *sg_node_append(sg_graph *g, const sg_op *op, sg_value *const in[], int n_in,
                          int n_required, const void *attr);
 
@@ -107,14 +108,15 @@ sg_value *sg_constant(sg_graph *g, sg_dtype dtype, sg_shape shape, const void *d
 /* A view of a bound buffer, `offset` in bytes: for update programs. f32. */
 sg_value *sg_view_of(sg_graph *g, sg_buffer buffer, int64_t offset, sg_shape shape);
 
-/* Name a result; the caller of the program gives the memory. */
+/* Name a result, once a name; the caller of the program gives the memory. */
 void sg_output(sg_graph *g, const char *name, sg_value *v);
-/* Add a scalar to the named sum of the flat gradient buffer. */
+/* Let a scalar be this graph's part of the named sum of the flat gradient buffer; once a name. */
 void sg_sum_into(sg_graph *g, const char *name, sg_value *scalar);
-/* Write a statistic's contribution (the batch's mean or variance) for the entry of `param`. */
+/* Write a statistic's contribution (the batch's mean or variance) for the entry of `param`; once a
+ * statistic. */
 void sg_stat_into(sg_graph *g, sg_value *param, sg_value *contribution);
 /* Write `v` to a place (bytes) of a bound buffer. In an update program this may be where an input
- * of its node lives, if the op works in place. */
+ * of its node lives, if the op works in place. SG_ERR_ARG: another value is written there. */
 void sg_sink(sg_graph *g, sg_value *v, sg_buffer buffer, int64_t offset);
 
 /* --- gradients ------------------------------------------------------------------------------- */

@@ -97,6 +97,7 @@ sg_status sg_table_sum(sg_table *table, const char *name, int *slot) {
             return SG_OK;
         }
     }
+    if (table->frozen) return sg_fail(SG_ERR_ARG, "sum %s: the model was built without it", name);
     if (table->n_sums == SG_MAX_SUMS)
         return sg_fail(SG_ERR_ARG, "sum %s: there are %d sums already", name, SG_MAX_SUMS);
     table->sum_name[table->n_sums] = sg_strdup(name);

@@ -129,7 +129,10 @@ static sg_value *sample_count(sg_graph *g) {
 void sg_loss(sg_graph *g, sg_value *loss, sg_value *normaliser) {
     sg_status st;
 
-    if (!loss) return;
+    if (!loss) {
+        sg_graph_fail(g, sg_fail(SG_ERR_ARG, "loss: there is none"));
+        return;
+    }
     if (sg_graph_mode(g) != SG_TRAIN) {
         sg_graph_fail(g, sg_fail(SG_ERR_ARG, "loss: the graph is not a training graph"));
         return;
