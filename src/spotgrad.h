@@ -4,13 +4,15 @@
  *
  *     static sg_status digits(sg_graph *g, int64_t n, void *context) {
  *         sg_value *x = sg_input(g, "image", SG_F32, sg_shape_4(n, 1, 28, 28));
- *         sg_value *label = sg_input(g, "label", SG_I32, sg_shape_1(n));
  *
  *         x = sg_conv_norm_act(g, "conv1", x, 16, 3, 2, SG_ACT_SILU, NULL);
  *         x = sg_conv_norm_act(g, "conv2", x, 32, 3, 2, SG_ACT_SILU, NULL);
  *         x = sg_linear(g, "classify", sg_global_avg_pool(g, x), 10);
  *         sg_output(g, "logits", x);
- *         if (sg_graph_mode(g) == SG_TRAIN) sg_loss(g, sg_cross_entropy(g, x, label), NULL);
+ *         if (sg_graph_mode(g) == SG_TRAIN) {
+ *             sg_value *label = sg_input(g, "label", SG_I32, sg_shape_1(n));
+ *             sg_loss(g, sg_cross_entropy(g, x, label), NULL);
+ *         }
  *         return sg_graph_status(g);
  *     }
  *

@@ -147,7 +147,6 @@ static void link_outputs(sg_graph *g, sg_node *node) {
         v->index = o;
         v->id = g->n_values;
         v->needs_grad = needs_grad && v->dtype == SG_F32 && !node->op->stops_gradient;
-        v->sink.buffer = SG_BUF_NONE;
         g->value[g->n_values++] = v;
     }
 }
@@ -317,7 +316,6 @@ void sg_sink(sg_graph *g, sg_value *v, sg_buffer buffer, int64_t offset) {
     }
     g->sink[g->n_sinks].value = v;
     g->sink[g->n_sinks++].place = place;
-    if (v->sink.buffer == SG_BUF_NONE) v->sink = place;
 }
 
 void sg_output(sg_graph *g, const char *name, sg_value *v) {

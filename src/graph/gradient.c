@@ -16,6 +16,8 @@ void sg_require_grad(sg_value *v) {
 
 bool sg_wants_grad(const sg_value *v) { return v && v->needs_grad; }
 
+bool sg_has_gradients(const sg_graph *g) { return g->gradient != NULL; }
+
 sg_value *sg_gradient_of(const sg_graph *g, const sg_value *v) {
     return v && v->id < g->n_gradients ? g->gradient[v->id] : NULL;
 }

@@ -30,8 +30,7 @@ typedef enum {
     SG_BUF_MOMENT1,
     SG_BUF_MOMENT2,
     SG_BUF_STEP, /* what varies from step to step: sg_step_slot in ops/ops.h */
-    SG_BUF_COUNT,
-    SG_BUF_NONE = SG_BUF_COUNT
+    SG_BUF_COUNT
 } sg_buffer;
 
 typedef struct {
@@ -51,7 +50,6 @@ struct sg_value {
     sg_dtype dtype;
     sg_shape shape;
     bool needs_grad;
-    sg_place sink; /* must be written there; SG_BUF_NONE: nowhere in particular */
 };
 
 struct sg_node {
@@ -131,6 +129,8 @@ sg_status sg_gradients(sg_graph *g, sg_value *loss) SG_CHECKED;
 sg_status sg_accumulate(sg_graph *g, sg_value *v, sg_value *dv) SG_CHECKED;
 /* Whether a rule must build the gradient of `v` at all (false for NULL). */
 bool sg_wants_grad(const sg_value *v);
+/* Whether sg_gradients has appended them. */
+bool sg_has_gradients(const sg_graph *g);
 /* The gradient of `v` after sg_gradients, or NULL: for tests. */
 sg_value *sg_gradient_of(const sg_graph *g, const sg_value *v);
 /* Mark an input as one whose gradient is wanted, before it is used: for tests. */

@@ -63,27 +63,62 @@ static void merge_in_place(sg_program *p) {
     }
 }
 
+/* --- bound buffers
+ * ----------------------------------------------------------------------------------- */
+
+/* Whether the two lie in one buffer of the state and share a byte. */
+static bool meet(const sg_slot *a, const sg_slot *b) {
+    return a->place.buffer == b->place.buffer && a->place.buffer >= SG_BUF_VALUES &&
+           a->place.offset < b->place.offset + (int64_t)b->bytes &&
+           b->place.offset < a->place.offset + (int64_t)a->bytes;
+}
+
 /* An output may be bound to where an input lives (parameters in an update program): the kernel
  * must work in place there. */
-static sg_status check_bound(const sg_program *p) {
-    for (int s = 0; s < p->n_steps; s++) {
-        const sg_step *step = &p->step[s];
+static sg_status check_own_inputs(const sg_program *p, const sg_step *step) {
+    for (int o = 0; o < step->n_out; o++) {
+        const sg_slot *out = &p->slot[step->out[o]];
 
-        for (int o = 0; o < step->n_out; o++) {
-            const sg_slot *out = &p->slot[step->out[o]];
+        for (int i = 0; i < step->n_in; i++) {
+            const sg_slot *in = step->in[i] >= 0 ? &p->slot[step->in[i]] : NULL;
 
-            for (int i = 0; i < step->n_in; i++) {
-                if (step->in[i] < 0 || planned(out) || out->place.buffer == SG_BUF_WEIGHTS)
-                    continue;
-                if (!same_place(out->place, p->slot[step->in[i]].place)) continue;
-                if (step->kernel.inplace[o] != i)
-                    return sg_fail(SG_ERR_UNSUPPORTED, "%s: cannot write over its input %d",
-                                   step->node->name, i);
-            }
+            if (!in || !meet(out, in)) continue;
+            if (step->kernel.inplace[o] != i || !same_place(out->place, in->place))
+                return sg_fail(SG_ERR_UNSUPPORTED, "%s: cannot write over its input %d",
+                               step->node->name, i);
         }
     }
     return SG_OK;
 }
+
+/* `slot`, which step s touches, has not been overwritten by another value before. */
+static sg_status check_not_overwritten(const sg_program *p, int s, int slot) {
+    if (slot < 0 || p->slot[slot].place.buffer < SG_BUF_VALUES) return SG_OK;
+    for (int t = 0; t < s; t++) {
+        const sg_step *before = &p->step[t];
+
+        for (int o = 0; o < before->n_out; o++) {
+            if (before->out[o] == slot || !meet(&p->slot[before->out[o]], &p->slot[slot])) continue;
+            return sg_fail(SG_ERR_UNSUPPORTED, "%s: comes after %s has written there",
+                           p->step[s].node->name, before->node->name);
+        }
+    }
+    return SG_OK;
+}
+
+static sg_status check_bound(const sg_program *p) {
+    for (int s = 0; s < p->n_steps; s++) {
+        const sg_step *step = &p->step[s];
+
+        SG_TRY(check_own_inputs(p, step));
+        for (int i = 0; i < step->n_in; i++) SG_TRY(check_not_overwritten(p, s, step->in[i]));
+        for (int o = 0; o < step->n_out; o++) SG_TRY(check_not_overwritten(p, s, step->out[o]));
+    }
+    return SG_OK;
+}
+
+/* --- the arena
+ * --------------------------------------------------------------------------------------- */
 
 typedef struct {
     size_t bytes;

@@ -33,8 +33,23 @@ size_t sg_value_bytes(const sg_value *v) {
     return (size_t)sg_shape_count(&v->shape) * sg_dtype_size(v->dtype);
 }
 
-static void mark_live(const sg_graph *g, bool *live) {
-    for (int i = 0; i < g->n_sinks; i++) live[g->sink[i].value->node->id] = true;
+/* Whether the sink is written at all. */
+static bool wanted(const sg_program *p, const sg_sink_entry *sink) {
+    return !p->no_outputs || sink->place.buffer != SG_BUF_OUTPUT;
+}
+
+static const sg_sink_entry *first_sink(const sg_program *p, const sg_value *v) {
+    for (int i = 0; i < p->graph->n_sinks; i++)
+        if (p->graph->sink[i].value == v && wanted(p, &p->graph->sink[i]))
+            return &p->graph->sink[i];
+    return NULL;
+}
+
+static void mark_live(const sg_program *p, bool *live) {
+    const sg_graph *g = p->graph;
+
+    for (int i = 0; i < g->n_sinks; i++)
+        if (wanted(p, &g->sink[i])) live[g->sink[i].value->node->id] = true;
     for (int i = g->n_nodes - 1; i >= 0; i--) {
         const sg_node *node = g->node[i];
 
@@ -170,20 +185,20 @@ static sg_status need_form(lowering *low, const sg_value *v, sg_layout layout, f
     return SG_OK;
 }
 
-/* Write `v` to every sink but the first `done`, by copies. */
+/* Write `v` to every sink but the first `done`, by copies. The first of them converts to PLAIN
+ * where `v` is not, and whoever wants it so later reads it there. */
 static sg_status write_sinks(lowering *low, const sg_value *v, int done) {
     const sg_graph *g = low->p->graph;
 
     for (int i = 0; i < g->n_sinks; i++) {
-        sg_place place;
-        form from;
+        const form *plain = find_form(low, v, SG_LAYOUT_PLAIN);
+        form from = plain ? *plain : low->of[v->id].form[0];
         int slot;
 
-        if (g->sink[i].value != v || done-- > 0) continue;
-        place = resolve(g, g->sink[i].place);
-        from = low->of[v->id].form[0];
-        SG_TRY(add_slot(low->p, place, sg_value_bytes(v), &slot));
+        if (g->sink[i].value != v || !wanted(low->p, &g->sink[i]) || done-- > 0) continue;
+        SG_TRY(add_slot(low->p, resolve(g, g->sink[i].place), sg_value_bytes(v), &slot));
         SG_TRY(add_conversion(low, v, from, SG_LAYOUT_PLAIN, slot, false));
+        if (!plain) SG_TRY(add_form(low, v, SG_LAYOUT_PLAIN, slot, false));
     }
     return SG_OK;
 }
@@ -230,8 +245,8 @@ static sg_status lower_output(lowering *low, sg_step *step, int o) {
     const sg_value *v = &step->node->out[o];
     sg_layout layout = step->kernel.out[o];
     size_t bytes = p->backend->bytes(p->context, v, layout);
-    bool direct = v->sink.buffer != SG_BUF_NONE && layout == SG_LAYOUT_PLAIN;
-    sg_place place = direct ? resolve(p->graph, v->sink) : fresh_place(step->prologue);
+    const sg_sink_entry *sink = layout == SG_LAYOUT_PLAIN ? first_sink(p, v) : NULL;
+    sg_place place = sink ? resolve(p->graph, sink->place) : fresh_place(step->prologue);
 
     SG_TRY(add_slot(low->p, place, bytes, &step->out[o]));
     low->p->slot[step->out[o]].birth = low->p->slot[step->out[o]].death = p->n_steps - 1;
@@ -239,9 +254,9 @@ static sg_status lower_output(lowering *low, sg_step *step, int o) {
     return add_form(low, v, layout, step->out[o], step->prologue);
 }
 
-static bool has_sink(const sg_node *node) {
+static bool has_sink(const sg_program *p, const sg_node *node) {
     for (int o = 0; o < node->n_out; o++)
-        if (node->out[o].sink.buffer != SG_BUF_NONE) return true;
+        if (first_sink(p, &node->out[o])) return true;
     return false;
 }
 
@@ -257,7 +272,7 @@ static sg_status choose_kernel(lowering *low, const sg_node *node, sg_kernel_pla
 /* The inputs' forms come first: their conversions are steps before this one. */
 static sg_status lower_inputs(lowering *low, const sg_node *node, const sg_kernel_plan *kernel,
                               form in[], bool *is_static) {
-    *is_static = !node->op->random && !has_sink(node);
+    *is_static = !node->op->random && !has_sink(low->p, node);
     for (int i = 0; i < node->n_in; i++) {
         if (!node->in[i]) continue;
         SG_TRY(need_form(low, node->in[i], kernel->in[i], &in[i]));
@@ -361,7 +376,7 @@ static sg_status lower(sg_program *p) {
     if (!low.of || !low.live || !p->constants)
         st = sg_fail(SG_ERR_OOM, "program: no memory for %d nodes", g->n_nodes);
     if (st == SG_OK) {
-        mark_live(g, low.live);
+        mark_live(p, low.live);
         st = lower_graph(&low);
     }
     sg_free(low.of);
@@ -384,6 +399,7 @@ sg_status sg_program_compile(const sg_graph *g, const sg_backend *backend,
     p->graph = g;
     p->backend = backend;
     p->keep_memory = options && options->keep_memory;
+    p->no_outputs = options && options->no_outputs;
     st = backend->open(&backend_options, &p->context);
     if (st == SG_OK) st = lower(p);
     if (st == SG_OK) st = sort_steps(p);

@@ -27,7 +27,7 @@ struct sg_program {
     const sg_graph *graph;
     const sg_backend *backend;
     void *context;
-    bool keep_memory;
+    bool keep_memory, no_outputs;
     sg_step *step; /* prologue first */
     int n_steps, step_capacity, n_prologue;
     sg_slot *slot;

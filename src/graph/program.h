@@ -18,6 +18,7 @@ typedef struct sg_program sg_program;
 
 typedef struct {
     int op_threads;   /* 0 or 1: one thread inside an op */
+    bool no_outputs;  /* leave the graph's outputs out: a training step binds none */
     bool keep_memory; /* never reuse memory: for tests of the planner */
 } sg_compile_options;
 

@@ -16,7 +16,7 @@ struct sg_inference {
 };
 
 static sg_status build(sg_inference *f, const sg_inference_options *o, const sg_backend *backend) {
-    sg_compile_options compile = {o->op_threads, false};
+    sg_compile_options compile = {.op_threads = o->op_threads};
 
     f->table = o->table;
     if (!o->table) {
@@ -96,6 +96,7 @@ sg_status sg_inference_run(sg_inference *f, int worker, const void *const inputs
                            void *const outputs[]) {
     sg_bindings b = bind(f);
 
+    if (!f->values) return sg_fail(SG_ERR_ARG, "inference: the model has no values yet");
     b.base[SG_BUF_ARENA] = f->arena[worker];
     for (int i = 0; i < sg_graph_inputs(f->graph); i++) b.input[i] = inputs[i];
     for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = outputs[i];

@@ -30,7 +30,7 @@ const sg_program *sg_inference_program(const sg_inference *inference);
 sg_status sg_inference_set_values(sg_inference *inference, const float *values) SG_CHECKED;
 
 /* One batch on worker's arena; inputs and outputs in the graph's order. Different workers may run
- * at the same time. */
+ * at the same time. SG_ERR_ARG before sg_inference_set_values. */
 sg_status sg_inference_run(sg_inference *inference, int worker, const void *const inputs[],
                            void *const outputs[]) SG_CHECKED;
 

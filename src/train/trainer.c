@@ -61,6 +61,7 @@ static sg_status check_options(const sg_trainer_options *o) {
 }
 
 static sg_status build_shard(sg_trainer *t) {
+    sg_compile_options compile = {.no_outputs = true};
     int64_t n = t->options.batch / t->options.shards;
 
     SG_TRY(sg_table_create(&t->table));
@@ -69,6 +70,8 @@ static sg_status build_shard(sg_trainer *t) {
     SG_TRY(sg_graph_status(t->shard_graph));
     sg_table_freeze(t->table);
     if (t->table->n_params == 0) return sg_fail(SG_ERR_ARG, "trainer: the model has no parameters");
+    if (!sg_has_gradients(t->shard_graph))
+        return sg_fail(SG_ERR_ARG, "trainer: the model calls no sg_loss");
     for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++) {
         const sg_value *v = sg_graph_input(t->shard_graph, i);
 
@@ -77,7 +80,7 @@ static sg_status build_shard(sg_trainer *t) {
                            sg_graph_input_name(t->shard_graph, i));
         t->input_stride[i] = sg_value_bytes(v);
     }
-    return sg_program_compile(t->shard_graph, t->backend, NULL, &t->shard);
+    return sg_program_compile(t->shard_graph, t->backend, &compile, &t->shard);
 }
 
 typedef struct {

@@ -17,7 +17,8 @@
 extern "C" {
 #endif
 
-/* Append the model for n samples; see spotgrad.h. In SG_TRAIN mode it ends with sg_loss. */
+/* Append the model for n samples; see spotgrad.h. In SG_TRAIN mode it calls sg_loss, and outputs
+ * are left out of the program. */
 typedef sg_status (*sg_build_fn)(sg_graph *g, int64_t n, void *context);
 
 typedef enum { SG_OPTIMIZER_SGD, SG_OPTIMIZER_ADAMW } sg_optimizer_kind;
