@@ -49,7 +49,7 @@ static int conversions(const sg_program *p, bool prologue) {
  * so every result is the reference's, unless a conversion is missing. `fake_layout` says what a
  * node runs in. */
 
-enum { PLAIN = SG_LAYOUT_PLAIN, REVERSED = SG_LAYOUT_PRIVATE, NEGATED, TURNS, kPadding = 20 };
+enum { PLAIN = SG_LAYOUT_PLAIN, REVERSED = SG_LAYOUT_PRIVATE, NEGATED, NEGATES, kPadding = 20 };
 
 static int (*fake_layout)(const sg_node *node);
 static int fake_open_count;
@@ -72,14 +72,15 @@ static size_t fake_bytes(void *context, const sg_value *v, sg_layout layout) {
     return sg_value_bytes(v) + (layout == PLAIN ? 0 : kPadding);
 }
 
-/* scale, from PLAIN to REVERSED */
-static sg_status turn(const sg_args *a) {
+/* scale, from PLAIN to NEGATED: could work in place, were it not for the padding. */
+static sg_status negate(const sg_args *a) {
     const sg_affine_attr *attr = a->node->attr;
     const float *x = a->in[0];
     float *y = a->out[0];
     int64_t n = sg_shape_count(&a->node->in[0]->shape);
 
-    for (int64_t i = 0; i < n; i++) y[n - 1 - i] = attr->factor * x[i];
+    for (int64_t i = 0; i < n; i++) y[i] = -(attr->factor * x[i]);
+    memset(y + n, 0xff, kPadding);
     return SG_OK;
 }
 
@@ -106,10 +107,9 @@ static sg_status fake_select(void *context, const sg_node *node, const sg_layout
         plan->run = sum_in_scratch;
         plan->scratch = 1000;
     }
-    if (layout == TURNS) {
-        plan->run = turn;
-        plan->out[0] = REVERSED;
-        plan->inplace[0] = -1;
+    if (layout == NEGATES) {
+        plan->run = negate;
+        plan->out[0] = NEGATED;
         return SG_OK;
     }
     for (int i = 0; i < node->n_in; i++) plan->in[i] = layout;
@@ -177,7 +177,7 @@ static int mixed(const sg_node *node) {
 
     if (!elementwise(node) || draw == 0) return PLAIN;
     if (draw == 1 && linear(node)) return NEGATED;
-    return draw == 2 && node->op == &sg_op_scale ? TURNS : REVERSED;
+    return draw == 2 && node->op == &sg_op_scale ? NEGATES : REVERSED;
 }
 
 /* --- layouts
