@@ -133,8 +133,8 @@ static sg_status slice_infer(sg_node *node) {
     y = node->in[0]->shape;
     if (y.rank < 2) return sg_op_fail(node, "the input needs an axis 1");
     if (attr->start < 0 || attr->count < 0 || attr->start > y.dim[1] - attr->count)
-        return sg_op_fail(node, "channels %lld to %lld are not all there", (long long)attr->start,
-                          (long long)(attr->start + attr->count) - 1);
+        return sg_op_fail(node, "%lld channels from %lld on are not all there",
+                          (long long)attr->count, (long long)attr->start);
     y.dim[1] = attr->count;
     sg_op_out(node, 0, SG_F32, y);
     return SG_OK;
