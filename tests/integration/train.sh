@@ -1,0 +1,148 @@
+# A run from outside: the same bits whatever the threads, going on, ending, refusing; then evaluate
+# and predict on what it left. Tiny pictures, few steps: this asks for behaviour, not for quality.
+. tests/lib.sh
+
+data=$work/data
+tiny=(data.root="$data" data.synthetic=20 model.input=64 train.batch=4 train.shards=4
+      train.epochs=2 train.warmup=0 train.eval_every=1)
+
+# train FOLDER [ARGUMENT...]
+train() {
+    local folder=$1
+
+    shift
+    run bin/train --config configs/mask-demo.ini run.dir="$folder" "${tiny[@]}" "$@"
+}
+# hash_of: the last run's "state sha256" line
+hash_of() { grep '^state sha256: [0-9a-f]\{64\}$' "$work/out"; }
+
+# same NAME A B: equal and not empty
+same() {
+    if [ -n "$2" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "'$2' is not '$3'"; fi
+}
+
+train "$work/one" train.threads=1
+expect "a whole run" 0 "done: 8 steps, 2 epochs" "with_mask" "best so far"
+whole=$(hash_of)
+for file in last.h5 best.h5 metrics.jsonl config.ini; do
+    if [ -s "$work/one/$file" ]; then pass "leaves $file"; else fail "leaves $file" "missing"; fi
+done
+same "a line an evaluation" "$(wc -l <"$work/one/metrics.jsonl")" 2
+
+train "$work/two" train.threads=2
+same "2 threads: the same bits" "$(hash_of)" "$whole"
+train "$work/three" train.threads=4 data.threads=3 data.cache_mb=0
+same "other threads and no cache: the same bits" "$(hash_of)" "$whole"
+train "$work/one" train.threads=1
+expect "a finished run again" 0 "resumed: step 8 (epoch 2, position 0)" "done: 8 steps, 2 epochs"
+same "a finished run again: the same bits" "$(hash_of)" "$whole"
+train "$work/one" --fresh
+same "--fresh: the same bits" "$(hash_of)" "$whole"
+train "$work/seed" run.seed=2
+if [ "$(hash_of)" != "$whole" ]; then pass "another seed: other bits"; else fail "another seed" same; fi
+
+train "$work/parts" train.steps=3
+expect "train.steps stops early" 0 "done: 3 steps, 0 epochs"
+train "$work/parts"
+expect "and goes on" 0 "resumed: step 3 (epoch 0, position 12) from $work/parts/last.h5"
+same "3 steps and then the rest: the same bits" "$(hash_of)" "$whole"
+same "and the same metrics" "$(sed 's/"loss".*"mAP50"/"mAP50"/' "$work/parts/metrics.jsonl")" \
+    "$(sed 's/"loss".*"mAP50"/"mAP50"/' "$work/one/metrics.jsonl")"
+
+# a signal: saved, 75, and to the same bits
+bin/train --config configs/mask-demo.ini run.dir="$work/stopped" "${tiny[@]}" >"$work/out" \
+    2>"$work/err" &
+pid=$!
+for _ in $(seq 200); do
+    grep -q ' step 1/' "$work/err" && break
+    sleep 0.05
+done
+kill -TERM $pid
+status=0; wait $pid || status=$?
+if [ $status = 75 ]; then
+    expect "SIGTERM" 75 "interrupted: saved step"
+    train "$work/stopped"
+    expect "after SIGTERM" 0 "resumed: step"
+else
+    expect "SIGTERM came after the end" 0 "done: 8 steps"
+fi
+same "after SIGTERM: the same bits" "$(hash_of)" "$whole"
+
+train "$work/one" train.lr=0.5
+expect "another learning rate" 78 "train: $work/one/last.h5: the run began with other values of \
+train.lr; --fresh starts over, another run.dir keeps both"
+exec 9>"$work/one/lock"; flock 9
+train "$work/one"
+expect_error "the folder is in use" 69 "train: $work/one: another process trains in this folder; \
+choose another run.dir"
+exec 9>&-
+: >"$work/file"
+train "$work/file/run"
+expect_error "no folder possible" 74 \
+    "train: $work/file/run: cannot make the folder: Not a directory"
+train "$work/none" data.synthetic=0 data.root="$work/nowhere"
+expect "no data" 66 "$work/nowhere"
+train "$work/lr" train.lr=10 train.clip_norm=0 train.optimizer=sgd train.epochs=50
+expect "diverges" 70 "train.lr"
+train "$work/batch" train.batch=6
+expect "a batch that cannot be divided" 78 "train.batch" "train.shards"
+
+(ulimit -f 200; trap '' XFSZ
+ bin/train --config configs/mask-demo.ini run.dir="$work/full" "${tiny[@]}" train.steps=1) \
+    >"$work/out" 2>"$work/err"
+status=$?
+expect "the disk is full" 74 "last.h5"
+if ls "$work/full" | grep -q 'h5'; then fail "no partial file" "$(ls "$work/full")"
+else pass "no partial file"; fi
+
+run bin/train --config configs/mask-demo.ini "${tiny[@]}" --profile
+expect "profile" 0 "GFLOP/s" "conv2d" "onednn"
+if grep -q ' ref ' "$work/out"; then fail "no node on the reference" "$(grep ' ref ' "$work/out")"
+else pass "no node on the reference"; fi
+run bin/train --config configs/mask-demo.ini "${tiny[@]}" --dry-run
+expect "dry run" 0 "M parameters" "16 pictures to train on, 4 to validate"
+run bin/train --devices; expect "devices" 0 "cpu " "cuda "
+
+# --- evaluate ---
+run bin/evaluate --checkpoint "$work/one" --json
+expect "evaluate --json" 0 '"mAP50":' '"classes":{"mask_weared_incorrect":{"AP50":' '"count":'
+best=$(cat "$work/out")
+run bin/evaluate --checkpoint "$work/one/best.h5" train.threads=1 --json
+same "evaluate: one thread, the same figures" "$(cat "$work/out")" "$best"
+run bin/evaluate --checkpoint "$work/one" --split train; expect "evaluate --split" 0 "all "
+run bin/evaluate --checkpoint "$work/one" --split tset
+expect_error "evaluate: no such part" 64 \
+    "evaluate: --split tset: is none of train, val, test; try \`evaluate --help\`"
+run bin/evaluate --checkpoint "$work/nothing"
+expect_error "evaluate: no such file" 66 "evaluate: $work/nothing: no such file or folder"
+mkdir "$work/empty"
+run bin/evaluate --checkpoint "$work/empty"
+expect_error "evaluate: an empty folder" 66 \
+    "evaluate: $work/empty: holds neither best.h5 nor last.h5"
+head -c 5000 "$work/one/best.h5" >"$work/cut.h5"
+run bin/evaluate --checkpoint "$work/cut.h5"; expect "evaluate: a damaged file" 65 "$work/cut.h5"
+run bin/evaluate --checkpoint "$work/one" data.root="$work/nowhere"
+expect "evaluate: no data" 66 "$work/nowhere"
+
+# --- predict ---
+first=$data/images/$(head -1 "$data/val.txt").png
+second=$data/images/$(sed -n 2p "$data/val.txt").png
+echo "no picture" >"$work/text.png"
+run bin/predict --checkpoint "$work/one" "$first" predict.score=0 --json
+expect "predict --json" 0 "{\"file\":\"$first\",\"width\":" '"boxes":[{"class":"' '"score":' '"ymax":'
+run bin/predict --checkpoint "$work/one" --json "$second" "$work/text.png" "$first" predict.score=0
+expect "predict: a bad input among good ones" 65 "\"file\":\"$work/text.png\",\"error\":"
+same "predict: answers in order" "$(grep -o '"file":"[^"]*"' "$work/out" | tr '\n' ' ')" \
+    "\"file\":\"$second\" \"file\":\"$work/text.png\" \"file\":\"$first\" "
+run bin/predict --checkpoint "$work/one" "$data/images" --annotate "$work/drawn"
+expect "predict a folder" 0 "$first"
+same "draws each" "$(ls "$work/drawn" | wc -l)" "$(ls "$data/images" | wc -l)"
+run bin/predict --checkpoint "$work/one" "$work/absent.png"
+expect_error "predict: no such file" 65 "predict: $work/absent.png: cannot open: No such file or directory"
+run bin/predict --checkpoint "$work/one"
+expect_error "predict: nothing asked" 64 \
+    "predict: INPUT is missing: a picture or a folder; try \`predict --help\`"
+run bin/predict --checkpoint "$work/one" "$first" predict.score=2
+expect "predict: a threshold out of range" 78 "predict.score"
+run bin/predict --checkpoint "$work/one" "$first" --annotate "$work/file/x"
+expect "predict: nowhere to draw" 74 "$work/file"
