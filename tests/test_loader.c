@@ -162,7 +162,32 @@ static void an_epoch_holds_every_sample_once(void **state) {
         for (int i = 0; i < N; i++) assert_int_equal(seen[i], 1);
     }
     assert_true(differ > N);
+    for (int i = 0; i < N; i++) /* nor does a sample look the same in the next epoch */
+        for (int k = N; k < 2 * N; k++)
+            if (r[k].sample == r[i].sample) assert_memory_not_equal(r[k].image, r[i].image, IMAGE);
     free(r);
+    sg_dataset_destroy(d);
+}
+
+static void a_batch_stays_until_the_next_call(void **state) {
+    sg_dataset *d = read_data("borrowed");
+    sg_loader_options o = training();
+    uint8_t *copy = malloc(B * IMAGE);
+    sg_loader *loader;
+    sg_batch batch;
+
+    (void)state;
+    o.threads = 2;
+    o.prefetch = 1;
+    assert_ok(sg_loader_create(d, &o, &loader));
+    for (int i = 0; i < 3; i++) {
+        assert_ok(sg_loader_next(loader, &batch));
+        memcpy(copy, batch.image, B * IMAGE);
+        usleep(20000); /* the threads go as far ahead as they may */
+        assert_memory_equal(copy, batch.image, B * IMAGE);
+    }
+    sg_loader_destroy(loader);
+    free(copy);
     sg_dataset_destroy(d);
 }
 
@@ -416,6 +441,7 @@ int main(void) {
         cmocka_unit_test(threads_and_cache_change_nothing),
         cmocka_unit_test(a_start_goes_on_where_another_stopped),
         cmocka_unit_test(an_epoch_holds_every_sample_once),
+        cmocka_unit_test(a_batch_stays_until_the_next_call),
         cmocka_unit_test(mosaics_close_at_their_epoch),
         cmocka_unit_test(evaluation_goes_through_the_list),
         cmocka_unit_test(errors_reach_the_caller),

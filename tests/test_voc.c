@@ -9,7 +9,7 @@ static sg_status parse(const char *text, sg_voc *voc) {
 
 #define BOX(x0, y0, x1, y1)                                                                        \
     "<bndbox><xmin>" x0 "</xmin><ymin>" y0 "</ymin><xmax>" x1 "</xmax><ymax>" y1 "</ymax></"       \
-                                                                                 "bndbox>"
+    "bndbox>"
 #define WRAP(inside) "<annotation>\n" inside "</annotation>\n"
 
 static const char sample[] =
