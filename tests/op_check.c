@@ -330,8 +330,11 @@ static sg_graph *single_node(const sg_node *node, sg_value *copy[]) {
     y = sg_node_append(g, node->op, in, node->n_in, 0, node->attr);
     if (!y) fail_msg("%s: %s", node->name, sg_last_error());
     for (int o = 0; o < node->n_out; o++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "out%d", o);
         copy[o] = &y->node->out[o];
-        sg_output(g, "", copy[o]);
+        sg_output(g, name, copy[o]);
     }
     return g;
 }
@@ -484,9 +487,16 @@ static void differentiate(run *r) {
 }
 
 static void add_outputs(run *r) {
-    for (int o = 0; o < r->n_out; o++) sg_output(r->g, "out", r->out[o]);
-    for (int i = 0; i < r->c->n_in && r->differentiated; i++)
-        sg_output(r->g, "gradient", sg_gradient_of(r->g, r->in[i]));
+    char name[16];
+
+    for (int o = 0; o < r->n_out; o++) {
+        snprintf(name, sizeof name, "out%d", o);
+        sg_output(r->g, name, r->out[o]);
+    }
+    for (int i = 0; i < r->c->n_in && r->differentiated; i++) {
+        snprintf(name, sizeof name, "din%d", i);
+        sg_output(r->g, name, sg_gradient_of(r->g, r->in[i]));
+    }
 }
 
 static void mark_coverage(const run *r) {

@@ -294,8 +294,10 @@ static void run_update(buffers *b, bool adamw, bool in_place, const sg_backend *
     out[4] = sg_ema_step(g, view(g, SG_BUF_EMA, 0, kParams), out[0], step);
     out[5] = sg_ema_step(g, view(g, SG_BUF_EMA, kParams, kStats), out[3], step);
     for (int o = 0; o < 6; o++) {
+        static const char *const name[] = {"w", "m", "v", "stats", "ema", "ema of stats"};
+
         if (!in_place)
-            sg_output(g, "out", out[o]);
+            sg_output(g, name[o], out[o]);
         else if (out[o] != v)
             sg_sink(g, out[o], home[o], place[o] * (int64_t)sizeof(float));
         bind.output[o] = in_place ? NULL : outputs[o];
