@@ -150,11 +150,11 @@ static void test_picture_is_a_function_of_its_index(void **state) {
     sg_synthetic_scene a, b;
 
     (void)state;
-    assert_int_equal(sg_synthetic_draw(3, "train", 5, &a), SG_OK);
-    assert_int_equal(sg_synthetic_draw(3, "val", 5, &b), SG_OK);
+    assert_int_equal(sg_synthetic_draw(3, 0, "train", 5, &a), SG_OK);
+    assert_int_equal(sg_synthetic_draw(3, 0, "val", 5, &b), SG_OK);
     assert_memory_not_equal(a.image.rgb, b.image.rgb, 3000);
     sg_synthetic_scene_clear(&b);
-    assert_int_equal(sg_synthetic_draw(3, "train", 5, &b), SG_OK);
+    assert_int_equal(sg_synthetic_draw(3, 0, "train", 5, &b), SG_OK);
     assert_memory_equal(a.image.rgb, b.image.rgb, (size_t)(a.image.width * a.image.height * 3));
     sg_synthetic_scene_clear(&a);
     sg_synthetic_scene_clear(&b);
@@ -182,18 +182,18 @@ static void check_tight(const sg_synthetic_scene *s, int i) {
     assert_true(seen >= 0.6 * (f->xmax - f->xmin) * (f->ymax - f->ymin));
 }
 
-static void test_statistics(void **state) {
+/* 400 pictures, the longest side of the largest of them `side` pixels. */
+static void check_statistics(int side, int faces_min, int most_min) {
     int count[3] = {0}, faces = 0, small = 0, most = 0;
     double smallest = 1e9;
 
-    (void)state;
     for (int i = 0; i < 400; i++) {
         sg_synthetic_scene s;
 
-        assert_int_equal(sg_synthetic_draw(1, "train", i, &s), SG_OK);
+        assert_int_equal(sg_synthetic_draw(1, side, "train", i, &s), SG_OK);
         assert_in_range(s.n_faces, 1, SG_SYNTHETIC_MAX_FACES);
-        assert_in_range(s.image.width, 256, 400);
-        assert_in_range(s.image.height, 200, 340);
+        assert_in_range(s.image.width, side * 5 / 8, side);
+        assert_in_range(s.image.height, side / 2, side * 7 / 8);
         for (int k = 0; k < s.n_faces; k++) {
             const sg_synthetic_face *f = &s.face[k];
             double size = sqrt((double)(f->xmax - f->xmin) * (f->ymax - f->ymin));
@@ -210,13 +210,25 @@ static void test_statistics(void **state) {
         if (s.n_faces > most) most = s.n_faces;
         sg_synthetic_scene_clear(&s);
     }
-    assert_true(faces > 1600); /* four a picture */
-    assert_true(most >= 10);
+    assert_true(faces >= faces_min);
+    assert_true(most >= most_min);
     assert_true(small >= 0.30 * faces && small <= 0.45 * faces);
     assert_true(smallest >= 7.0);
     assert_true(count[SG_WITH_MASK] >= 0.45 * faces && count[SG_WITH_MASK] <= 0.55 * faces);
     assert_true(count[SG_WITHOUT_MASK] >= 0.25 * faces && count[SG_WITHOUT_MASK] <= 0.35 * faces);
     assert_true(count[SG_MASK_INCORRECT] >= 0.16 * faces);
+}
+
+static void test_statistics(void **state) {
+    (void)state;
+    check_statistics(SG_SYNTHETIC_SIDE, 4 * 400, 10);
+}
+
+/* Smaller pictures keep the shares: it is people that become fewer. */
+static void test_statistics_of_small_pictures(void **state) {
+    (void)state;
+    check_statistics(208, 3 * 400, 5);
+    check_statistics(SG_SYNTHETIC_SIDE_MIN, 2 * 400, 4);
 }
 
 static void draw_alone(const sg_person *p, sg_canvas *c) {
@@ -278,7 +290,7 @@ static void test_readable(void **state) {
     for (int i = 0; i < 9; i++) {
         sg_synthetic_scene s;
 
-        assert_int_equal(sg_synthetic_draw(2, "train", i, &s), SG_OK);
+        assert_int_equal(sg_synthetic_draw(2, 0, "train", i, &s), SG_OK);
         assert_int_equal(set->samples[i].count, s.n_faces);
         assert_int_equal(set->samples[i].width, s.image.width);
         for (int k = 0; k < s.n_faces; k++) {
@@ -384,11 +396,14 @@ static void test_existing_set_is_used(void **state) {
 static void test_errors(void **state) {
     sg_synthetic_options o = {.seed = 5, .n_train = 1, .n_val = 1};
     sg_synthetic_options none = {.seed = 5}, negative = {.n_train = -1, .n_val = 3};
+    sg_synthetic_options tiny = {.n_train = 1, .side = SG_SYNTHETIC_SIDE_MIN - 1};
 
     (void)state;
     assert_int_equal(sg_synthetic_make(at("x"), &none), SG_ERR_ARG);
     assert_int_equal(sg_synthetic_make(at("x"), &negative), SG_ERR_ARG);
     assert_int_equal(sg_synthetic_make("", &o), SG_ERR_ARG);
+    assert_int_equal(sg_synthetic_make(at("x"), &tiny), SG_ERR_ARG);
+    assert_int_equal(count_entries("x"), 0);
     assert_int_equal(sg_synthetic_make("/proc/no-folder-here", &o), SG_ERR_IO);
     assert_non_null(strstr(sg_last_error(), "/proc/no-folder-here"));
     assert_int_equal(sg_file_write(at("file"), "x", 1), SG_OK);
@@ -426,6 +441,7 @@ int main(void) {
         cmocka_unit_test(test_same_bytes),
         cmocka_unit_test(test_picture_is_a_function_of_its_index),
         cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_statistics_of_small_pictures),
         cmocka_unit_test(test_classes_can_be_told_apart),
         cmocka_unit_test(test_readable),
         cmocka_unit_test(test_two_processes),

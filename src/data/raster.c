@@ -182,12 +182,13 @@ static float stripe(float x, float half) {
 
 static sg_color brush_at(const brush *b, float px, float py) {
     float x = px - b->p.frame.ox, y = py - b->p.frame.oy;
-    float u = x * b->dx + y * b->dy, v = y * b->dx - x * b->dy, t, s;
+    float u = x * b->dx + y * b->dy, v = y * b->dx - x * b->dy, t;
 
     if (b->p.kind == SG_PAINT_LINEAR) return sg_color_mix(b->p.a, b->p.b, clampf(u, 0.0f, 1.0f));
     t = stripe(u, b->half);
     if (b->p.kind == SG_PAINT_CHECKS) {
-        s = stripe(v, b->half);
+        float s = stripe(v, b->half);
+
         t = t + s - 2.0f * t * s;
     }
     return sg_color_mix(b->p.a, b->p.b, t);
@@ -324,7 +325,7 @@ static float lattice(uint64_t key, int64_t x, int64_t y) {
 }
 
 static void add_octave(sg_canvas *c, uint64_t key, int cell, float amplitude) {
-    float weight[kMaxCell];
+    float weight[kMaxCell] = {0};
 
     for (int i = 0; i < cell; i++) {
         float t = ((float)i + 0.5f) / (float)cell;

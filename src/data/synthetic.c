@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "data/synthetic.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +37,8 @@ static const char *const kFolder[] = {"images", "annotations"};
 static const char *const kSplit[] = {"train", "val"};
 
 sg_synthetic_options sg_synthetic_defaults(void) {
-    return (sg_synthetic_options){.seed = 1, .n_train = 320, .n_val = 80};
+    return (sg_synthetic_options){
+        .seed = 1, .n_train = 320, .n_val = 80, .side = SG_SYNTHETIC_SIDE};
 }
 
 /* ---- files, relative to the temporary folder `at` ---- */
@@ -160,6 +162,7 @@ static sg_status temporary_open(const char *root, temporary *out) {
 }
 
 static void temporary_close(temporary *t, const char *root, bool published) {
+    assert(t->path);
     if (!published && empty_folder(t->fd, root) == SG_OK) rmdir(t->path);
     close(t->fd);
     sg_free(t->path);
@@ -232,8 +235,8 @@ static void picture_name(char name[kNameBytes], const char *split, int64_t index
     snprintf(name, kNameBytes, "%s-%05" PRId64, split, index);
 }
 
-static sg_status write_split(int at, const char *root, uint64_t seed, const char *split, int64_t n,
-                             int64_t *n_faces) {
+static sg_status write_split(int at, const char *root, const sg_synthetic_options *o,
+                             const char *split, int64_t n, int64_t *n_faces) {
     char *list = sg_malloc((size_t)n * kNameBytes + 1), path[kNameBytes];
     size_t used = 0;
     sg_status st = SG_OK;
@@ -245,7 +248,7 @@ static sg_status write_split(int at, const char *root, uint64_t seed, const char
 
         picture_name(name, split, i);
         used += (size_t)snprintf(list + used, kNameBytes + 1, "%s\n", name);
-        st = sg_synthetic_draw(seed, split, i, &s);
+        st = sg_synthetic_draw(o->seed, o->side, split, i, &s);
         if (st != SG_OK) break;
         st = write_scene(at, root, name, &s);
         *n_faces += s.n_faces;
@@ -264,7 +267,7 @@ static sg_status write_all(int at, const char *root, const sg_synthetic_options 
     for (int i = 0; i < 2; i++)
         if (mkdirat(at, kFolder[i], kFolderMode) != 0)
             return sg_fail(SG_ERR_IO, "%s: cannot make %s: %s", root, kFolder[i], strerror(errno));
-    for (int i = 0; i < 2; i++) SG_TRY(write_split(at, root, o->seed, kSplit[i], n[i], n_faces));
+    for (int i = 0; i < 2; i++) SG_TRY(write_split(at, root, o, kSplit[i], n[i], n_faces));
     /* all at once, after the kernel has begun to write: a sync a file would wait
      * for each */
     for (int i = 0; i < 2; i++) {

@@ -13,7 +13,12 @@
 #include "core/status.h"
 #include "data/image.h"
 
-enum { SG_SYNTHETIC_CLASSES = 3, SG_SYNTHETIC_MAX_FACES = 12 };
+enum {
+    SG_SYNTHETIC_CLASSES = 3,
+    SG_SYNTHETIC_MAX_FACES = 12,
+    SG_SYNTHETIC_SIDE = 400, /* pixels of the longest side of the default's pictures */
+    SG_SYNTHETIC_SIDE_MIN = 160,
+};
 
 /* with_mask, without_mask, mask_weared_incorrect. */
 extern const char *const sg_synthetic_class[SG_SYNTHETIC_CLASSES];
@@ -21,6 +26,8 @@ extern const char *const sg_synthetic_class[SG_SYNTHETIC_CLASSES];
 typedef struct {
     uint64_t seed;
     int64_t n_train, n_val; /* pictures, 0 .. 1,000,000 each, at least one in all */
+    int side; /* the longest of all pictures, SG_SYNTHETIC_SIDE_MIN .. SG_SYNTHETIC_SIDE; 0: the
+                 latter. Smaller pictures hold fewer and no smaller people: quicker to learn */
 } sg_synthetic_options;
 
 /* seed 1, 320 + 80 pictures: the demo's. */
@@ -46,8 +53,9 @@ typedef struct {
     int16_t *owner; /* (height, width): 1 + index of the face seen at the pixel, or 0; owned */
 } sg_synthetic_scene;
 
-/* `split` is "train" or "val" (any name gives pictures of its own). SG_ERR_OOM. */
-sg_status sg_synthetic_draw(uint64_t seed, const char *split, int64_t index,
+/* `side` as above; `split` is "train" or "val" (any name gives pictures of its own).
+ * SG_ERR_ARG, SG_ERR_OOM. */
+sg_status sg_synthetic_draw(uint64_t seed, int side, const char *split, int64_t index,
                             sg_synthetic_scene *out) SG_CHECKED;
 void sg_synthetic_scene_clear(sg_synthetic_scene *scene);
 

@@ -14,12 +14,14 @@ enum {
     kSizes = 7,
 };
 
+static const float kSmall = 17.0f; /* heads up to here have a box of less than 16 pixels */
+
 typedef struct {
     float x0, y0, x1, y1;
 } zone;
 
 typedef struct {
-    float width, height, horizon;
+    float width, height, horizon, share;
     bool walls;
     int n;
     sg_person person[kMaxPeople]; /* nearest first */
@@ -69,7 +71,8 @@ static float draw_size(sg_random *r, int kind) {
     return sg_draw_range(r, 60.0f, 130.0f); /* a portrait; those behind are small */
 }
 
-static int draw_sizes(sg_random *r, float size[kMaxPeople]) {
+/* `share`: of the default's picture, 0.4 .. 1. What is small stays, the rest shrinks. */
+static int draw_sizes(sg_random *r, float share, float size[kMaxPeople]) {
     float u = sg_random_float(r);
     int kind = u < 0.4f ? 0 : u < 0.8f ? 1 : 2, n;
 
@@ -80,6 +83,9 @@ static int draw_sizes(sg_random *r, float size[kMaxPeople]) {
     else
         n = 1 + sg_draw_below(r, 4);
     for (int i = 0; i < n; i++) size[i] = draw_size(r, kind == 2 && i > 0 ? 0 : kind);
+    if (n > 1) n = 1 + (int)((float)(n - 1) * share + 0.5f);
+    for (int i = 0; i < n; i++)
+        if (size[i] > kSmall) size[i] = kSmall + (size[i] - kSmall) * share;
     for (int i = 1; i < n; i++) /* largest first */
         for (int j = i; j > 0 && size[j] > size[j - 1]; j--) {
             float t = size[j];
@@ -129,7 +135,7 @@ static void try_place(sg_random *r, crowd *all, sg_person *p) {
 static void people(sg_random *r, crowd *all) {
     float size[kMaxPeople];
     sg_person p[kMaxPeople];
-    int n = draw_sizes(r, size);
+    int n = draw_sizes(r, all->share, size);
 
     for (int i = 0; i < n; i++) {
         sg_person_random(r, size[i], &p[i]);
@@ -202,9 +208,9 @@ static void shine(sg_canvas *c, sg_random *r) {
     sg_canvas_light(c, corner);
 }
 
-static sg_status draw_scene(uint64_t key, sg_canvas *c, sg_synthetic_scene *s) {
+static sg_status draw_scene(uint64_t key, float share, sg_canvas *c, sg_synthetic_scene *s) {
     sg_random r = sg_random_init(key);
-    crowd all = {.width = (float)c->width, .height = (float)c->height};
+    crowd all = {.width = (float)c->width, .height = (float)c->height, .share = share};
     float noise = sg_draw_range(&r, 0.0f, 4.0f), blur = sg_draw_range(&r, -0.3f, 0.5f);
 
     sg_background_draw(c, &r, &all.horizon, &all.walls);
@@ -216,7 +222,7 @@ static sg_status draw_scene(uint64_t key, sg_canvas *c, sg_synthetic_scene *s) {
     return sg_canvas_finish(c, sg_key_mix(key, sg_key_name("noise")), noise, &s->image);
 }
 
-sg_status sg_synthetic_draw(uint64_t seed, const char *split, int64_t index,
+sg_status sg_synthetic_draw(uint64_t seed, int side, const char *split, int64_t index,
                             sg_synthetic_scene *out) {
     static const int64_t size[kSizes][2] = {{320, 240}, {352, 264}, {368, 276}, {400, 300},
                                             {320, 214}, {264, 336}, {300, 300}};
@@ -226,8 +232,13 @@ sg_status sg_synthetic_draw(uint64_t seed, const char *split, int64_t index,
     sg_canvas c;
     sg_status st;
 
-    SG_TRY(sg_canvas_create(size[shape][0], size[shape][1], &c));
-    st = draw_scene(key, &c, &s);
+    if (side == 0) side = SG_SYNTHETIC_SIDE;
+    if (side < SG_SYNTHETIC_SIDE_MIN || side > SG_SYNTHETIC_SIDE)
+        return sg_fail(SG_ERR_ARG, "synthetic: pictures of %d pixels; %d to %d", side,
+                       (int)SG_SYNTHETIC_SIDE_MIN, (int)SG_SYNTHETIC_SIDE);
+    SG_TRY(sg_canvas_create(size[shape][0] * side / SG_SYNTHETIC_SIDE,
+                            size[shape][1] * side / SG_SYNTHETIC_SIDE, &c));
+    st = draw_scene(key, (float)side / (float)SG_SYNTHETIC_SIDE, &c, &s);
     if (st == SG_OK) {
         s.owner = c.owner;
         c.owner = NULL;
