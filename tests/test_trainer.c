@@ -1,5 +1,6 @@
 /* The engine end to end on the reference backend: a small classifier learns, and its bits depend on
  * neither threads nor the reuse of memory. */
+#define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,8 +9,11 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "checkpoint/model_file.h"
 #include "checkpoint/state_hash.h"
 #include "core/mem.h"
 #include "core/philox.h"
@@ -28,11 +32,9 @@ static sg_status blobs(sg_graph *g, int64_t n, void *context) {
     x = sg_conv_norm_act(g, "conv1", x, 8, 3, 2, SG_ACT_SILU, NULL);
     y = sg_conv_norm_act(g, "conv2", x, 8, 3, 1, SG_ACT_RELU, x);
     x = sg_linear(g, "classify", sg_global_avg_pool(g, y), kClasses);
-    if (sg_graph_mode(g) == SG_EVAL) {
-        sg_output(g, "probabilities", sg_softmax(g, x));
-        return sg_graph_status(g);
-    }
-    sg_loss(g, sg_cross_entropy(g, x, sg_input(g, "label", SG_I32, sg_shape_1(n))), NULL);
+    sg_output(g, "probabilities", sg_softmax(g, x)); /* training leaves it out */
+    if (sg_graph_mode(g) == SG_TRAIN)
+        sg_loss(g, sg_cross_entropy(g, x, sg_input(g, "label", SG_I32, sg_shape_1(n))), NULL);
     return sg_graph_status(g);
 }
 
@@ -154,6 +156,7 @@ static void inference(void **unused) {
     assert_int_equal(sg_inference_create(&o, &f), SG_OK);
     assert_int_equal(sg_state_create(sg_inference_table(f), 0, &state), SG_OK);
     sg_state_init(state, 1);
+    assert_int_equal(sg_inference_run(f, 0, inputs, outputs), SG_ERR_ARG); /* no values yet */
     assert_int_equal(sg_inference_set_values(f, state->ema), SG_OK);
     for (int i = 0; i < 4 * kSide * kSide; i++) image[i] = 0.01f * (float)(i % 37);
     assert_int_equal(sg_inference_run(f, 0, inputs, outputs), SG_OK);
@@ -167,6 +170,48 @@ static void inference(void **unused) {
     sg_inference_destroy(f);
 }
 
+/* What a file holds is what the trainer's average gives. */
+static void from_file(void **unused) {
+    char name[] = "/tmp/spotgrad-trainer-XXXXXX";
+    sg_inference_options o = {.build = blobs, .backend = &sg_backend_ref, .batch = kBatch};
+    sg_trainer_options t = sg_trainer_defaults();
+    float image[kBatch * kSide * kSide], p[2][kBatch * kClasses];
+    int32_t label[kBatch];
+    const void *inputs[] = {image, label};
+    sg_model_file file = {.epoch = 0};
+    sg_step_report report;
+    sg_trainer *trainer;
+    sg_inference *f;
+    int fd = mkstemp(name);
+
+    (void)unused;
+    assert_true(fd >= 0);
+    close(fd);
+    t.build = blobs;
+    t.backend = &sg_backend_ref;
+    t.batch = kBatch;
+    assert_int_equal(sg_trainer_create(&t, &trainer), SG_OK);
+    draw(0, image, label);
+    assert_int_equal(sg_trainer_step(trainer, inputs, 0.1, &report), SG_OK);
+    assert_int_equal(sg_model_file_write(name, &file, sg_trainer_state(trainer)), SG_OK);
+    assert_int_equal(sg_inference_create(&o, &f), SG_OK);
+    assert_int_equal(sg_inference_load(f, "/tmp/no-such-folder/model.h5"), SG_ERR_MISSING);
+    for (int i = 0; i < 2; i++) assert_int_equal(sg_inference_load(f, name), SG_OK);
+    assert_int_equal(sg_inference_run(f, 0, inputs, (void *[]){p[0]}), SG_OK);
+    assert_int_equal(sg_inference_set_values(f, sg_trainer_state(trainer)->ema), SG_OK);
+    assert_int_equal(sg_inference_run(f, 0, inputs, (void *[]){p[1]}), SG_OK);
+    assert_memory_equal(p[0], p[1], sizeof p[0]);
+    sg_inference_destroy(f);
+    sg_trainer_destroy(trainer);
+    unlink(name);
+}
+
+static sg_status no_loss(sg_graph *g, int64_t n, void *context) {
+    (void)context;
+    sg_output(g, "y", sg_linear(g, "y", sg_input(g, "x", SG_F32, sg_shape_2(n, 3)), 2));
+    return sg_graph_status(g);
+}
+
 static void bad_options(void **unused) {
     sg_trainer_options o = sg_trainer_defaults();
     sg_trainer *trainer = NULL;
@@ -177,6 +222,10 @@ static void bad_options(void **unused) {
     o.batch = 10;
     assert_int_equal(sg_trainer_create(&o, &trainer), SG_ERR_ARG);
     assert_non_null(strstr(sg_last_error(), "10 cannot be divided into 8"));
+    o.build = no_loss;
+    o.batch = 16;
+    assert_int_equal(sg_trainer_create(&o, &trainer), SG_ERR_ARG);
+    assert_string_equal(sg_last_error(), "trainer: the model calls no sg_loss");
 }
 
 static void no_memory(void **unused) {
@@ -203,10 +252,31 @@ static void no_memory(void **unused) {
     assert_int_equal(sg_mem_live(), live);
 }
 
+static void no_memory_for_inference(void **unused) {
+    sg_inference_options o = {.build = blobs, .backend = &sg_backend_ref, .batch = 4, .workers = 3};
+    long live = sg_mem_live(), n = 0;
+    sg_inference *f;
+    sg_status st;
+
+    (void)unused;
+    do {
+        sg_mem_fail_at(++n);
+        st = sg_inference_create(&o, &f);
+        sg_mem_fail_at(0);
+        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
+        if (st != SG_OK) assert_int_equal(sg_mem_live(), live);
+    } while (st != SG_OK);
+    assert_true(n > 50);
+    sg_inference_destroy(f);
+    assert_int_equal(sg_mem_live(), live);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(learns),    cmocka_unit_test(same_bits),   cmocka_unit_test(not_finite),
-        cmocka_unit_test(inference), cmocka_unit_test(bad_options), cmocka_unit_test(no_memory),
+        cmocka_unit_test(learns),      cmocka_unit_test(same_bits),
+        cmocka_unit_test(not_finite),  cmocka_unit_test(inference),
+        cmocka_unit_test(bad_options), cmocka_unit_test(no_memory),
+        cmocka_unit_test(from_file),   cmocka_unit_test(no_memory_for_inference),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

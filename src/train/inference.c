@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "checkpoint/model_file.h"
 #include "core/mem.h"
 
 struct sg_inference {
@@ -9,7 +10,8 @@ struct sg_inference {
     bool own_table;
     sg_graph *graph;
     sg_program *program;
-    const float *values; /* borrowed */
+    const float *values; /* borrowed, or of `loaded` */
+    sg_state *loaded;    /* owned; NULL before sg_inference_load */
     void *weights;
     void **arena; /* one a worker */
     int workers;
@@ -67,6 +69,7 @@ void sg_inference_destroy(sg_inference *f) {
     sg_free(f->weights);
     sg_program_destroy(f->program);
     sg_graph_destroy(f->graph);
+    sg_state_destroy(f->loaded);
     if (f->own_table) sg_table_destroy(f->table);
     sg_free(f);
 }
@@ -90,6 +93,12 @@ sg_status sg_inference_set_values(sg_inference *f, const float *values) {
     f->values = values;
     b = bind(f);
     return sg_program_prologue(f->program, &b);
+}
+
+sg_status sg_inference_load(sg_inference *f, const char *path) {
+    if (!f->loaded) SG_TRY(sg_state_create(f->table, 0, &f->loaded));
+    SG_TRY(sg_model_file_load(path, f->loaded));
+    return sg_inference_set_values(f, f->loaded->ema);
 }
 
 sg_status sg_inference_run(sg_inference *f, int worker, const void *const inputs[],

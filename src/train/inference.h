@@ -16,7 +16,7 @@ typedef struct {
     const sg_backend *backend; /* NULL: the CPU's */
     sg_table *table;           /* NULL: a fresh one, owned; else borrowed (a trainer's) */
     int64_t batch;             /* samples of one run */
-    int workers;               /* runs at the same time, each with an arena; >= 1 */
+    int workers;               /* runs at the same time, each with an arena; 0: 1 */
     int op_threads;            /* threads inside an op; > 1 only with workers = 1 */
 } sg_inference_options;
 
@@ -28,9 +28,11 @@ const sg_program *sg_inference_program(const sg_inference *inference);
 /* Take `values` (table->n_values floats, such as a state's ema): fold norms, re-order filters.
  * Borrowed until the next call. */
 sg_status sg_inference_set_values(sg_inference *inference, const float *values) SG_CHECKED;
+/* The same with the averaged weights of a model file. Errors of sg_model_file_load. */
+sg_status sg_inference_load(sg_inference *inference, const char *path) SG_CHECKED;
 
 /* One batch on worker's arena; inputs and outputs in the graph's order. Different workers may run
- * at the same time. SG_ERR_ARG before sg_inference_set_values. */
+ * at the same time. SG_ERR_ARG before the model has values. */
 sg_status sg_inference_run(sg_inference *inference, int worker, const void *const inputs[],
                            void *const outputs[]) SG_CHECKED;
 
