@@ -21,11 +21,12 @@ LIBRARY  := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
 PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
 # what the tests of ops share: tests/op_check.h
 HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c))
+EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
-FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h)
+FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h examples/*.c)
 
 MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
@@ -80,6 +81,14 @@ $(BUILD)/tests/test_%: tests/test_%.c $(BUILD)/libtesting.a $(BUILD)/libspotgrad
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a $(LDFLAGS) -lcmocka $(LDLIBS) -o $@
 
+$(BUILD)/examples/%: examples/%.c $(BUILD)/libspotgrad.a
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
+
+## examples      build the programs of examples/, into build/release/examples/
+examples: $(EXAMPLES)
+
 ## unit          build and run the unit tests: offline, under a minute
 unit: $(TESTS)
 	@tests/run $(TESTS)
@@ -90,7 +99,7 @@ test:
 	$(MAKE) $(JOBS) all check
 
 ## check         all tests, with what is installed; QUALITY=1 adds headers, lint and asan
-check: all $(TESTS)
+check: all examples $(TESTS)
 	@tests/run $(TESTS) $(wildcard tests/integration/*.sh tests/integration/*.py) \
 	    $(if $(QUALITY),$(wildcard tests/quality/*.sh))
 
@@ -135,6 +144,6 @@ help:
 	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
 	@sed -n 's/^## /make /p' Makefile
 
-.PHONY: all unit test check asan demo headers docs format lint clean help
+.PHONY: all examples unit test check asan demo headers docs format lint clean help
 .DELETE_ON_ERROR:
--include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(TESTS:=.d)
+-include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(TESTS:=.d) $(EXAMPLES:=.d)

@@ -1,0 +1,25 @@
+# The model of docs/custom-model.md, as a user would build and run it.
+. tests/lib.sh
+
+example=build/release/examples/image_classifier
+page=docs/custom-model.md
+
+# the page's C blocks, an empty line between two, are the file
+awk '/^```c$/ { if (n++) print ""; on = 1; next } /^```$/ { on = 0 } on' $page >"$work/page.c"
+if cmp -s "$work/page.c" examples/image_classifier.c; then pass "page and file agree"; else
+    fail "page and file agree" "$(diff "$work/page.c" examples/image_classifier.c | head -n 4 | tr '\n' ' ')"; fi
+
+start=$SECONDS
+run $example "$work/shapes.h5"; expect "the example runs" 0 "of 500 new pictures are right"
+right=$(sed -n 's/^\([0-9]*\) of 500 .*/\1/p' "$work/out")
+if [ "${right:-0}" -gt 475 ] && [ $((SECONDS - start)) -le 20 ]; then
+    pass "it learns within seconds"; else
+    fail "it learns within seconds" "$right of 500 right after $((SECONDS - start)) s"; fi
+
+run taskset -c 0 $example "$work/again.h5"; expect "on one processor" 0 "$right of 500"
+if cmp -s "$work/shapes.h5" "$work/again.h5"; then pass "the same bytes on one processor"; else
+    fail "the same bytes on one processor" "the model files differ"; fi
+
+run $example "$work/none/shapes.h5"; expect "a folder that is not there" 1 "$work/none/shapes.h5"
+
+[ $failures = 0 ]
