@@ -89,6 +89,12 @@ $(BUILD)/examples/%: examples/%.c $(BUILD)/libspotgrad.a
 ## examples      build the programs of examples/, into build/release/examples/
 examples: $(EXAMPLES)
 
+# measurements, not tests: make build/release/tests/bench_cpu
+$(BUILD)/tests/bench_%: tests/bench_%.c $(BUILD)/libspotgrad.a
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $< $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
+
 ## unit          build and run the unit tests: offline, under a minute
 unit: $(TESTS)
 	@tests/run $(TESTS)

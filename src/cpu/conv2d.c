@@ -9,6 +9,7 @@
 
 #include "core/mem.h"
 #include "cpu/backend_cpu.h"
+#include "cpu/conv2d_dw.h"
 
 typedef struct {
     sg_dnnl_op *op; /* owned */
@@ -160,6 +161,7 @@ sg_status sg_cpu_select_conv2d_dw(sg_cpu *cpu, const sg_node *node, const sg_lay
     sg_dnnl_conv c = describe(SG_DNNL_WEIGHTS, &attr->options, &node->in[0]->shape,
                               &node->out[0].shape, &node->in[1]->shape);
 
+    if (!is_picture(&c, have[0]) && sg_cpu_own_dw(node)) return sg_cpu_plan_own_dw(node, plan);
     return plan_conv(cpu, &c, is_picture(&c, have[0]), plan, &plan->in[0], &plan->out[0],
                      &plan->in[1]);
 }

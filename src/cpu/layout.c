@@ -2,32 +2,12 @@
  *
  * A filter whose channels are not multiples of 8 is padded with zeros on the way to its private
  * format, and cropped on the way back, in scratch memory. Both are small. */
-#include <immintrin.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/mem.h"
 #include "cpu/backend_cpu.h"
-
-/* rows r[0..7] of 8 floats -> its columns */
-static inline void transpose8(__m256 r[8]) {
-    __m256 a[8], b[8];
-
-    for (int i = 0; i < 4; i++) {
-        a[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-        a[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-    }
-    for (int i = 0; i < 2; i++) {
-        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
-        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
-        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
-        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
-        r[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
-    }
-}
+#include "cpu/simd.h"
 
 void sg_cpu_pack_nc8(const float *x, float *y, int64_t N, int64_t C, int64_t HW) {
     for (int64_t n = 0; n < N; n++, x += C * HW) {

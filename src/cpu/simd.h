@@ -94,6 +94,26 @@ SG_INLINE __m256i mask8(int n) {
 SG_INLINE __m256 load_some8(const float *p, int n) { return _mm256_maskload_ps(p, mask8(n)); }
 SG_INLINE void store_some8(float *p, int n, __m256 x) { _mm256_maskstore_ps(p, mask8(n), x); }
 
+/* rows r[0..7] of 8 floats -> its columns */
+SG_INLINE void transpose8(__m256 r[8]) {
+    __m256 a[8], b[8];
+
+    for (int i = 0; i < 4; i++) {
+        a[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        a[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
+        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+}
+
 /* Sums in double: lanes 0-3 and 4-7. */
 typedef struct {
     __m256d lo, hi;

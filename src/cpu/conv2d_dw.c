@@ -1,0 +1,247 @@
+/* Gradients of filters, where oneDNN 2.6 is weakest (AVX2, one thread, a shard of 2 pictures: 61
+ * GFLOP/s for 1x1 and 85 for 3x3, of 130 that the processor can do).
+ *
+ *   dw[oc][ic][kh][kw] = sum over n, oh, ow of dy[n][oc][oh][ow] * x[n][ic][oh S + kh - P][..]
+ *
+ * x and dy in NC8, dw PLAIN. A vector holds 8 oc; an element of x is broadcast. Twelve accumulators
+ * live in registers over a tile of rows that stays in level 1:
+ *
+ *   3x3, P = 1, S = 1 or 2   3 taps of one kh x 4 ic: a broadcast x serves all taps of its column
+ *                            (S = 1: 4 broadcasts and 1 load of dy for 12 multiply-adds)
+ *   1x1                      3 blocks of oc x 4 ic: 4 broadcasts and 3 loads for 12
+ *
+ * Every element is one chain of multiply-adds over n, oh, ow: an order that depends on nothing. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cpu/backend_cpu.h"
+#include "cpu/conv2d_dw.h"
+#include "cpu/simd.h"
+
+enum { kTileBytes = 12288, kTilePixels = 128 };
+
+typedef struct {
+    sg_cpu_dims x, y;
+    int64_t stride;
+} dw_state;
+
+/* `rows` rows of 8 oc (ic-major, then taps) -> dw of block (bo, bi), cropped. */
+static void write_block(const dw_state *s, const float *acc, int64_t bo, int64_t bi, int64_t taps,
+                        float *dw) {
+    int64_t IC = s->x.C, OC = s->y.C, row = IC * taps;
+    int64_t count = (IC - bi * 8 < 8 ? IC - bi * 8 : 8) * taps;
+    int some_oc = OC - bo * 8 < 8 ? (int)(OC - bo * 8) : 8;
+
+    for (int64_t r = 0; r < count; r += 8) {
+        int some = count - r < 8 ? (int)(count - r) : 8;
+        __m256 v[8];
+
+        for (int i = 0; i < 8; i++) v[i] = _mm256_loadu_ps(acc + (r + i) * 8);
+        transpose8(v);
+        for (int o = 0; o < some_oc; o++)
+            store_some8(dw + (bo * 8 + o) * row + bi * 8 * taps + r, some, v[o]);
+    }
+}
+
+/* --- 3x3 ---------------------------------------------------------------------------------------
+ */
+
+/* a[kw][i] += sum over the row of dy[ow] x[ow + kw - 1][i] */
+SG_INLINE void row_stride1(const float *x, const float *dy, int64_t W, __m256 a[3][4]) {
+    __m256 before = _mm256_setzero_ps(), here = _mm256_loadu_ps(dy), after;
+
+    for (int64_t p = 0; p < W; p++) {
+        after = p + 1 < W ? _mm256_loadu_ps(dy + (p + 1) * 8) : _mm256_setzero_ps();
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            __m256 b = _mm256_broadcast_ss(x + p * 8 + i);
+
+            a[0][i] = _mm256_fmadd_ps(after, b, a[0][i]);
+            a[1][i] = _mm256_fmadd_ps(here, b, a[1][i]);
+            a[2][i] = _mm256_fmadd_ps(before, b, a[2][i]);
+        }
+        before = here;
+        here = after;
+    }
+}
+
+/* The same of dy[ow] x[2 ow + kw - 1][i]; OW outputs, W inputs in the row. */
+SG_INLINE void row_stride2(const float *x, const float *dy, int64_t W, int64_t OW, __m256 a[3][4]) {
+    __m256 here = _mm256_loadu_ps(dy), after;
+
+    for (int64_t p = 0; p < OW; p++) {
+        after = p + 1 < OW ? _mm256_loadu_ps(dy + (p + 1) * 8) : _mm256_setzero_ps();
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            __m256 b = _mm256_broadcast_ss(x + p * 16 + i);
+
+            a[1][i] = _mm256_fmadd_ps(here, b, a[1][i]);
+        }
+        if (2 * p + 1 < W) {
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                __m256 b = _mm256_broadcast_ss(x + p * 16 + 8 + i);
+
+                a[0][i] = _mm256_fmadd_ps(after, b, a[0][i]);
+                a[2][i] = _mm256_fmadd_ps(here, b, a[2][i]);
+            }
+        }
+        here = after;
+    }
+}
+
+/* Rows top .. bottom - 1 of dy, one kh, four ic from `x` on; acc: rows of (ic, kh, kw). */
+SG_INLINE void tile3(const dw_state *s, const float *x, const float *dy, int64_t top,
+                     int64_t bottom, int64_t kh, float *acc, bool stride2) {
+    __m256 a[3][4];
+
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+#pragma GCC unroll 3
+        for (int k = 0; k < 3; k++) a[k][i] = _mm256_loadu_ps(acc + (i * 9 + kh * 3 + k) * 8);
+    for (int64_t row = top; row < bottom; row++) {
+        int64_t h = row * (stride2 ? 2 : 1) + kh - 1;
+
+        if (h < 0 || h >= s->x.H) continue;
+        if (stride2)
+            row_stride2(x + h * s->x.W * 8, dy + row * s->y.W * 8, s->x.W, s->y.W, a);
+        else
+            row_stride1(x + h * s->x.W * 8, dy + row * s->y.W * 8, s->x.W, a);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+#pragma GCC unroll 3
+        for (int k = 0; k < 3; k++) _mm256_storeu_ps(acc + (i * 9 + kh * 3 + k) * 8, a[k][i]);
+}
+
+static void tile3_stride1(const dw_state *s, const float *x, const float *dy, int64_t top,
+                          int64_t bottom, int64_t kh, float *acc) {
+    tile3(s, x, dy, top, bottom, kh, acc, false);
+}
+
+static void tile3_stride2(const dw_state *s, const float *x, const float *dy, int64_t top,
+                          int64_t bottom, int64_t kh, float *acc) {
+    tile3(s, x, dy, top, bottom, kh, acc, true);
+}
+
+static void block3(const dw_state *s, const float *x, const float *dy, float *acc) {
+    int64_t rows = kTileBytes / (s->y.W * s->stride * 32);
+
+    if (rows < 1) rows = 1;
+    for (int64_t top = 0; top < s->y.H; top += rows) {
+        int64_t bottom = top + rows < s->y.H ? top + rows : s->y.H;
+
+        for (int64_t kh = 0; kh < 3; kh++)
+            for (int half = 0; half < 2; half++)
+                (s->stride == 2 ? tile3_stride2 : tile3_stride1)(s, x + half * 4, dy, top, bottom,
+                                                                 kh, acc + (int64_t)half * 4 * 72);
+    }
+}
+
+static sg_status dw3_run(const sg_args *a) {
+    const dw_state *s = a->state;
+    float acc[72 * 8];
+
+    for (int64_t bo = 0; bo < s->y.blocks; bo++) {
+        for (int64_t bi = 0; bi < s->x.blocks; bi++) {
+            memset(acc, 0, sizeof acc);
+            for (int64_t n = 0; n < s->x.N; n++)
+                block3(s, (const float *)a->in[0] + (n * s->x.blocks + bi) * s->x.HW * 8,
+                       (const float *)a->in[1] + (n * s->y.blocks + bo) * s->y.HW * 8, acc);
+            write_block(s, acc, bo, bi, 9, a->out[0]);
+        }
+    }
+    return SG_OK;
+}
+
+/* --- 1x1 ---------------------------------------------------------------------------------------
+ */
+
+/* acc[g][i] += sum over pixels of dy_g x[i]: G blocks of oc, `step` floats apart; I of the 8 ic. */
+SG_INLINE void tile1(const float *x, const float *dy, int64_t step, int64_t pixels, float *acc,
+                     int G, int I) {
+    __m256 a[3][8], d[3];
+
+#pragma GCC unroll 3
+    for (int g = 0; g < G; g++)
+#pragma GCC unroll 8
+        for (int i = 0; i < I; i++) a[g][i] = _mm256_loadu_ps(acc + (g * 8 + i) * 8);
+    for (int64_t p = 0; p < pixels * 8; p += 8) {
+#pragma GCC unroll 3
+        for (int g = 0; g < G; g++) d[g] = _mm256_loadu_ps(dy + g * step + p);
+#pragma GCC unroll 8
+        for (int i = 0; i < I; i++) {
+            __m256 b = _mm256_broadcast_ss(x + p + i);
+
+#pragma GCC unroll 3
+            for (int g = 0; g < G; g++) a[g][i] = _mm256_fmadd_ps(d[g], b, a[g][i]);
+        }
+    }
+#pragma GCC unroll 3
+    for (int g = 0; g < G; g++)
+#pragma GCC unroll 8
+        for (int i = 0; i < I; i++) _mm256_storeu_ps(acc + (g * 8 + i) * 8, a[g][i]);
+}
+
+static void block1(const dw_state *s, const float *x, const float *dy, float *acc, int G) {
+    int64_t step = s->y.HW * 8;
+
+    for (int64_t p = 0; p < s->x.HW; p += kTilePixels) {
+        int64_t n = s->x.HW - p < kTilePixels ? s->x.HW - p : kTilePixels;
+        const float *xp = x + p * 8, *dp = dy + p * 8;
+
+        if (G == 1) {
+            tile1(xp, dp, step, n, acc, 1, 8);
+        } else if (G == 2) {
+            tile1(xp, dp, step, n, acc, 2, 4);
+            tile1(xp + 4, dp, step, n, acc + 32, 2, 4);
+        } else {
+            tile1(xp, dp, step, n, acc, 3, 4);
+            tile1(xp + 4, dp, step, n, acc + 32, 3, 4);
+        }
+    }
+}
+
+static sg_status dw1_run(const sg_args *a) {
+    const dw_state *s = a->state;
+    float acc[3 * 64];
+    int64_t left;
+    int G;
+
+    for (int64_t bo = 0; bo < s->y.blocks; bo += G) {
+        left = s->y.blocks - bo;
+        G = left == 4 || left == 2 ? 2 : left < 3 ? (int)left : 3; /* threes, the rest by twos */
+        for (int64_t bi = 0; bi < s->x.blocks; bi++) {
+            memset(acc, 0, sizeof acc);
+            for (int64_t n = 0; n < s->x.N; n++)
+                block1(s, (const float *)a->in[0] + (n * s->x.blocks + bi) * s->x.HW * 8,
+                       (const float *)a->in[1] + (n * s->y.blocks + bo) * s->y.HW * 8, acc, G);
+            for (int g = 0; g < G; g++) write_block(s, acc + g * 64, bo + g, bi, 1, a->out[0]);
+        }
+    }
+    return SG_OK;
+}
+
+/* --- selection -----------------------------------------------------------------------------------
+ */
+
+bool sg_cpu_own_dw(const sg_node *node) {
+    const sg_conv_options *o = &((const sg_conv_attr *)node->attr)->options;
+    const sg_shape *w = &node->out[0].shape, *y = &node->in[1]->shape;
+
+    if (o->groups != 1 || w->dim[2] != w->dim[3] || y->dim[2] < 1 || y->dim[3] < 1) return false;
+    return w->dim[2] == 1 ? o->stride == 1 && o->pad == 0
+                          : w->dim[2] == 3 && o->pad == 1 && o->stride <= 2;
+}
+
+sg_status sg_cpu_plan_own_dw(const sg_node *node, sg_kernel_plan *plan) {
+    const sg_conv_options *o = &((const sg_conv_attr *)node->attr)->options;
+    const sg_shape *w = &node->out[0].shape;
+    dw_state s = {sg_cpu_dims_of(node->in[0]), sg_cpu_dims_of(node->in[1]), o->stride};
+
+    plan->run = w->dim[2] == 1 ? dw1_run : dw3_run;
+    plan->in[0] = plan->in[1] = SG_LAYOUT_NC8;
+    plan->flop = 2.0 * (double)(s.y.N * s.y.C * s.y.HW) * (double)(s.x.C * w->dim[2] * w->dim[3]);
+    snprintf(plan->label, sizeof plan->label, "cpu %dx%d", (int)w->dim[2], (int)w->dim[3]);
+    return sg_cpu_plan_state(plan, &s, sizeof s);
+}
