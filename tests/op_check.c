@@ -61,7 +61,7 @@ static void fill_floats(float *x, int64_t n, op_fill fill, sg_random *r) {
             x[i] = 0.03f * (float)(sg_permute(r->key, n, i) - n / 2);
             break;
         case OP_BOXES: /* the far corner follows the near one */
-            x[i] = i % 4 < 2 ? 40.0f * u : x[i - 2] + 4.0f + 20.0f * u;
+            x[i] = i % 4 < 2 ? 20.0f * u : x[i - 2] + 8.0f + 20.0f * u;
             break;
         default:
             x[i] = 2.0f * u - 1.0f;
@@ -162,7 +162,9 @@ static void check_node_again(const run *r, const sg_node *node, bool in_place) {
 
         fresh[o] = must(sg_malloc(bytes));
         memset(fresh[o], kPatternB, bytes);
-        out[o] = i >= 0 && node->in[i] && sg_value_bytes(node->in[i]) == bytes ? in[i] : fresh[o];
+        if (i >= 0 && node->in[i] && sg_value_bytes(node->in[i]) != bytes)
+            fail_msg("%s: output %d cannot take the place of input %d", node->name, o, i);
+        out[o] = i >= 0 && node->in[i] ? in[i] : fresh[o];
     }
     if (run_node(node, in, out) != SG_OK) fail_msg("%s: %s", node->name, sg_last_error());
     for (int o = 0; o < node->n_out; o++)

@@ -22,7 +22,7 @@ typedef enum {
     OP_FAR,      /* +-[0.6, 1.2): away from a kink at 0 */
     OP_POSITIVE, /* [0.5, 1.5) */
     OP_DISTINCT, /* a permuted grid, no two nearer than 0.03: for the greatest of several */
-    OP_BOXES,    /* (..., 4): xmin, ymin, xmax, ymax inside 0 .. 64, of 4 to 24 a side */
+    OP_BOXES,    /* (..., 4): xmin, ymin, xmax, ymax inside 0 .. 48; many overlap */
     OP_LABEL     /* i32: -1 .. p[0] - 1 */
 } op_fill;
 
