@@ -314,7 +314,7 @@ static void test_gradients(void **state) {
 static void take_statistics(model *m) {
     for (int i = 0; i < sg_graph_nodes(m->g); i++) {
         const sg_node *node = sg_graph_node(m->g, i);
-        const sg_shape *x = &node->in[0]->shape;
+        const sg_shape *x;
         double count;
         char name[160];
         int entry;
@@ -322,6 +322,7 @@ static void take_statistics(model *m) {
         if (strstr(node->name, ".batch_norm") == NULL || strchr(node->name, '#') ||
             strstr(node->name, "batch_norm.") || strstr(node->name, "batch_norm_dx"))
             continue;
+        x = &node->in[0]->shape; /* an input has no in[0] */
         count = (double)(x->dim[0] * x->dim[2] * x->dim[3]);
         snprintf(name, sizeof name, "%.*s.norm.mean", (int)(strlen(node->name) - 11), node->name);
         entry = sg_table_find(m->table, name);
