@@ -115,7 +115,7 @@ static void fill_truths(float *boxes, int32_t *classes, int32_t *count, int64_t 
 }
 
 /* The program of one shard, with memory to run it. */
-static void bench_detector(int pictures, int most) {
+static void bench_detector(sg_mode mode, int pictures, int most) {
     sg_mask_detector_options model = sg_mask_detector_defaults();
     int64_t pixels = 3 * model.input * model.input;
     uint8_t *image = sg_malloc((size_t)(pictures * pixels));
@@ -134,15 +134,16 @@ static void bench_detector(int pictures, int most) {
     for (int64_t i = 0; i < pictures * pixels; i++) image[i] = (uint8_t)sg_random_u32(&r);
     fill_truths(boxes, classes, count, pictures);
     must(sg_table_create(&table));
-    must(sg_graph_create(SG_TRAIN, table, &g));
+    must(sg_graph_create(mode, table, &g));
     must(sg_mask_detector_build(g, pictures, &model));
     sg_table_freeze(table);
     must(sg_state_create(table, 1, &state));
     sg_state_init(state, 1);
     start = sg_now();
     must(sg_program_compile(g, &sg_backend_cpu, NULL, &p));
-    printf("nano detector, a shard of %d pictures, 1 thread; compiled in %.0f ms, arena %.1f MB\n",
-           pictures, 1e3 * (sg_now() - start), 1e-6 * (double)sg_program_arena_bytes(p));
+    printf("nano detector, %s, %d pictures, 1 thread; compiled in %.0f ms, arena %.1f MB\n",
+           mode == SG_TRAIN ? "a shard of training" : "inference", pictures,
+           1e3 * (sg_now() - start), 1e-6 * (double)sg_program_arena_bytes(p));
     steps = sg_program_steps(p);
     seconds = sg_calloc((size_t)steps, sizeof *seconds);
     best = sg_calloc((size_t)steps, sizeof *best);
@@ -155,6 +156,8 @@ static void bench_detector(int pictures, int most) {
     b.input[1] = boxes;
     b.input[2] = classes;
     b.input[3] = count;
+    for (int o = 0; o < sg_graph_outputs(g); o++)
+        b.output[o] = sg_malloc(sg_value_bytes(sg_graph_output(g, o)));
     b.seconds = seconds;
     sg_backend_cpu.enter_thread();
     for (int i = 0; i < kRuns; i++) {
@@ -165,6 +168,7 @@ static void bench_detector(int pictures, int most) {
             if (i == 0 || seconds[k] < best[k]) best[k] = seconds[k];
     }
     report(p, best, pictures, most);
+    for (int o = 0; o < SG_MAX_OUTPUTS; o++) sg_free(b.output[o]);
     sg_free(b.base[SG_BUF_ARENA]);
     sg_free(b.base[SG_BUF_WEIGHTS]);
     sg_free(b.base[SG_BUF_GRADS]);
@@ -243,8 +247,11 @@ static void bench_norm(sg_shape shape) {
 
 int main(int argc, char **argv) {
     int pictures = argc > 1 ? atoi(argv[1]) : 2;
+    int nodes = argc > 2 ? atoi(argv[2]) : 25;
 
-    bench_detector(pictures < 1 ? 1 : pictures, argc > 2 ? atoi(argv[2]) : 25);
+    if (pictures < 1) pictures = 1;
+    bench_detector(SG_TRAIN, pictures, nodes);
+    bench_detector(SG_EVAL, pictures, nodes);
     bench_norm(sg_shape_4(16, 64, 64, 64));
     bench_norm(sg_shape_4(2, 64, 64, 64));
     return 0;

@@ -378,7 +378,7 @@ static void convolutions(void **state) {
 
 /* Inside an op of a single input, two threads: another order of summation, the same result. */
 static void threads_in_an_op(void **state) {
-    sg_compile_options options = {2, false};
+    sg_compile_options options = {.op_threads = 2};
     conv_case c = {1, 64, 24, 24, 64, 3, 1, 1, 1, true, SG_ACT_SILU};
     sg_program *reference, *cpu;
     buffers expected, got, again;
