@@ -1,4 +1,5 @@
-# The model of docs/custom-model.md, as a user would build and run it.
+# The pages of docs/: the program of custom-model.md, as a user would build and run it; and that the
+# functions and files which pages name exist.
 . tests/lib.sh
 
 example=build/release/examples/image_classifier
@@ -21,5 +22,17 @@ if cmp -s "$work/shapes.h5" "$work/again.h5"; then pass "the same bytes on one p
     fail "the same bytes on one processor" "the model files differ"; fi
 
 run $example "$work/none/shapes.h5"; expect "a folder that is not there" 1 "$work/none/shapes.h5"
+
+for page in docs/architecture.md docs/custom-model.md; do
+    missing=
+    for name in $(grep -oE '\bsg_[a-z0-9_]*[a-z0-9]\b' $page | sort -u); do
+        grep -rqw --include='*.[ch]' -- "$name" src || missing="$missing $name"
+    done
+    for file in $(grep -oE '\b[a-z_0-9]+/[a-z_0-9/]*[a-z_0-9]\.(c|h|def|md|sh)\b' $page | sort -u); do
+        [ -e "$file" ] || [ -e "src/$file" ] || missing="$missing $file"
+    done
+    if [ -z "$missing" ]; then pass "$page names what exists"; else
+        fail "$page names what exists" "not found:$missing"; fi
+done
 
 [ $failures = 0 ]
