@@ -57,6 +57,9 @@ static void fill_floats(float *x, int64_t n, op_fill fill, sg_random *r) {
         case OP_POSITIVE:
             x[i] = 0.5f + u;
             break;
+        case OP_OFFSET:
+            x[i] = 99.0f + 2.0f * u;
+            break;
         case OP_DISTINCT:
             x[i] = 0.03f * (float)(sg_permute(r->key, n, i) - n / 2);
             break;

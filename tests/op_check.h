@@ -21,6 +21,7 @@ typedef enum {
     OP_UNIFORM,  /* [-1, 1) */
     OP_FAR,      /* +-[0.6, 1.2): away from a kink at 0 */
     OP_POSITIVE, /* [0.5, 1.5) */
+    OP_OFFSET,   /* [99, 101): a variance that naive sums lose */
     OP_DISTINCT, /* a permuted grid, no two nearer than 0.03: for the greatest of several */
     OP_BOXES,    /* (..., 4): xmin, ymin, xmax, ymax inside 0 .. 48; many overlap */
     OP_LABEL     /* i32: -1 .. p[0] - 1 */
