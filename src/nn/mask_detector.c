@@ -36,9 +36,9 @@ sg_mask_detector_options sg_mask_detector_defaults(void) {
                                   .size = SG_DETECTOR_NANO,
                                   .input = 256,
                                   .finest = 8,
-                                  .box_weight = 5.0f,
+                                  .box_weight = 2.0f,
                                   .class_weight = 1.0f,
-                                  .focal_beta = 2.0f};
+                                  .focal_beta = 1.0f};
 
     return o;
 }
