@@ -359,7 +359,7 @@ static sg_status make(const char *root, const sg_synthetic_options *o) {
 
     if (!is_vacant(root)) { /* in this order: it may appear at any time, whole */
         if (!is_data_set(root)) return occupied(root);
-        sg_log(SG_LOG_INFO, "%s: using the data set that is there", root);
+        sg_log(SG_LOG_DEBUG, "%s: using the data set that is there", root);
         return SG_OK;
     }
     SG_TRY(make_parent(root, &parent));

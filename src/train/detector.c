@@ -56,6 +56,7 @@ sg_status sg_detector_prepare_data(const sg_config *config) {
 
     if (config->data.synthetic == 0) return SG_OK;
     options.seed = 1; /* the same pictures for every run.seed */
+    options.side = config->data.synthetic_side;
     options.n_val = config->data.synthetic / kValEvery;
     options.n_train = config->data.synthetic - options.n_val;
     if (options.n_val == 0)
