@@ -158,7 +158,7 @@ sg_status sg_cpu_select_conv2d(sg_cpu *cpu, const sg_node *node, const sg_layout
                               &node->in[1]->shape, &node->out[0].shape);
 
     c.bias = node->n_in > 2 && node->in[2];
-    c.act = attr->options.act == SG_ACT_SILU ? SG_ACT_NONE : attr->options.act;
+    c.relu = attr->options.act == SG_ACT_RELU;
     SG_TRY(plan_conv(cpu, &c, is_picture(&c, have[0]), plan, &plan->in[0], &plan->in[1],
                      &plan->out[0]));
     if (attr->options.act == SG_ACT_SILU)

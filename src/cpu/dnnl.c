@@ -138,20 +138,16 @@ static void op_arg(sg_dnnl_op *op, int id, dnnl_primitive_desc_t pd, dnnl_query_
     op->md[op->n_args++] = *dnnl_primitive_desc_query_md(pd, what, 0);
 }
 
-static sg_status attributes(sg_act act, dnnl_primitive_attr_t *out) {
+static sg_status attributes(bool relu, dnnl_primitive_attr_t *out) {
     dnnl_post_ops_t post = NULL;
     dnnl_status_t st = dnnl_primitive_attr_create(out);
 
     if (st != dnnl_success) return fail("cannot make attributes", st);
     st = dnnl_primitive_attr_set_scratchpad_mode(*out, dnnl_scratchpad_mode_user);
-    if (st == dnnl_success && act != SG_ACT_NONE) {
-        dnnl_alg_kind_t kind = act == SG_ACT_SILU ? dnnl_eltwise_swish : dnnl_eltwise_relu;
-
+    if (st == dnnl_success && relu) {
         st = dnnl_post_ops_create(&post);
-        if (st == dnnl_success) {
-            st = dnnl_post_ops_append_eltwise(post, 1.0f, kind, act == SG_ACT_SILU ? 1.0f : 0.0f,
-                                              0.0f);
-        }
+        if (st == dnnl_success)
+            st = dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f);
         if (st == dnnl_success) st = dnnl_primitive_attr_set_post_ops(*out, post);
         if (post) dnnl_post_ops_destroy(post);
     }
@@ -221,7 +217,7 @@ static sg_status conv_fill(sg_dnnl *d, const sg_dnnl_conv *c, sg_dnnl_op *op, in
     sg_status st;
 
     SG_TRY(describe(c, &m));
-    SG_TRY(attributes(c->pass == SG_DNNL_FORWARD ? c->act : SG_ACT_NONE, &attr));
+    SG_TRY(attributes(c->pass == SG_DNNL_FORWARD && c->relu, &attr));
     st = conv_desc(c, &m, attr, d->engine, &pd);
     dnnl_primitive_attr_destroy(attr);
     if (st != SG_OK) return st;
@@ -290,7 +286,7 @@ static sg_status reorder_fill(sg_dnnl *d, int from, int to, sg_dnnl_op *op) {
     op->id[1] = DNNL_ARG_TO;
     op->md[1] = to == SG_DNNL_PLAIN ? t->plain : t->md;
     op->n_args = 2;
-    SG_TRY(attributes(SG_ACT_NONE, &attr));
+    SG_TRY(attributes(false, &attr));
     st =
         dnnl_reorder_primitive_desc_create(&pd, &op->md[0], d->engine, &op->md[1], d->engine, attr);
     dnnl_primitive_attr_destroy(attr);

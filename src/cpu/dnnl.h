@@ -8,7 +8,7 @@
 #define SG_CPU_DNNL_H
 
 #include "core/status.h"
-#include "spotgrad.h"
+#include "core/tensor.h"
 
 /* An engine and the formats that filters were given; one a program. */
 typedef struct sg_dnnl sg_dnnl;
@@ -31,8 +31,7 @@ typedef enum {
 typedef struct {
     sg_dnnl_pass pass;
     int64_t N, IC, IH, IW, OC, OH, OW, KH, KW, stride, pad, groups;
-    bool bias;             /* forward only */
-    sg_act act;            /* forward only */
+    bool bias, relu;       /* forward only */
     bool plain_x, plain_y; /* nchw instead of nChw8c */
 } sg_dnnl_conv;
 
