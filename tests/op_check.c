@@ -499,6 +499,7 @@ static void add_outputs(run *r) {
         sg_output(r->g, name, r->out[o]);
     }
     for (int i = 0; i < r->c->n_in && r->differentiated; i++) {
+        if (!sg_gradient_of(r->g, r->in[i])) continue;
         snprintf(name, sizeof name, "din%d", i);
         sg_output(r->g, name, sg_gradient_of(r->g, r->in[i]));
     }

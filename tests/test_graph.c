@@ -138,6 +138,57 @@ static void missing_input(void **unused) {
     sg_loss(g, NULL, NULL);
     assert_failed(g, SG_ERR_ARG, "loss");
     sg_graph_destroy(g);
+    g = new_graph(SG_EVAL, NULL);
+    assert_null(sg_conv_norm_act(g, "stem", NULL, 8, 3, 2, SG_ACT_SILU, NULL));
+    assert_failed(g, SG_ERR_ARG, "layer stem: input is missing");
+    sg_graph_destroy(g);
+    g = new_graph(SG_EVAL, NULL);
+    sg_output(g, "boxes", NULL);
+    assert_failed(g, SG_ERR_ARG, "output boxes: there is no value");
+    sg_graph_destroy(g);
+}
+
+static void bad_shapes(void **unused) {
+    static const int64_t bad[] = {-1, INT64_MIN, INT64_MAX, (int64_t)1 << 41};
+    sg_table *table = new_table();
+    float x = 0.0f;
+
+    (void)unused;
+    for (int i = 0; i < 4; i++) {
+        for (int kind = 0; kind < 5; kind++) {
+            sg_graph *g = new_graph(SG_TRAIN, table);
+            sg_shape shape = sg_shape_3(2, bad[i], 0);
+            sg_value *one = sg_input(g, "one", SG_F32, sg_shape_2(1, 1)), *v = one;
+
+            assert_non_null(one);
+            if (kind == 0) v = sg_input(g, "x", SG_F32, shape);
+            if (kind == 1) v = sg_param(g, "w", SG_ENTRY_DECAY, shape, kOne);
+            if (kind == 2) v = sg_constant(g, SG_F32, shape, &x);
+            if (kind == 3) v = sg_view_of(g, SG_BUF_VALUES, 0, shape);
+            if (kind == 4) v = sg_linear(g, "wide", one, bad[i]);
+            assert_null(v);
+            assert_int_equal(sg_graph_status(g), SG_ERR_ARG);
+            sg_graph_destroy(g);
+        }
+    }
+    assert_int_equal(table->n_entries, 0);
+    sg_table_destroy(table);
+}
+
+/* A statistic that nothing feeds would be drawn to zero by the updates. */
+static void forgotten_statistic(void **unused) {
+    sg_table *table = new_table();
+    sg_graph *g = new_graph(SG_TRAIN, table);
+    sg_value *x = sg_input(g, "x", SG_F32, sg_shape_1(3)), *stat;
+
+    (void)unused;
+    stat = sg_param(g, "norm.mean", SG_ENTRY_STAT, sg_shape_1(3), kOne);
+    assert_int_equal(sg_check_stats(g), SG_ERR_ARG);
+    assert_string_equal(sg_last_error(), "statistic norm.mean: training contributes nothing to it");
+    sg_stat_into(g, stat, x);
+    assert_int_equal(sg_check_stats(g), SG_OK);
+    sg_graph_destroy(g);
+    sg_table_destroy(table);
 }
 
 static void inputs_and_outputs(void **unused) {
@@ -554,6 +605,8 @@ int main(void) {
         cmocka_unit_test(deep_scopes),
         cmocka_unit_test(first_error_is_kept),
         cmocka_unit_test(missing_input),
+        cmocka_unit_test(bad_shapes),
+        cmocka_unit_test(forgotten_statistic),
         cmocka_unit_test(inputs_and_outputs),
         cmocka_unit_test(too_many),
         cmocka_unit_test(written_twice),

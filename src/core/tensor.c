@@ -21,6 +21,21 @@ int64_t sg_shape_count(const sg_shape *shape) {
     return count;
 }
 
+bool sg_shape_valid(const sg_shape *shape) {
+    const int64_t most = (int64_t)1 << 40;
+    int64_t count = 1;
+
+    if (shape->rank < 0 || shape->rank > SG_MAX_RANK) return false;
+    for (int i = 0; i < shape->rank; i++) {
+        int64_t dim = shape->dim[i];
+
+        /* an empty tensor's other dimensions must fit, too: sizes of rows are computed from them */
+        if (dim < 0 || (dim > 0 && count > most / dim)) return false;
+        if (dim > 0) count *= dim;
+    }
+    return true;
+}
+
 bool sg_shape_equal(const sg_shape *a, const sg_shape *b) {
     if (a->rank != b->rank) return false;
     for (int i = 0; i < a->rank; i++) {

@@ -27,6 +27,8 @@ sg_shape sg_shape_3(int64_t a, int64_t b, int64_t c);
 sg_shape sg_shape_4(int64_t a, int64_t b, int64_t c, int64_t d);
 
 int64_t sg_shape_count(const sg_shape *shape); /* elements; 1 for a scalar */
+/* A rank of 0 to SG_MAX_RANK, no negative dimension, at most 2^40 elements. */
+bool sg_shape_valid(const sg_shape *shape);
 bool sg_shape_equal(const sg_shape *a, const sg_shape *b);
 /* "(2, 3, 32, 32)" into `text`, cut to `bytes`; returns text. */
 char *sg_shape_text(const sg_shape *shape, char *text, size_t bytes);

@@ -151,6 +151,29 @@ static void link_outputs(sg_graph *g, sg_node *node) {
     }
 }
 
+static sg_status check_outputs(const sg_node *node) {
+    char text[96];
+
+    for (int o = 0; o < node->n_out; o++) {
+        if (sg_shape_valid(&node->out[o].shape)) continue;
+        return sg_op_fail(node, "output %d would have the shape %s", o,
+                          sg_shape_text(&node->out[o].shape, text, sizeof text));
+    }
+    return SG_OK;
+}
+
+/* Of what is named from outside, before anything is made from it. */
+static sg_status check_shape(const char *what, const char *name, const sg_shape *shape) {
+    char text[96];
+
+    if (sg_shape_valid(shape)) return SG_OK;
+    if (shape->rank < 0 || shape->rank > SG_MAX_RANK)
+        return sg_fail(SG_ERR_ARG, "%s %s: %d dimensions; 0 to %d it is", what, name, shape->rank,
+                       SG_MAX_RANK);
+    return sg_fail(SG_ERR_ARG, "%s %s: the shape %s is negative or too large", what, name,
+                   sg_shape_text(shape, text, sizeof text));
+}
+
 static sg_status reserve(sg_graph *g) {
     int capacity = g->node_capacity;
 
@@ -170,6 +193,7 @@ static sg_status append(sg_graph *g, sg_node *node, const void *attr) {
     SG_TRY(copy_attr(node, attr));
     SG_TRY(name_node(g, node, &hash));
     if (node->op->infer) SG_TRY(node->op->infer(node));
+    SG_TRY(check_outputs(node));
     node->id = g->n_nodes;
     g->hash[g->n_nodes] = hash;
     g->node[g->n_nodes++] = node;
@@ -230,6 +254,7 @@ static sg_value *source(sg_graph *g, const sg_op *op, sg_dtype dtype, sg_shape s
 
 sg_value *sg_input(sg_graph *g, const char *name, sg_dtype dtype, sg_shape shape) {
     sg_source_attr attr = {{SG_BUF_INPUT, g->n_inputs}, -1};
+    sg_status st;
     sg_value *v;
 
     if (g->status != SG_OK) return NULL;
@@ -241,6 +266,8 @@ sg_value *sg_input(sg_graph *g, const char *name, sg_dtype dtype, sg_shape shape
     }
     if (g->n_inputs == SG_MAX_INPUTS)
         return sg_graph_fail(g, sg_fail(SG_ERR_ARG, "input %s: more than %d", name, SG_MAX_INPUTS));
+    st = check_shape("input", name, &shape);
+    if (st != SG_OK) return sg_graph_fail(g, st);
     v = source(g, &sg_op_input, dtype, shape, &attr);
     if (!v) return NULL;
     g->input[g->n_inputs].name = sg_strdup(name);
@@ -258,6 +285,7 @@ sg_value *sg_param(sg_graph *g, const char *name, sg_entry_kind kind, sg_shape s
 
     if (g->status != SG_OK) return NULL;
     if (!g->table) st = sg_fail(SG_ERR_ARG, "parameter %s: the graph has no table", name);
+    if (st == SG_OK) st = check_shape("parameter", name, &shape);
     if (st == SG_OK) st = sg_table_entry(g->table, name, kind, &shape, init, &attr.index);
     if (st != SG_OK) return sg_graph_fail(g, st);
     v = source(g, &sg_op_param, SG_F32, shape, &attr);
@@ -266,9 +294,12 @@ sg_value *sg_param(sg_graph *g, const char *name, sg_entry_kind kind, sg_shape s
 }
 
 sg_value *sg_constant(sg_graph *g, sg_dtype dtype, sg_shape shape, const void *data) {
-    sg_constant_attr attr = {NULL, (size_t)sg_shape_count(&shape) * sg_dtype_size(dtype)};
+    sg_constant_attr attr = {NULL, 0};
+    sg_status st = check_shape("constant", "", &shape);
 
     if (g->status != SG_OK) return NULL;
+    if (st != SG_OK) return sg_graph_fail(g, st);
+    attr.bytes = (size_t)sg_shape_count(&shape) * sg_dtype_size(dtype);
     attr.data = sg_malloc(attr.bytes);
     if (!attr.data) return sg_graph_fail(g, sg_fail(SG_ERR_OOM, "constant: no memory"));
     memcpy(attr.data, data, attr.bytes);
@@ -291,6 +322,13 @@ const sg_op sg_op_view_of = {
 /* --- sinks ---------------------------------------------------------------------------------------
  */
 
+/* Whether there is a value to be written; its lack fails a graph that is sound so far. */
+static bool given(sg_graph *g, const char *what, const char *name, const sg_value *v) {
+    if (g->status == SG_OK && !v)
+        sg_graph_fail(g, sg_fail(SG_ERR_ARG, "%s%s: there is no value", what, name));
+    return g->status == SG_OK;
+}
+
 /* The value that is written to `place`, or NULL. */
 static const sg_value *writer_of(const sg_graph *g, sg_place place) {
     for (int i = 0; i < g->n_sinks; i++)
@@ -304,7 +342,7 @@ void sg_sink(sg_graph *g, sg_value *v, sg_buffer buffer, int64_t offset) {
     const sg_value *other = writer_of(g, place);
     sg_status st;
 
-    if (!v || g->status != SG_OK) return;
+    if (!given(g, "sink", "", v)) return;
     if (other)
         st = sg_fail(SG_ERR_ARG, "%s: is to be written where %s is", v->node->name,
                      other->node->name);
@@ -319,7 +357,7 @@ void sg_sink(sg_graph *g, sg_value *v, sg_buffer buffer, int64_t offset) {
 }
 
 void sg_output(sg_graph *g, const char *name, sg_value *v) {
-    if (!v || g->status != SG_OK) return;
+    if (!given(g, "output ", name, v)) return;
     if (g->n_outputs == SG_MAX_OUTPUTS) {
         sg_graph_fail(g, sg_fail(SG_ERR_ARG, "output %s: more than %d", name, SG_MAX_OUTPUTS));
         return;
@@ -346,7 +384,7 @@ void sg_sum_into(sg_graph *g, const char *name, sg_value *scalar) {
     sg_status st;
     int slot = 0;
 
-    if (!scalar || g->status != SG_OK) return;
+    if (!given(g, "sum ", name, scalar)) return;
     if (!g->table)
         st = sg_fail(SG_ERR_ARG, "sum %s: the graph has no table", name);
     else if (scalar->dtype != SG_F32 || sg_shape_count(&scalar->shape) != 1)
@@ -365,7 +403,7 @@ void sg_sum_into(sg_graph *g, const char *name, sg_value *scalar) {
 void sg_stat_into(sg_graph *g, sg_value *param, sg_value *contribution) {
     const sg_source_attr *attr;
 
-    if (!param || !contribution || g->status != SG_OK) return;
+    if (!given(g, "statistic", "", param) || !given(g, "statistic", "", contribution)) return;
     attr = param->node->attr;
     if (param->node->op != &sg_op_param || !sg_shape_equal(&param->shape, &contribution->shape)) {
         sg_graph_fail(g, sg_fail(SG_ERR_ARG, "%s: does not fit the statistic %s",
@@ -380,4 +418,15 @@ void sg_stat_into(sg_graph *g, sg_value *param, sg_value *contribution) {
         return;
     }
     sg_sink(g, contribution, SG_BUF_GRADS, sum_place(SG_MAX_SUMS + attr->index).offset);
+}
+
+sg_status sg_check_stats(const sg_graph *g) {
+    for (int i = 0; g->table && i < g->table->n_entries; i++) {
+        const sg_entry *entry = &g->table->entry[i];
+
+        if (entry->kind == SG_ENTRY_STAT && !writer_of(g, sum_place(SG_MAX_SUMS + i)))
+            return sg_fail(SG_ERR_ARG, "statistic %s: training contributes nothing to it",
+                           entry->name);
+    }
+    return SG_OK;
 }

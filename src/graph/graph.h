@@ -1,8 +1,9 @@
 /* The graph: nodes in the order of their building, which is also a topological order.
  *
- * Builder functions return the new value, or NULL after a failure, and take NULL inputs quietly:
- * the graph keeps its first error, sg_graph_status returns it. A model therefore reads as plain
- * calls, checked once at the end. */
+ * Builder functions return the new value, or NULL after a failure, and take NULL inputs quietly
+ * from then on: the graph keeps its first error, sg_graph_status returns it. A model therefore
+ * reads as plain calls, checked once at the end. A NULL in a graph that has not failed is an error.
+ */
 #ifndef SG_GRAPH_GRAPH_H
 #define SG_GRAPH_GRAPH_H
 
@@ -113,6 +114,9 @@ void sg_sum_into(sg_graph *g, const char *name, sg_value *scalar);
 /* Write a statistic's contribution (the batch's mean or variance) for the entry of `param`; once a
  * statistic. */
 void sg_stat_into(sg_graph *g, sg_value *param, sg_value *contribution);
+/* SG_ERR_ARG when a statistic of the table has no contribution in this graph: the update would let
+ * it fade to zero. */
+sg_status sg_check_stats(const sg_graph *g) SG_CHECKED;
 /* Write `v` to a place (bytes) of a bound buffer. In an update program this may be where an input
  * of its node lives, if the op works in place. SG_ERR_ARG: another value is written there. */
 void sg_sink(sg_graph *g, sg_value *v, sg_buffer buffer, int64_t offset);

@@ -21,10 +21,14 @@ static sg_value *named(sg_graph *g, const char *name, const char *part, sg_entry
     return sg_param(g, full, kind, shape, init);
 }
 
-/* Whether x has the rank that the layer needs; fails the graph if not. */
+/* Whether x is there and has the rank that the layer needs; fails the graph if not. */
 static bool has_rank(sg_graph *g, const char *name, const sg_value *x, int rank) {
     char text[96];
 
+    if (!x) {
+        sg_graph_fail(g, sg_fail(SG_ERR_ARG, "layer %s: input is missing", name));
+        return false;
+    }
     if (x->shape.rank == rank) return true;
     sg_graph_fail(g, sg_fail(SG_ERR_ARG, "layer %s: input must be of rank %d, is %s", name, rank,
                              sg_shape_text(&x->shape, text, sizeof text)));
@@ -74,7 +78,7 @@ sg_value *sg_conv_norm_act(sg_graph *g, const char *name, sg_value *x, int64_t c
     norm_params p;
     sg_value *w;
 
-    if (!x || !has_rank(g, name, x, 4)) return NULL;
+    if (!has_rank(g, name, x, 4)) return NULL;
     sg_scope(g, "%s", name);
     w = named(g, name, "conv.weight", SG_ENTRY_DECAY,
               sg_shape_4(channels, x->shape.dim[1], kernel, kernel), kFilter);
@@ -93,7 +97,7 @@ sg_value *sg_conv(sg_graph *g, const char *name, sg_value *x, int64_t channels, 
     sg_init constant = {SG_INIT_CONSTANT, bias};
     sg_value *w, *b;
 
-    if (!x || !has_rank(g, name, x, 4)) return NULL;
+    if (!has_rank(g, name, x, 4)) return NULL;
     sg_scope(g, "%s", name);
     w = named(g, name, "weight", SG_ENTRY_DECAY,
               sg_shape_4(channels, x->shape.dim[1], kernel, kernel), kFilter);
@@ -106,7 +110,7 @@ sg_value *sg_conv(sg_graph *g, const char *name, sg_value *x, int64_t channels, 
 sg_value *sg_linear(sg_graph *g, const char *name, sg_value *x, int64_t out) {
     sg_value *w, *b;
 
-    if (!x || !has_rank(g, name, x, 2)) return NULL;
+    if (!has_rank(g, name, x, 2)) return NULL;
     sg_scope(g, "%s", name);
     w = named(g, name, "weight", SG_ENTRY_DECAY, sg_shape_2(out, x->shape.dim[1]), kFilter);
     b = named(g, name, "bias", SG_ENTRY_NO_DECAY, sg_shape_1(out), kZero);

@@ -72,6 +72,7 @@ static sg_status build_shard(sg_trainer *t) {
     if (t->table->n_params == 0) return sg_fail(SG_ERR_ARG, "trainer: the model has no parameters");
     if (!sg_has_gradients(t->shard_graph))
         return sg_fail(SG_ERR_ARG, "trainer: the model calls no sg_loss");
+    SG_TRY(sg_check_stats(t->shard_graph));
     for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++) {
         const sg_value *v = sg_graph_input(t->shard_graph, i);
 
