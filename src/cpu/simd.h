@@ -91,8 +91,16 @@ SG_INLINE __m256 act_dx8(sg_act act, __m256 x, __m256 dy) {
 SG_INLINE __m256i mask8(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-SG_INLINE __m256 load_some8(const float *p, int n) { return _mm256_maskload_ps(p, mask8(n)); }
-SG_INLINE void store_some8(float *p, int n, __m256 x) { _mm256_maskstore_ps(p, mask8(n), x); }
+/* Masked stores take dozens of cycles on some processors: only where they are needed. */
+SG_INLINE __m256 load_some8(const float *p, int n) {
+    return n == 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, mask8(n));
+}
+SG_INLINE void store_some8(float *p, int n, __m256 x) {
+    if (n == 8)
+        _mm256_storeu_ps(p, x);
+    else
+        _mm256_maskstore_ps(p, mask8(n), x);
+}
 
 /* rows r[0..7] of 8 floats -> its columns */
 SG_INLINE void transpose8(__m256 r[8]) {
