@@ -380,7 +380,7 @@ static void test_existing_set_is_used(void **state) {
 
     (void)state;
     g_lines = 0;
-    sg_log_set(SG_LOG_INFO, keep_line);
+    sg_log_set(SG_LOG_DEBUG, keep_line);
     assert_int_equal(mkdir(at("used"), 0777), 0); /* an empty folder may be filled */
     assert_int_equal(sg_synthetic_make(at("used"), &o), SG_OK);
     assert_int_equal(g_lines, 1);
