@@ -49,7 +49,7 @@ typedef struct {
     bool takes_inputs; /* arguments that are neither options nor section.key=value */
 } cli_syntax;
 
-/* Borrowed from argv, in its order. */
+/* Texts are borrowed from argv, in its order. */
 typedef struct {
     const char **overrides; /* section.key=value */
     const char **inputs;
@@ -59,6 +59,7 @@ typedef struct {
 /* Fill the options' targets. Answers --help and --version itself and then exits; a mistake exits
  * with 64. `--` ends options and overrides: all that follows is input. */
 void cli_parse(int argc, char **argv, const cli_syntax *syntax, cli_arguments *arguments);
+void cli_arguments_clear(cli_arguments *arguments);
 
 int cli_train(int argc, char **argv);
 int cli_evaluate(int argc, char **argv);

@@ -76,5 +76,6 @@ int cli_evaluate(int argc, char **argv) {
     sg_evaluation_clear(&evaluation);
     sg_detector_model_clear(&model);
     sg_free(path);
+    cli_arguments_clear(&arguments);
     return CLI_DONE;
 }

@@ -94,3 +94,9 @@ void cli_parse(int argc, char **argv, const cli_syntax *syntax, cli_arguments *a
         }
     }
 }
+
+void cli_arguments_clear(cli_arguments *arguments) {
+    sg_free(arguments->overrides);
+    sg_free(arguments->inputs);
+    *arguments = (cli_arguments){0};
+}

@@ -285,5 +285,6 @@ int cli_predict(int argc, char **argv) {
     sg_pool_destroy(pool);
     finish(&p);
     sg_free(path);
+    cli_arguments_clear(&arguments);
     return good ? CLI_DONE : CLI_BAD_DATA;
 }

@@ -231,6 +231,23 @@ static int dry_run(const sg_config *config) {
     return CLI_DONE;
 }
 
+static int answer(const request *want, const cli_arguments *arguments) {
+    sg_config config;
+    sg_status st;
+
+    if (want->help_config) return print_key_help(want->markdown);
+    if (want->devices) return print_devices();
+    if (!want->config && arguments->n_overrides == 0) die_usage("--config FILE is missing");
+    cli_load_config(want->config, arguments, &config);
+    if (want->print_config) return print_resolved(&config);
+    if (want->check_data) return cli_check_data(&config);
+    st = sg_cpu_set_isa(config.run.isa);
+    if (st != SG_OK) die(st, NULL);
+    if (want->dry_run) return dry_run(&config);
+    if (want->profile) return print_profile(&config);
+    return run(&config, want->fresh);
+}
+
 int cli_train(int argc, char **argv) {
     request want = {0};
     const cli_option options[] = {
@@ -270,19 +287,10 @@ int cli_train(int argc, char **argv) {
         .n_options = sizeof options / sizeof options[0],
     };
     cli_arguments arguments;
-    sg_config config;
-    sg_status st;
+    int code;
 
     cli_parse(argc, argv, &syntax, &arguments);
-    if (want.help_config) return print_key_help(want.markdown);
-    if (want.devices) return print_devices();
-    if (!want.config && arguments.n_overrides == 0) die_usage("--config FILE is missing");
-    cli_load_config(want.config, &arguments, &config);
-    if (want.print_config) return print_resolved(&config);
-    if (want.check_data) return cli_check_data(&config);
-    st = sg_cpu_set_isa(config.run.isa);
-    if (st != SG_OK) die(st, NULL);
-    if (want.dry_run) return dry_run(&config);
-    if (want.profile) return print_profile(&config);
-    return run(&config, want.fresh);
+    code = answer(&want, &arguments);
+    cli_arguments_clear(&arguments);
+    return code;
 }
