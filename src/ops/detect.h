@@ -39,7 +39,7 @@ sg_value *sg_level_split(sg_graph *g, sg_value *x, int64_t start, int64_t height
 /* --- detect_boxes.c ------------------------------------------------------------------------------
  */
 
-/* Strides that a raw size of 0 stands for: a third of the faces of 416-pixel inputs are smaller
+/* Strides that a raw size of 0 stands for: 28 % of the faces of 416-pixel inputs are smaller
  * than 16 pixels, half than 23, so half of them start on the finest level of stride 8. */
 #define SG_BOX_UNIT 2.0f
 /* Of raw sizes: outside of it they count as the border and get no gradient. */
