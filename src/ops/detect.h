@@ -66,7 +66,7 @@ typedef struct {
 
 enum { SG_ASSIGN_CLAIMS = 16 };
 
-/* radius 2.5, powers 0.5 and 6, prior 0.1, floor 0.2, candidates 10. */
+/* radius 2.5, powers 0.5 and 6, prior 0.1, floor 0.2, candidates 5. */
 sg_assign_attr sg_assign_defaults(const sg_anchors *anchors);
 
 /* logits (N, A, K), boxes (N, A, 4), truth boxes (N, M, 4), truth classes i32 (N, M), count i32

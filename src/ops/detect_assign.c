@@ -37,7 +37,7 @@ sg_assign_attr sg_assign_defaults(const sg_anchors *anchors) {
                            .overlap_power = 6.0f,
                            .prior = 0.1f,
                            .floor = 0.2f,
-                           .candidates = 10};
+                           .candidates = 5};
 
     return attr;
 }
