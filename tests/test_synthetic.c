@@ -27,6 +27,7 @@
 #include "data/dataset.h"
 #include "data/synthetic.h"
 #include "data/synthetic_parts.h"
+#include "train/detection_metrics.h"
 
 /* SHA-256 over train-00000 .. 00011 and val-00000 .. 00003 of seed 7: sizes, pixels, annotations
  * and lists. PNG bytes are left out, they are the zlib version's. A change of the drawing changes
@@ -303,6 +304,53 @@ static void test_readable(void **state) {
     sg_classes_clear(&classes);
 }
 
+/* A predictor that says the same of every picture: the faces of some training pictures, the surest
+ * first. A model must not look good without having looked. */
+static void test_constant_predictor(void **state) {
+    enum { kPictures = 60, kFrom = 24 };
+    sg_detection found[SG_AP_MAX_BOXES];
+    sg_detection_metrics *metrics;
+    sg_synthetic_scene s;
+    int64_t n = 0;
+
+    (void)state;
+    for (int i = 0; i < kFrom; i++) {
+        assert_int_equal(sg_synthetic_draw(1, 192, "train", i, &s), SG_OK);
+        for (int f = 0; f < s.n_faces && n < SG_AP_MAX_BOXES; f++, n++) {
+            const sg_synthetic_face *face = &s.face[f];
+
+            found[n] = (sg_detection){
+                {(float)face->xmin, (float)face->ymin, (float)face->xmax, (float)face->ymax},
+                1.0f / (1.0f + (float)n),
+                face->label,
+                0};
+        }
+        sg_synthetic_scene_clear(&s);
+    }
+    assert_true(n > 50);
+    assert_int_equal(sg_detection_metrics_create(SG_SYNTHETIC_CLASSES, SG_AP_MAX_BOXES, &metrics),
+                     SG_OK);
+    for (int i = 0; i < kPictures; i++) {
+        float boxes[4 * SG_SYNTHETIC_MAX_FACES];
+        int32_t labels[SG_SYNTHETIC_MAX_FACES];
+
+        assert_int_equal(sg_synthetic_draw(1, 192, "val", i, &s), SG_OK);
+        for (int f = 0; f < s.n_faces; f++) {
+            boxes[4 * f] = (float)s.face[f].xmin;
+            boxes[4 * f + 1] = (float)s.face[f].ymin;
+            boxes[4 * f + 2] = (float)s.face[f].xmax;
+            boxes[4 * f + 3] = (float)s.face[f].ymax;
+            labels[f] = s.face[f].label;
+        }
+        assert_int_equal(sg_detection_metrics_add(metrics, i, found, n, boxes, labels, s.n_faces),
+                         SG_OK);
+        sg_synthetic_scene_clear(&s);
+    }
+    assert_int_equal(sg_detection_metrics_finish(metrics), SG_OK);
+    assert_true(sg_detection_metrics_mean(metrics, SG_AREA_ALL).ap50 < 0.1);
+    sg_detection_metrics_destroy(metrics);
+}
+
 static void test_two_processes(void **state) {
     sg_synthetic_options o = {.seed = 5, .n_train = 12, .n_val = 4};
     char one[65], alone[65];
@@ -444,6 +492,7 @@ int main(void) {
         cmocka_unit_test(test_statistics_of_small_pictures),
         cmocka_unit_test(test_classes_can_be_told_apart),
         cmocka_unit_test(test_readable),
+        cmocka_unit_test(test_constant_predictor),
         cmocka_unit_test(test_two_processes),
         cmocka_unit_test(test_stale_folder),
         cmocka_unit_test(test_locked_folder),

@@ -109,6 +109,10 @@ expect "evaluate --json" 0 '"mAP50":' '"classes":{"mask_weared_incorrect":{"AP50
 best=$(cat "$work/out")
 run bin/evaluate --checkpoint "$work/one/best.h5" train.threads=1 --json
 same "evaluate: one thread, the same figures" "$(cat "$work/out")" "$best"
+train "$work/untrained" train.steps=1 train.lr=0
+run bin/evaluate --checkpoint "$work/untrained" --json
+if grep -q '^{"mAP50":0\.0' "$work/out"; then pass "an untrained model scores below 0.1"
+else fail "an untrained model scores below 0.1" "$(head -c 100 "$work/out")"; fi
 run bin/evaluate --checkpoint "$work/one" --split train; expect "evaluate --split" 0 "all "
 run bin/evaluate --checkpoint "$work/one" --split tset
 expect_error "evaluate: no such part" 64 \
