@@ -26,7 +26,7 @@ TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
-FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h examples/*.c)
+FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h bench/*.c examples/*.c)
 
 MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
@@ -40,7 +40,7 @@ all: $(BIN)/spotgrad $(LINKS)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
 PACKAGES := libpng libjpeg expat hdf5 jansson openssl
-NEED_NO_LIBRARY := help clean format test demo
+NEED_NO_LIBRARY := help clean format test demo bench
 ifneq ($(if $(MAKECMDGOALS),$(filter-out $(NEED_NO_LIBRARY),$(MAKECMDGOALS)),all),)
   MISSING := $(shell CC="$(CC)" scripts/missing $(PACKAGES))
   ifneq ($(MISSING),)
@@ -89,11 +89,17 @@ $(BUILD)/examples/%: examples/%.c $(BUILD)/libspotgrad.a
 ## examples      build the programs of examples/, into build/release/examples/
 examples: $(EXAMPLES)
 
-# measurements, not tests: make build/release/tests/bench_cpu
-$(BUILD)/tests/bench_%: tests/bench_%.c $(BUILD)/libspotgrad.a
+$(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $< $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
+
+## bench         speed beside PyTorch's (installs python3-torch, 0.6 GB; 10 minutes)
+bench:
+	scripts/setup bench
+	$(MAKE) $(JOBS) $(BUILD)/bench/detector $(BUILD)/bench/kernels
+	scripts/bench
+	$(BUILD)/bench/kernels
 
 ## unit          build and run the unit tests: offline, under a minute
 unit: $(TESTS)
@@ -150,6 +156,6 @@ help:
 	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
 	@sed -n 's/^## /make /p' Makefile
 
-.PHONY: all examples unit test check asan demo headers docs format lint clean help
+.PHONY: all bench examples unit test check asan demo headers docs format lint clean help
 .DELETE_ON_ERROR:
 -include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(TESTS:=.d) $(EXAMPLES:=.d)

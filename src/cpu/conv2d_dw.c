@@ -1,5 +1,5 @@
 /* Gradients of filters, where oneDNN 2.6 is weakest. The nano detector's, of a shard of 2 pictures,
- * one thread of a Zen 5 core with AVX2 (tests/bench_cpu.c): 3x3 98 GFLOP/s, here 114 (forward:
+ * one thread of a Zen 5 core with AVX2 (bench/kernels.c): 3x3 98 GFLOP/s, here 114 (forward:
  * 115); 1x1 76, here 82; and as they come out PLAIN, 0.55 ms of conversions go. In all 17.8 -> 15.1
  * ms of 52.4. (1x1 with 4 blocks of oc x 3 ic was no faster: it waits for memory.)
  *

@@ -1,6 +1,6 @@
 /* How long the CPU backend's kernels take; not part of the tests.
  *
- *   make build/release/tests/bench_cpu && build/release/tests/bench_cpu [PICTURES [NODES]]
+ *   build/release/bench/kernels [PICTURES [NODES]]      (`make bench` runs it)
  *
  * One thread runs the nano detector's training program at 256 x 256 for a shard of PICTURES random
  * pictures, and prints milliseconds by op and kernel, then the NODES slowest nodes; then batch norm
@@ -21,7 +21,7 @@ enum { kRuns = 25, kRows = 256 };
 
 static void must(sg_status st) {
     if (st == SG_OK) return;
-    fprintf(stderr, "bench_cpu: %s\n", sg_last_error());
+    fprintf(stderr, "kernels: %s\n", sg_last_error());
     exit(1);
 }
 

@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""The mask detector's network and training step in PyTorch: the peer of bench/detector.c.
+
+usage: torch_detector.py [--size nano|small] [--input N] [--stride 4|8] [--batch N] [--threads N]
+                         [--layout nchw|nhwc] [--steps N] [--infer] [--compile] [--describe]
+
+The same layers, batch, precision (f32) and optimizer (AdamW with an average of the weights). Its
+loss is simpler than ours: the targets are given instead of assigned, which favours PyTorch. Prints
+one JSON object: seconds of every step after two that warm up, peak memory in MiB, parameters.
+"""
+import argparse
+import json
+import resource
+import time
+
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+SIZES = {
+    "nano": dict(stem=16, stage=(32, 64, 128, 160), depth=(1, 2, 2, 1), neck=(32, 64, 64, 64),
+                 head=(32, 64, 64, 64)),
+    "small": dict(stem=32, stage=(64, 128, 256, 320), depth=(1, 2, 2, 1),
+                  neck=(64, 128, 128, 128), head=(64, 96, 96, 96)),
+}
+
+
+class Layer(nn.Module):
+    """Convolution, batch norm, SiLU [, plus a residual]."""
+
+    def __init__(self, i, o, kernel=3, stride=1):
+        super().__init__()
+        self.conv = nn.Conv2d(i, o, kernel, stride, kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(o, eps=1e-3)
+
+    def forward(self, x, residual=None):
+        y = F.silu(self.norm(self.conv(x)), inplace=True)
+        return y if residual is None else y + residual
+
+
+class Csp(nn.Module):
+    def __init__(self, i, o, depth):
+        super().__init__()
+        half = o // 2
+        self.left, self.right = Layer(i, half, 1), Layer(i, half, 1)
+        self.reduce = nn.ModuleList(Layer(half, half, 1) for _ in range(depth))
+        self.conv = nn.ModuleList(Layer(half, half, 3) for _ in range(depth))
+        self.join = Layer(o, o, 1)
+
+    def forward(self, x):
+        left, right = self.left(x), self.right(x)
+        for reduce, conv in zip(self.reduce, self.conv):
+            left = conv(reduce(left), left)
+        return self.join(torch.cat((left, right), 1))
+
+
+class Detector(nn.Module):
+    def __init__(self, size, stride, classes=3):
+        super().__init__()
+        r = SIZES[size]
+        stage, neck, head = r["stage"], r["neck"], r["head"]
+        self.first = {4: 0, 8: 1}[stride]
+        self.stem = Layer(3, r["stem"], 3, 2)
+        widths = (r["stem"],) + tuple(stage)
+        self.down = nn.ModuleList(Layer(widths[k], stage[k], 3, 2) for k in range(4))
+        self.csp = nn.ModuleList(Csp(stage[k], stage[k], r["depth"][k]) for k in range(4))
+        levels = range(self.first, 4)
+        self.reduce = nn.ModuleDict({str(k): Layer(neck[k + 1], neck[k], 1)
+                                     for k in levels if k < 3 and neck[k + 1] != neck[k]})
+        self.lateral = nn.ModuleDict({str(k): Layer(stage[k], neck[k], 1) for k in levels})
+        self.top_down = nn.ModuleDict({str(k): Csp(neck[k], neck[k], 1) for k in levels if k < 3})
+        self.neck_down = nn.ModuleDict({str(k): Layer(neck[k - 1], neck[k], 3, 2)
+                                        for k in levels if k > self.first})
+        self.bottom_up = nn.ModuleDict({str(k): Csp(neck[k], neck[k], 1)
+                                        for k in levels if k > self.first})
+
+        def branch(k, outputs):
+            return nn.Sequential(Layer(neck[k], head[k]), Layer(head[k], head[k]),
+                                 nn.Conv2d(head[k], outputs, 1))
+
+        self.classes = nn.ModuleDict({str(k): branch(k, classes) for k in levels})
+        self.boxes = nn.ModuleDict({str(k): branch(k, 4) for k in levels})
+
+    def forward(self, image):
+        x = self.stem(image)
+        maps = []
+        for down, csp in zip(self.down, self.csp):
+            x = csp(down(x))
+            maps.append(x)
+        for k in range(3, self.first - 1, -1):
+            if k == 3:
+                maps[k] = self.lateral["3"](maps[k])
+                continue
+            above = maps[k + 1]
+            if str(k) in self.reduce:
+                above = self.reduce[str(k)](above)
+            above = F.interpolate(above, scale_factor=2.0, mode="nearest")
+            maps[k] = self.top_down[str(k)](self.lateral[str(k)](maps[k], above))
+        for k in range(self.first + 1, 4):
+            maps[k] = self.bottom_up[str(k)](self.neck_down[str(k)](maps[k - 1], maps[k]))
+        levels = [str(k) for k in range(self.first, 4)]
+        flat = lambda branch: torch.cat([branch[k](maps[int(k)]).flatten(2) for k in levels], 2)
+        return flat(self.classes), flat(self.boxes)
+
+
+def loss_of(logits, raw, targets, grid, stride):
+    """Quality focal loss and CIoU on given targets; the same formulas as ours."""
+    score, box, weight = targets
+    p = torch.sigmoid(logits)
+    bce = F.binary_cross_entropy_with_logits(logits, score, reduction="none")
+    cls = ((p - score).abs() * bce).sum()
+    centre = (grid + raw[:, :2]) * stride
+    size = raw[:, 2:].clamp(-5.0, 7.0).exp() * (2.0 * stride)
+    low, high = centre - size / 2, centre + size / 2
+    tlow, thigh = box[:, :2], box[:, 2:]
+    inter = (torch.minimum(high, thigh) - torch.maximum(low, tlow)).clamp(min=0).prod(1)
+    tsize = thigh - tlow
+    iou = inter / (size.prod(1) + tsize.prod(1) - inter + 1e-9)
+    hull = torch.maximum(high, thigh) - torch.minimum(low, tlow)
+    distance = (centre - (tlow + thigh) / 2).pow(2).sum(1) / (hull.pow(2).sum(1) + 1e-9)
+    v = 0.4052847 * (torch.atan(tsize[:, 0] / tsize[:, 1]) - torch.atan(size[:, 0] / size[:, 1])) ** 2
+    with torch.no_grad():
+        alpha = v / (1 - iou + v + 1e-9)
+    ciou = iou - distance - alpha * v
+    return (2.0 * ((1 - ciou) * weight).sum() + cls) / weight.sum()
+
+
+def anchors_of(size, first):
+    grids, strides = [], []
+    for stride in [4 << k for k in range(first, 4)]:
+        n = size // stride
+        y, x = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
+        grids.append(torch.stack((x, y)).flatten(1) + 0.5)
+        strides.append(torch.full((1, n * n), float(stride)))
+    return torch.cat(grids, 1), torch.cat(strides, 1)
+
+
+def targets_of(batch, anchors, generator):
+    """About one anchor in a hundred has a face."""
+    weight = (torch.rand(batch, anchors, generator=generator) < 0.01).float() * 0.7
+    kind = torch.randint(0, 3, (batch, anchors), generator=generator)
+    score = F.one_hot(kind, 3).permute(0, 2, 1).float() * weight[:, None]
+    low = torch.rand(batch, 2, anchors, generator=generator) * 200
+    size = torch.rand(batch, 2, anchors, generator=generator) * 50 + 5
+    return score, torch.cat((low, low + size), 1), weight
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size", default="nano", choices=SIZES)
+    parser.add_argument("--input", type=int, default=256)
+    parser.add_argument("--stride", type=int, default=8, choices=(4, 8))
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--layout", default="nchw", choices=("nchw", "nhwc"))
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--infer", action="store_true")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--describe", action="store_true", help="print the version and parameters")
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    model = Detector(a.size, a.stride)
+    parameters = sum(p.numel() for p in model.parameters())
+    if a.describe:
+        print(json.dumps({"version": torch.__version__, "parameters": parameters}))
+        return
+    image = torch.randint(0, 256, (a.batch, 3, a.input, a.input), dtype=torch.uint8,
+                          generator=generator)
+    if a.layout == "nhwc":
+        model = model.to(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=torch.channels_last)
+    decay = [p for p in model.parameters() if p.dim() > 1]
+    exempt = [p for p in model.parameters() if p.dim() <= 1]
+    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01},
+                                   {"params": exempt, "weight_decay": 0.0}], lr=1e-3)
+    average = [p.detach().clone() for p in model.state_dict().values() if p.is_floating_point()]
+    grid, stride = anchors_of(a.input, model.first)
+    targets = targets_of(a.batch, grid.shape[1], generator)
+    forward = torch.compile(model) if a.compile else model
+
+    def train():
+        optimizer.zero_grad(set_to_none=True)
+        logits, raw = forward(image.float() / 255.0)
+        loss = loss_of(logits, raw, targets, grid, stride)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+        with torch.no_grad():
+            values = [p for p in model.state_dict().values() if p.is_floating_point()]
+            torch._foreach_mul_(average, 0.999)
+            torch._foreach_add_(average, values, alpha=0.001)
+        return loss.item()
+
+    def infer():
+        with torch.no_grad():
+            logits, raw = forward(image.float() / 255.0)
+            torch.sigmoid(logits)
+            torch.cat(((grid + raw[:, :2]) * stride, raw[:, 2:].exp() * (2.0 * stride)), 1)
+
+    if a.infer:
+        model.eval()
+    seconds = []
+    for step in range(a.steps + 2):
+        start = time.perf_counter()
+        infer() if a.infer else train()
+        if step >= 2:
+            seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mib": peak, "parameters": parameters}))
+
+
+if __name__ == "__main__":
+    main()
