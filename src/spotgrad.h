@@ -37,8 +37,7 @@ extern "C" {
 
 #define SPOTGRAD_VERSION "0.1.0"
 
-/* --- elementwise (ops/pointwise.c) --------------------------------------------------------------
- */
+/* --- elementwise (ops/pointwise.c) ------------------------------------------------------------ */
 
 typedef enum { SG_ACT_NONE, SG_ACT_RELU, SG_ACT_SILU } sg_act;
 
@@ -53,8 +52,7 @@ sg_value *sg_stop_gradient(sg_graph *g, sg_value *x);
 /* u8 -> f32, x * factor + shift. */
 sg_value *sg_to_float(sg_graph *g, sg_value *x, float factor, float shift);
 
-/* --- shapes (ops/shape.c) ------------------------------------------------------------------------
- */
+/* --- shapes (ops/shape.c) --------------------------------------------------------------------- */
 
 sg_value *sg_reshape(sg_graph *g, sg_value *x, sg_shape shape); /* same count; no copy */
 /* Along axis 1, the channels; 2 to SG_MAX_IN values equal in all other dimensions. */
@@ -62,21 +60,18 @@ sg_value *sg_concat(sg_graph *g, sg_value *const x[], int n);
 /* Channels [start, start + count) of axis 1. */
 sg_value *sg_slice(sg_graph *g, sg_value *x, int64_t start, int64_t count);
 
-/* --- reductions (ops/reduce.c) -------------------------------------------------------------------
- */
+/* --- reductions (ops/reduce.c) ---------------------------------------------------------------- */
 
 sg_value *sg_sum(sg_graph *g, sg_value *x); /* of all elements, a scalar */
 
-/* --- matrices (ops/matmul.c)
- * ---------------------------------------------------------------------- */
+/* --- matrices (ops/matmul.c) ------------------------------------------------------------------ */
 
 /* (M, K) x (K, N) -> (M, N); a flag transposes that operand first. */
 sg_value *sg_matmul(sg_graph *g, sg_value *a, sg_value *b, bool transpose_a, bool transpose_b);
 /* b (C) added along the channels: axis 1 of (N, C, H, W), the last axis of (M, C). */
 sg_value *sg_bias(sg_graph *g, sg_value *x, sg_value *b);
 
-/* --- convolution and norm (ops/conv2d.c, ops/batch_norm.c)
- * ---------------------------------------- */
+/* --- convolution and norm (ops/conv2d.c, ops/batch_norm.c) ------------------------------------ */
 
 typedef struct {
     int64_t stride, pad, groups; /* both axes; groups >= 1 */
@@ -97,23 +92,20 @@ sg_value *sg_batch_norm(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *bet
 sg_value *sg_norm_fold(sg_graph *g, sg_value *w, sg_value *gamma, sg_value *beta, sg_value *mean,
                        sg_value *var, float eps);
 
-/* --- pooling (ops/pool.c)
- * --------------------------------------------------------------------------- */
+/* --- pooling (ops/pool.c) --------------------------------------------------------------------- */
 
 sg_value *sg_max_pool2d(sg_graph *g, sg_value *x, int64_t kernel, int64_t stride, int64_t pad);
 sg_value *sg_global_avg_pool(sg_graph *g, sg_value *x); /* (N, C, H, W) -> (N, C) */
 sg_value *sg_upsample2x(sg_graph *g, sg_value *x); /* nearest: (N, C, H, W) -> (N, C, 2H, 2W) */
 
-/* --- classification (ops/softmax.c)
- * ------------------------------------------------------------------ */
+/* --- classification (ops/softmax.c) ----------------------------------------------------------- */
 
 sg_value *sg_softmax(sg_graph *g, sg_value *x); /* over the last axis of (N, C) */
 /* logits (N, C), label i32 (N) -> scalar: sum over n of -log softmax(logits_n)[label_n]. A label
  * below 0 is left out. */
 sg_value *sg_cross_entropy(sg_graph *g, sg_value *logits, sg_value *label);
 
-/* --- layers (nn/layers.c)
- * ------------------------------------------------------------------------------ */
+/* --- layers (nn/layers.c) --------------------------------------------------------------------- */
 
 /* Convolution without bias + batch norm + activation [+ residual]; in SG_EVAL mode one convolution
  * with the running statistics folded in. Pads to keep H / stride. Parameters NAME.conv.weight,

@@ -57,8 +57,7 @@ static int stopped(sg_graph *g, const op_case *c, sg_value *const in[], sg_value
     return 2;
 }
 
-/* --- by hand -----------------------------------------------------------------------------------
- */
+/* --- by hand ---------------------------------------------------------------------------------- */
 
 static const float k4[] = {-2.0f, -0.5f, 0.0f, 3.0f};
 static const float k4b[] = {1.0f, 4.0f, 0.25f, -2.0f};

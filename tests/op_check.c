@@ -43,8 +43,7 @@ static void *must(void *block) {
     return block;
 }
 
-/* --- inputs ------------------------------------------------------------------------------------
- */
+/* --- inputs ----------------------------------------------------------------------------------- */
 
 static void fill_floats(float *x, int64_t n, op_fill fill, sg_random *r) {
     for (int64_t i = 0; i < n; i++) {
@@ -92,8 +91,7 @@ static void *make_input(const op_case *c, int i) {
     return data;
 }
 
-/* --- running nodes one by one ------------------------------------------------------------------
- */
+/* --- running nodes one by one ----------------------------------------------------------------- */
 
 static sg_status run_node(const sg_node *node, void *const in[], void *const out[]) {
     static const sg_step_info info;
@@ -191,8 +189,7 @@ static void check_nodes(const run *r) {
     }
 }
 
-/* --- hand-worked numbers, central differences --------------------------------------------------
- */
+/* --- hand-worked numbers, central differences ------------------------------------------------- */
 
 static void check_wanted(const run *r, int o) {
     const sg_value *v = r->out[o];
@@ -269,8 +266,7 @@ static void check_gradients(const run *r) {
     if (evaluate(r, r->n_forward) != SG_OK) fail_msg("%s", sg_last_error());
 }
 
-/* --- programs ----------------------------------------------------------------------------------
- */
+/* --- programs --------------------------------------------------------------------------------- */
 
 /* An error is measured against the sum of the absolute values of an output's terms: what the
  * reference gives for the absolute values of all inputs, where the op adds products; elsewhere
@@ -449,8 +445,7 @@ static void check_backend(const run *r, const sg_backend *backend) {
     check_graph_on(r, backend, false, false, what);
 }
 
-/* --- a case ------------------------------------------------------------------------------------
- */
+/* --- a case ----------------------------------------------------------------------------------- */
 
 static void build(run *r) {
     const op_case *c = r->c;

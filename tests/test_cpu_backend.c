@@ -27,8 +27,7 @@
 #include "ops/detect.h"
 #include "ops/ops.h"
 
-/* --- a backend that looks at padding ------------------------------------------------------------
- */
+/* --- a backend that looks at padding ---------------------------------------------------------- */
 
 typedef struct {
     sg_kernel_plan inner;
@@ -112,9 +111,7 @@ static sg_backend watching_backend(void) {
     return b;
 }
 
-/* --- inputs, drawn by name
- * -------------------------------------------------------------------------
- */
+/* --- inputs, drawn by name -------------------------------------------------------------------- */
 
 enum { kBytes = 1 << 20 }; /* of one input or output */
 
@@ -160,8 +157,7 @@ static void *make_input(const sg_value *v, const char *name) {
     return data;
 }
 
-/* --- running -----------------------------------------------------------------------------------
- */
+/* --- running ---------------------------------------------------------------------------------- */
 
 typedef void (*build_fn)(sg_graph *g);
 
@@ -312,9 +308,7 @@ static void check(build_fn build, float tol) {
     sg_graph_destroy(g);
 }
 
-/* --- convolutions
- * ---------------------------------------------------------------------------------
- */
+/* --- convolutions ----------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t N, C, H, W, OC, K, S, P, G;
@@ -410,8 +404,7 @@ static void threads_in_an_op(void **state) {
     sg_graph_destroy(g);
 }
 
-/* --- batch norm --------------------------------------------------------------------------------
- */
+/* --- batch norm ------------------------------------------------------------------------------- */
 
 static sg_shape the_shape;
 static sg_act the_act;
@@ -470,8 +463,7 @@ static void batch_norm_far_mean(void **state) {
     check(build_far_mean, 1e-6f);
 }
 
-/* --- pointwise, shapes, pools ------------------------------------------------------------------
- */
+/* --- pointwise, shapes, pools ----------------------------------------------------------------- */
 
 static void build_pointwise(sg_graph *g) {
     sg_shape s = the_shape;
@@ -572,8 +564,7 @@ static void pools(void **state) {
     }
 }
 
-/* --- matrices, rows, updates -------------------------------------------------------------------
- */
+/* --- matrices, rows, updates ------------------------------------------------------------------ */
 
 static void build_rows(sg_graph *g) {
     sg_value *x = f32(g, "x", sg_shape_2(7, 37)),
@@ -646,8 +637,7 @@ static void folds(void **state) {
     check(build_fold, 0.0f);
 }
 
-/* --- the detector ------------------------------------------------------------------------------
- */
+/* --- the detector ----------------------------------------------------------------------------- */
 
 static const sg_anchors kAnchors = {
     .levels = 3, .stride = {8, 16, 32}, .height = {5, 3, 1}, .width = {7, 3, 1}};
@@ -725,8 +715,7 @@ static void whole_detector(void **state) {
     }
 }
 
-/* --- exp ----------------------------------------------------------------------------------------
- */
+/* --- exp -------------------------------------------------------------------------------------- */
 
 static float exp1(float x) {
     float out[8];
@@ -762,8 +751,7 @@ static void exponentials(void **state) {
     assert_true(isinf(exp_minus1(-INFINITY)) && exp_minus1(INFINITY) < 1.3e-38f);
 }
 
-/* --- failures -----------------------------------------------------------------------------------
- */
+/* --- failures --------------------------------------------------------------------------------- */
 
 static void build_small(sg_graph *g) {
     sg_conv_options o = {1, 1, 1, SG_ACT_NONE};

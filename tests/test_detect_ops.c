@@ -43,8 +43,7 @@ static sg_graph *new_graph(void) {
     return g;
 }
 
-/* --- levels and boxes ---------------------------------------------------------------------------
- */
+/* --- levels and boxes ------------------------------------------------------------------------- */
 
 static void test_levels(void **state) {
     /* two channels; a map of 1 x 2 and one of 1 x 1 */
@@ -104,8 +103,7 @@ static void test_box_decode(void **state) {
     CHECK_NEAR(dx[11], 0.0, 0.0);
 }
 
-/* --- losses --------------------------------------------------------------------------------------
- */
+/* --- losses ----------------------------------------------------------------------------------- */
 
 static float focal(float z, float t, float beta, float *dz) {
     float loss, one = 1.0f;
@@ -211,8 +209,7 @@ static void test_ciou_edges(void **state) {
     assert_true(isfinite(r.loss) && isfinite(r.dbox[0]) && isfinite(r.dbox[3]));
 }
 
-/* --- assignment ---------------------------------------------------------------------------------
- */
+/* --- assignment ------------------------------------------------------------------------------- */
 
 /* One picture of 64 to 256 pixels, levels of strides 8, 16, 32. */
 typedef struct {
@@ -471,8 +468,7 @@ static void test_assign_random(void **state) {
     }
 }
 
-/* --- errors --------------------------------------------------------------------------------------
- */
+/* --- errors ----------------------------------------------------------------------------------- */
 
 static void test_rejects(void **state) {
     static const sg_anchors anchors = {1, {8}, {2}, {2}};

@@ -46,8 +46,7 @@ static void run_once(const sg_graph *g, sg_bindings *b) {
     sg_program_destroy(p);
 }
 
-/* --- building
- * --------------------------------------------------------------------------------------- */
+/* --- building --------------------------------------------------------------------------------- */
 
 static void names(void **unused) {
     sg_graph *g = new_graph(SG_EVAL, NULL);
@@ -263,8 +262,7 @@ static void written_twice(void **unused) {
     sg_table_destroy(table);
 }
 
-/* --- the table and the state
- * ------------------------------------------------------------------------ */
+/* --- the table and the state ------------------------------------------------------------------ */
 
 static int entry(sg_table *table, const char *name, sg_entry_kind kind, int64_t n, sg_init init) {
     sg_shape shape = sg_shape_1(n);
@@ -410,8 +408,7 @@ static void kinds_of_draws(void **unused) {
     sg_table_destroy(table);
 }
 
-/* --- gradients
- * -------------------------------------------------------------------------------------- */
+/* --- gradients -------------------------------------------------------------------------------- */
 
 /* The gradient of sum(f(x)) at x = 1, 2, 3. */
 typedef sg_value *(*function)(sg_graph *g, sg_value *x);
@@ -550,8 +547,7 @@ static void backward_names(void **unused) {
     sg_graph_destroy(g);
 }
 
-/* --- memory
- * ----------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static sg_status build_all(sg_table *table, sg_graph *g, const sg_backend *backend,
                            sg_program **p) {

@@ -41,10 +41,9 @@ static int conversions(const sg_program *p, bool prologue) {
     return n;
 }
 
-/* --- a backend with layouts of its own
- * ---------------------------------------------------------------
- *
- * REVERSED holds the elements from last to first, NEGATED with the other sign; both have padding
+/* --- a backend with layouts of its own -------------------------------------------------------- */
+
+/* REVERSED holds the elements from last to first, NEGATED with the other sign; both have padding
  * behind them. Elementwise ops work as they are on reversed values, linear ones on negated values,
  * so every result is the reference's, unless a conversion is missing. `fake_layout` says what a
  * node runs in. */
@@ -180,8 +179,7 @@ static int mixed(const sg_node *node) {
     return draw == 2 && node->op == &sg_op_scale ? NEGATES : REVERSED;
 }
 
-/* --- layouts
- * ---------------------------------------------------------------------------------------- */
+/* --- layouts ---------------------------------------------------------------------------------- */
 
 static void layouts_of(int (*layout)(const sg_node *), int expected, float out[5][6]) {
     sg_graph *g = new_graph(SG_EVAL, NULL);
@@ -266,8 +264,7 @@ static void static_layouts(void **unused) {
     sg_table_destroy(table);
 }
 
-/* --- random graphs
- * ---------------------------------------------------------------------------------- */
+/* --- random graphs ---------------------------------------------------------------------------- */
 
 enum { kGraphs = 300, kMaxNodes = 60, kRandomOutputs = 4, kMaxFloats = 4096 };
 

@@ -31,8 +31,7 @@ static sg_mask_detector_options tiny_input(int64_t finest) {
     return o;
 }
 
-/* --- size and shape ----------------------------------------------------------------------------
- */
+/* --- size and shape --------------------------------------------------------------------------- */
 
 static void test_size(void **state) {
     sg_mask_detector_options o = sg_mask_detector_defaults();
@@ -158,8 +157,7 @@ static void test_out_of_memory(void **state) {
     assert_int_equal(sg_mem_live(), before);
 }
 
-/* --- one batch -----------------------------------------------------------------------------------
- */
+/* --- one batch -------------------------------------------------------------------------------- */
 
 typedef struct {
     uint8_t image[kPixels];
@@ -306,8 +304,7 @@ static void test_gradients(void **state) {
     check_gradients(4);
 }
 
-/* --- inference is training's forward -------------------------------------------------------------
- */
+/* --- inference is training's forward ---------------------------------------------------------- */
 
 /* The statistics of this batch as running ones; the variance as training used it: not the unbiased
  * one that is recorded. */
@@ -376,8 +373,7 @@ static void test_inference_is_training(void **state) {
     sg_free(scores);
 }
 
-/* --- it learns -----------------------------------------------------------------------------------
- */
+/* --- it learns -------------------------------------------------------------------------------- */
 
 static sg_status build(sg_graph *g, int64_t n, void *context) {
     return sg_mask_detector_build(g, n, context);

@@ -18,8 +18,7 @@ static sg_graph *new_graph(void) {
     return g;
 }
 
-/* --- refusals ----------------------------------------------------------------------------------
- */
+/* --- refusals --------------------------------------------------------------------------------- */
 
 /* Inputs to choose from. */
 typedef struct {
@@ -168,8 +167,7 @@ static void test_refused_optimizer(void **state) {
     REFUSED("input 2 must have 16 elements", sg_ema_step(g, s.vector, s.vector, s.vector));
 }
 
-/* --- gradients that do not pass ----------------------------------------------------------------
- */
+/* --- gradients that do not pass --------------------------------------------------------------- */
 
 static void expect_no_rule(sg_graph *g, sg_value *loss, const char *text) {
     assert_int_equal(sg_graph_status(g), SG_OK);
@@ -227,8 +225,7 @@ static void test_stop_gradient(void **state) {
     sg_graph_destroy(g);
 }
 
-/* --- the update, on the flat buffers -----------------------------------------------------------
- */
+/* --- the update, on the flat buffers ---------------------------------------------------------- */
 
 enum { kParams = 48, kStats = 16, kValues = kParams + kStats, kDecay = 32 };
 
@@ -339,8 +336,7 @@ static void test_update_in_place(void **state) {
     }
 }
 
-/* --- builders without memory -------------------------------------------------------------------
- */
+/* --- builders without memory ------------------------------------------------------------------ */
 
 /* A node of every family, and their gradients. */
 static sg_status build_all(sg_graph *g) {

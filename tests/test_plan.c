@@ -50,8 +50,7 @@ static int conversions(const sg_program *p, bool prologue) {
     return n;
 }
 
-/* --- what a program holds
- * --------------------------------------------------------------------------- */
+/* --- what a program holds --------------------------------------------------------------------- */
 
 static void dead_nodes(void **unused) {
     sg_graph *g = new_graph(SG_EVAL, NULL);
@@ -196,8 +195,7 @@ static void not_frozen(void **unused) {
     sg_table_destroy(table);
 }
 
-/* --- update programs
- * -------------------------------------------------------------------------------- */
+/* --- update programs -------------------------------------------------------------------------- */
 
 static sg_value *view(sg_graph *g, int64_t start, int64_t n) {
     return sg_view_of(g, SG_BUF_VALUES, start * (int64_t)sizeof(float), sg_shape_1(n));

@@ -1,12 +1,13 @@
 /* Model files: HDF5, whole or absent, verified when read.
  *
- *     /                      attributes format = "spotgrad-model", format_version = 1
- *     /parameters/NAME       f32; likewise /statistics, /ema, /optimizer/moment1 and moment2
- *     /progress/step         int64; likewise samples, epoch; seed is uint64
- *     /run/id                text; likewise version, numeric_class, data_fingerprint, config,
- * history /classes               text (n) /checksums/names       text (m): the paths of all data
- * sets above, sorted /checksums/crc32c      uint32 (m): the CRC32C of their bytes /complete uint32:
- * the CRC32C of these two data sets' bytes, one after the other
+ * - /: the attributes format = "spotgrad-model" and format_version = 1
+ * - /parameters/NAME: f32; likewise /statistics, /ema, /optimizer/moment1 and moment2
+ * - /progress/step: int64; likewise samples, epoch; seed is uint64
+ * - /run/id: text; likewise version, numeric_class, data_fingerprint, config, history
+ * - /classes: text (n)
+ * - /checksums/names: text (m): the paths of all data sets above, sorted
+ * - /checksums/crc32c: uint32 (m): the CRC32C of their bytes
+ * - /complete: uint32: the CRC32C of these two data sets' bytes, one after the other
  *
  * In h5py: f["parameters/backbone.stem.conv.weight"][:], f["run/config"].asstr()[()],
  * f["classes"].asstr()[:], f["progress/step"][()].

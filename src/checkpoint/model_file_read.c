@@ -34,7 +34,7 @@ static sg_status damaged(const reader *r, const char *name, const char *what) {
     return sg_fail(SG_ERR_DATA, "%s: the data set %s %s", r->path, name, what);
 }
 
-/* --- a single data set ----------------------------------------------------------------------- */
+/* --- a single data set ------------------------------------------------------------------------ */
 
 /* Contiguous, within the file, of the given class of type. */
 static sg_status open_set(const reader *r, const char *name, H5T_class_t wanted, hid_t *set,
@@ -168,7 +168,7 @@ static sg_status read_strings(const reader *r, const char *name, int64_t *count,
     return SG_OK;
 }
 
-/* --- the file -------------------------------------------------------------------------------- */
+/* --- the file --------------------------------------------------------------------------------- */
 
 static sg_status check_file(const char *path) {
     struct stat info;
@@ -274,7 +274,7 @@ static sg_status reader_open(const char *path, reader *r) {
     return st;
 }
 
-/* --- beside the state ------------------------------------------------------------------------ */
+/* --- beside the state ------------------------------------------------------------------------- */
 
 static sg_status read_counters(const reader *r, sg_model_file *out) {
     const sg_shape scalar = sg_shape_0();
@@ -337,7 +337,7 @@ void sg_model_file_clear(sg_model_file *file) {
     *file = (sg_model_file){0};
 }
 
-/* --- the state ------------------------------------------------------------------------------- */
+/* --- the state -------------------------------------------------------------------------------- */
 
 static bool starts_with(const char *text, const char *start) {
     return strncmp(text, start, strlen(start)) == 0;

@@ -1,7 +1,7 @@
 /* The views of a state under the names that they have in files and in its hash:
  *
- *     /parameters/NAME  /statistics/NAME  /ema/NAME  /optimizer/moment1/NAME
- * /optimizer/moment2/NAME
+ * - /parameters/NAME, /statistics/NAME, /ema/NAME
+ * - /optimizer/moment1/NAME, /optimizer/moment2/NAME
  *
  * NAME is the entry's, dots kept: h5py's `dict(f["parameters"])` is what PyTorch calls a state
  * dict. */

@@ -37,8 +37,7 @@ typedef struct {
     int64_t first; /* file of answers[0] */
 } prediction;
 
-/* --- inputs --------------------------------------------------------------------------------------
- */
+/* --- inputs ----------------------------------------------------------------------------------- */
 
 static void add_file(prediction *p, char *name) {
     if (!name) die(sg_fail(SG_ERR_OOM, "no memory"), NULL);
@@ -78,8 +77,7 @@ static void add_folder(prediction *p, const char *folder) {
     free(entries);
 }
 
-/* --- one picture
- * ----------------------------------------------------------------------------------- */
+/* --- one picture ------------------------------------------------------------------------------ */
 
 static void write_annotated(const prediction *p, const answer *a, const sg_image *image) {
     const char *slash = strrchr(a->file, '/'), *base = slash ? slash + 1 : a->file;
@@ -125,8 +123,7 @@ static sg_status predict_one(void *context, int64_t item, int worker) {
     return st;
 }
 
-/* --- answers
- * ------------------------------------------------------------------------------------------ */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 static json_t *box_object(const prediction *p, const sg_detection *d) {
     return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f}", "class", p->model.classes.name[d->label],
@@ -207,8 +204,7 @@ static bool predict_all(prediction *p, sg_pool *pool) {
     return good;
 }
 
-/* --- the command
- * ------------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------ */
 
 static void prepare(prediction *p) {
     size_t max_boxes = (size_t)p->model.config.predict.max_boxes;

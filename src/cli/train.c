@@ -63,8 +63,7 @@ static int print_profile(const sg_config *config) {
     return print_text(st, text);
 }
 
-/* --- a run
- * ------------------------------------------------------------------------------------------- */
+/* --- a run ------------------------------------------------------------------------------------ */
 
 static atomic_int stop_signals; /* SIGINT and SIGTERM so far */
 

@@ -23,8 +23,7 @@ static const entry kKernels[] = {
 
 enum { kNumKernels = sizeof kKernels / sizeof *kKernels };
 
-/* --- what kernels share -----------------------------------------------------------------------
- */
+/* --- what kernels share ----------------------------------------------------------------------- */
 
 sg_cpu_dims sg_cpu_dims_of(const sg_value *v) {
     const sg_shape *s = &v->shape;
@@ -73,8 +72,7 @@ sg_status sg_cpu_plan_state(sg_kernel_plan *plan, const void *state, size_t byte
     return SG_OK;
 }
 
-/* --- the table of functions --------------------------------------------------------------------
- */
+/* --- the table of functions ------------------------------------------------------------------- */
 
 static sg_status cpu_open(const sg_backend_options *options, void **context) {
     sg_cpu *cpu;

@@ -91,8 +91,7 @@ static moments block_moments(const float *x, const sg_cpu_dims *d, int64_t block
     return m;
 }
 
-/* --- forward -----------------------------------------------------------------------------------
- */
+/* --- forward ---------------------------------------------------------------------------------- */
 
 /* y = act(x scale + shift) [+ r]; act and has_r are constants in each caller. */
 SG_INLINE void apply(const float *x, const float *r, float *y, int64_t rows, __m256 scale,
@@ -156,8 +155,7 @@ static sg_status norm_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- backward ----------------------------------------------------------------------------------
- */
+/* --- backward --------------------------------------------------------------------------------- */
 
 typedef struct {
     __m256 mean, rstd, scale, shift; /* z = x scale + shift */
@@ -257,8 +255,7 @@ static sg_status norm_dx_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- selection -----------------------------------------------------------------------------------
- */
+/* --- selection -------------------------------------------------------------------------------- */
 
 static sg_status select_norm(const sg_node *node, sg_kernel run, sg_kernel_plan *plan) {
     const sg_norm_attr *attr = node->attr;

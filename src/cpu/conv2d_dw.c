@@ -45,8 +45,7 @@ static void write_block(const dw_state *s, const float *acc, int64_t bo, int64_t
     }
 }
 
-/* --- 3x3 ---------------------------------------------------------------------------------------
- */
+/* --- 3x3 -------------------------------------------------------------------------------------- */
 
 /* a[kw][i] += sum over the row of dy[ow] x[ow + kw - 1][i] */
 SG_INLINE void row_stride1(const float *x, const float *dy, int64_t W, __m256 a[3][4]) {
@@ -156,8 +155,7 @@ static sg_status dw3_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- 1x1 ---------------------------------------------------------------------------------------
- */
+/* --- 1x1 -------------------------------------------------------------------------------------- */
 
 /* acc[g][i] += sum over pixels of dy_g x[i]: G blocks of oc, `step` floats apart; I of the 8 ic. */
 SG_INLINE void tile1(const float *x, const float *dy, int64_t step, int64_t pixels, float *acc,
@@ -224,8 +222,7 @@ static sg_status dw1_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- selection -----------------------------------------------------------------------------------
- */
+/* --- selection -------------------------------------------------------------------------------- */
 
 bool sg_cpu_own_dw(const sg_node *node) {
     const sg_conv_options *o = &((const sg_conv_attr *)node->attr)->options;

@@ -11,8 +11,7 @@
 #include "cpu/simd.h"
 #include "ops/detect.h"
 
-/* --- levels_concat, level_split ----------------------------------------------------------------
- */
+/* --- levels_concat, level_split --------------------------------------------------------------- */
 
 typedef struct {
     sg_cpu_dims d; /* of a map */
@@ -60,8 +59,7 @@ static sg_status level_split_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- box_decode, box_decode_dx -----------------------------------------------------------------
- */
+/* --- box_decode, box_decode_dx ---------------------------------------------------------------- */
 
 /* `n` floats (4 or 8: one anchor or two) of x, y, log w, log h; cell: the centres' (x, y, 0, 0). */
 SG_INLINE void decode8(const float *raw, float *box, int n, __m256 cell, __m256 stride) {
@@ -139,8 +137,7 @@ static sg_status box_decode_dx_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- quality_focal_loss --------------------------------------------------------------------------
- */
+/* --- quality_focal_loss ----------------------------------------------------------------------- */
 
 typedef struct {
     int64_t count;
@@ -247,8 +244,7 @@ static sg_status quality_focal_loss_dx_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- selection -----------------------------------------------------------------------------------
- */
+/* --- selection -------------------------------------------------------------------------------- */
 
 sg_status sg_cpu_select_levels_concat(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
                                       sg_kernel_plan *plan) {

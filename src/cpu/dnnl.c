@@ -79,8 +79,7 @@ void sg_dnnl_close(sg_dnnl *d) {
     sg_free(d);
 }
 
-/* --- formats of filters -----------------------------------------------------------------------
- */
+/* --- formats of filters ----------------------------------------------------------------------- */
 
 static sg_status filter_add(sg_dnnl *d, const dnnl_memory_desc_t *md,
                             const dnnl_memory_desc_t *plain, sg_shape shape, int *number) {
@@ -112,8 +111,7 @@ size_t sg_dnnl_filter_bytes(const sg_dnnl *d, int format) {
     return dnnl_memory_desc_get_size(&d->format[format].md);
 }
 
-/* --- primitives ---------------------------------------------------------------------------------
- */
+/* --- primitives ------------------------------------------------------------------------------- */
 
 /* The primitive of `pd`, with user-mode scratchpad as the last argument; destroys pd. */
 static sg_status op_finish(sg_dnnl_op *op, dnnl_primitive_desc_t pd) {

@@ -9,8 +9,7 @@
 
 static int64_t count_of(const sg_args *a) { return sg_shape_count(&a->node->in[0]->shape); }
 
-/* --- grad_scale --------------------------------------------------------------------------------
- */
+/* --- grad_scale ------------------------------------------------------------------------------- */
 
 static double block_squares(const float *g, int64_t n) {
     sg_double8 sum[2] = {zero_double8(), zero_double8()};
@@ -49,8 +48,7 @@ static sg_status grad_scale_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- steps -------------------------------------------------------------------------------------
- */
+/* --- steps ------------------------------------------------------------------------------------ */
 
 SG_INLINE __m256 mul_add(__m256 a, __m256 b, __m256 c) { /* rounded twice */
     return _mm256_add_ps(_mm256_mul_ps(a, b), c);
@@ -171,8 +169,7 @@ static sg_status ema_step_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- norm_fold -----------------------------------------------------------------------------------
- */
+/* --- norm_fold -------------------------------------------------------------------------------- */
 
 /* As the reference: factors in double, each product rounded once. */
 static sg_status norm_fold_run(const sg_args *a) {
@@ -199,8 +196,7 @@ static sg_status norm_fold_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- selection -----------------------------------------------------------------------------------
- */
+/* --- selection -------------------------------------------------------------------------------- */
 
 /* Outputs 0 .. updated - 1 may overwrite the inputs of the same number. */
 #define SELECT(name, updated)                                                                      \

@@ -80,8 +80,7 @@ static sg_status to_float_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- selection -----------------------------------------------------------------------------------
- */
+/* --- selection -------------------------------------------------------------------------------- */
 
 /* `inplace`: the input that the output may overwrite, or -1. */
 static sg_status select_in(const sg_node *node, sg_kernel run, sg_layout layout, int inplace,

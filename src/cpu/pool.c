@@ -10,8 +10,7 @@ typedef struct {
     sg_pool_attr pool;
 } pool_state;
 
-/* --- max_pool2d --------------------------------------------------------------------------------
- */
+/* --- max_pool2d ------------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t top, bottom, left, right; /* the part of a window that lies in the picture */
@@ -90,8 +89,7 @@ static sg_status max_pool2d_dx_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- global_avg_pool ---------------------------------------------------------------------------
- */
+/* --- global_avg_pool -------------------------------------------------------------------------- */
 
 static sg_status global_avg_pool_run(const sg_args *a) {
     const pool_state *s = a->state;
@@ -130,8 +128,7 @@ static sg_status global_avg_pool_dx_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- upsample2x --------------------------------------------------------------------------------
- */
+/* --- upsample2x ------------------------------------------------------------------------------- */
 
 static sg_status upsample2x_run(const sg_args *a) {
     const pool_state *s = a->state;
@@ -171,8 +168,7 @@ static sg_status upsample2x_dx_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- selection -----------------------------------------------------------------------------------
- */
+/* --- selection -------------------------------------------------------------------------------- */
 
 /* x: the tensor of the forward pass's input; y: of its output. */
 static sg_status select_pool(const sg_node *node, const sg_value *x, const sg_value *y,

@@ -10,8 +10,7 @@ typedef struct {
     sg_cpu_dims d;
 } reduce_state;
 
-/* --- sum, fill ---------------------------------------------------------------------------------
- */
+/* --- sum, fill -------------------------------------------------------------------------------- */
 
 static sg_status sum_run(const sg_args *a) {
     const reduce_state *s = a->state;
@@ -40,8 +39,7 @@ static sg_status fill_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- bias --------------------------------------------------------------------------------------
- */
+/* --- bias ------------------------------------------------------------------------------------- */
 
 static sg_status bias_nc8_run(const sg_args *a) {
     const reduce_state *s = a->state;
@@ -110,8 +108,7 @@ static sg_status bias_db_rows_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- selection -----------------------------------------------------------------------------------
- */
+/* --- selection -------------------------------------------------------------------------------- */
 
 sg_status sg_cpu_select_sum(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
                             sg_kernel_plan *plan) {

@@ -51,8 +51,7 @@ static sg_status slice_dx_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- selection -----------------------------------------------------------------------------------
- */
+/* --- selection -------------------------------------------------------------------------------- */
 
 /* Floats of `channels` channels of one picture of `v`. */
 static int64_t floats_of(const sg_value *v, int64_t channels, sg_layout layout) {

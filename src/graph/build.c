@@ -237,8 +237,7 @@ sg_value *sg_node_append(sg_graph *g, const sg_op *op, sg_value *const in[], int
     return append_or_fail(g, node, attr);
 }
 
-/* --- sources -----------------------------------------------------------------------------------
- */
+/* --- sources ---------------------------------------------------------------------------------- */
 
 static sg_value *source(sg_graph *g, const sg_op *op, sg_dtype dtype, sg_shape shape,
                         const void *attr) {
@@ -319,8 +318,7 @@ const sg_op sg_op_constant = {
 const sg_op sg_op_view_of = {
     .name = "view_of", .attr_size = sizeof(sg_source_attr), .source = true};
 
-/* --- sinks ---------------------------------------------------------------------------------------
- */
+/* --- sinks ------------------------------------------------------------------------------------ */
 
 /* Whether there is a value to be written; its lack fails a graph that is sound so far. */
 static bool given(sg_graph *g, const char *what, const char *name, const sg_value *v) {

@@ -121,7 +121,7 @@ sg_status sg_check_stats(const sg_graph *g) SG_CHECKED;
  * of its node lives, if the op works in place. SG_ERR_ARG: another value is written there. */
 void sg_sink(sg_graph *g, sg_value *v, sg_buffer buffer, int64_t offset);
 
-/* --- gradients ------------------------------------------------------------------------------- */
+/* --- gradients -------------------------------------------------------------------------------- */
 
 /* Append the backward nodes of `loss` (a scalar f32): afterwards each parameter that it depends on
  * has its gradient written to its place in the flat gradient buffer. SG_ERR_UNSUPPORTED names an op

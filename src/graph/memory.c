@@ -63,8 +63,7 @@ static void merge_in_place(sg_program *p) {
     }
 }
 
-/* --- bound buffers
- * ----------------------------------------------------------------------------------- */
+/* --- bound buffers ---------------------------------------------------------------------------- */
 
 /* Whether the two lie in one buffer of the state and share a byte. */
 static bool meet(const sg_slot *a, const sg_slot *b) {
@@ -117,8 +116,7 @@ static sg_status check_bound(const sg_program *p) {
     return SG_OK;
 }
 
-/* --- the arena
- * --------------------------------------------------------------------------------------- */
+/* --- the arena -------------------------------------------------------------------------------- */
 
 typedef struct {
     size_t bytes;

@@ -58,8 +58,7 @@ static void mark_live(const sg_program *p, bool *live) {
     }
 }
 
-/* --- slots and forms
- * ------------------------------------------------------------------------------ */
+/* --- slots and forms -------------------------------------------------------------------------- */
 
 static sg_status add_slot(sg_program *p, sg_place place, size_t bytes, int *out) {
     sg_slot *slot;
@@ -113,8 +112,7 @@ static sg_place fresh_place(bool is_static) {
     return place;
 }
 
-/* --- steps
- * ------------------------------------------------------------------------------------------ */
+/* --- steps ------------------------------------------------------------------------------------ */
 
 static sg_status add_step(sg_program *p, const sg_node *node, const sg_kernel_plan *kernel,
                           bool prologue, sg_step **out) {
@@ -203,8 +201,7 @@ static sg_status write_sinks(lowering *low, const sg_value *v, int done) {
     return SG_OK;
 }
 
-/* --- nodes
- * ------------------------------------------------------------------------------------------- */
+/* --- nodes ------------------------------------------------------------------------------------ */
 
 static sg_status lower_source(lowering *low, const sg_node *node) {
     const sg_graph *g = low->p->graph;

@@ -28,8 +28,7 @@ static const recipe kRecipes[SG_DETECTOR_SIZES] = {
     {"small", 32, {64, 128, 256, 320}, {1, 2, 2, 1}, {64, 128, 128, 128}, {64, 96, 96, 96}},
 };
 
-/* --- options ------------------------------------------------------------------------------------
- */
+/* --- options ---------------------------------------------------------------------------------- */
 
 sg_mask_detector_options sg_mask_detector_defaults(void) {
     sg_mask_detector_options o = {.classes = 3,
@@ -80,8 +79,7 @@ sg_anchors sg_mask_detector_anchors(const sg_mask_detector_options *o) {
     return anchors;
 }
 
-/* --- blocks --------------------------------------------------------------------------------------
- */
+/* --- blocks ----------------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t channels, kernel, stride;
@@ -185,8 +183,7 @@ static sg_value *branch(sg_graph *g, const recipe *r, sg_value *x, int stage, co
     return predict(g, x, name, channels, bias);
 }
 
-/* --- the whole -----------------------------------------------------------------------------------
- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 typedef struct {
     sg_value *logits; /* (n, A, classes) */

@@ -38,8 +38,7 @@ static int64_t at(int64_t i, int64_t c, int64_t C, int64_t area) {
     return (i / area * C + c) * area + i % area;
 }
 
-/* --- batch_norm --------------------------------------------------------------------------------
- */
+/* --- batch_norm ------------------------------------------------------------------------------- */
 
 static sg_status batch_norm_infer(sg_node *node) {
     const sg_norm_attr *attr = node->attr;
@@ -122,8 +121,7 @@ const sg_op sg_op_batch_norm = {
     .inplace = {1},
 };
 
-/* --- batch_norm_dx -----------------------------------------------------------------------------
- */
+/* --- batch_norm_dx ---------------------------------------------------------------------------- */
 
 static sg_status batch_norm_dx_infer(sg_node *node) {
     int64_t C;
@@ -188,8 +186,7 @@ const sg_op sg_op_batch_norm_dx = {
     .inplace = {6},
 };
 
-/* --- norm_fold ---------------------------------------------------------------------------------
- */
+/* --- norm_fold -------------------------------------------------------------------------------- */
 
 static sg_status norm_fold_infer(sg_node *node) {
     SG_TRY(sg_op_expect(node, 0, SG_F32, 4));

@@ -67,8 +67,7 @@ static sg_status conv_shape(const sg_node *node, const sg_shape *x, const sg_sha
     return SG_OK;
 }
 
-/* --- conv2d ------------------------------------------------------------------------------------
- */
+/* --- conv2d ----------------------------------------------------------------------------------- */
 
 static sg_status conv2d_infer(sg_node *node) {
     const sg_conv_attr *attr = node->attr;
@@ -159,8 +158,7 @@ const sg_op sg_op_conv2d = {
     .run = conv2d_ref,
 };
 
-/* --- conv2d_dx ---------------------------------------------------------------------------------
- */
+/* --- conv2d_dx -------------------------------------------------------------------------------- */
 
 static sg_status conv2d_dx_infer(sg_node *node) {
     const sg_conv_attr *attr = node->attr;
@@ -234,8 +232,7 @@ const sg_op sg_op_conv2d_dx = {
     .run = conv2d_dx_ref,
 };
 
-/* --- conv2d_dw ---------------------------------------------------------------------------------
- */
+/* --- conv2d_dw -------------------------------------------------------------------------------- */
 
 static sg_status conv2d_dw_infer(sg_node *node) {
     const sg_conv_attr *attr = node->attr;

@@ -24,8 +24,7 @@ typedef struct {
 
 int64_t sg_anchor_count(const sg_anchors *anchors);
 
-/* --- detect_levels.c ----------------------------------------------------------------------------
- */
+/* --- detect_levels.c -------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t start, height, width; /* the level's first anchor, its map */
@@ -36,8 +35,7 @@ sg_value *sg_levels_concat(sg_graph *g, sg_value *const map[], int levels);
 /* x (N, A, C) -> (N, C, height, width): anchors start .. as a map; levels_concat's gradient. */
 sg_value *sg_level_split(sg_graph *g, sg_value *x, int64_t start, int64_t height, int64_t width);
 
-/* --- detect_boxes.c ------------------------------------------------------------------------------
- */
+/* --- detect_boxes.c --------------------------------------------------------------------------- */
 
 /* Strides that a raw size of 0 stands for: 28 % of the faces of 416-pixel inputs are smaller
  * than 16 pixels, half than 23, so half of them start on the finest level of stride 8. */
@@ -51,8 +49,7 @@ sg_value *sg_level_split(sg_graph *g, sg_value *x, int64_t start, int64_t height
 sg_value *sg_box_decode(sg_graph *g, sg_value *raw, const sg_anchors *anchors);
 sg_value *sg_box_decode_dx(sg_graph *g, sg_value *raw, sg_value *dy, const sg_anchors *anchors);
 
-/* --- detect_assign.c -----------------------------------------------------------------------------
- */
+/* --- detect_assign.c -------------------------------------------------------------------------- */
 
 typedef struct {
     sg_anchors anchors;
@@ -76,8 +73,7 @@ sg_assign_attr sg_assign_defaults(const sg_anchors *anchors);
 sg_value *sg_detect_assign(sg_graph *g, sg_value *logits, sg_value *boxes, sg_value *truth_boxes,
                            sg_value *truth_classes, sg_value *count, const sg_assign_attr *options);
 
-/* --- detect_loss.c: scalars, sums over everything ------------------------------------------------
- */
+/* --- detect_loss.c: scalars, sums over everything --------------------------------------------- */
 
 typedef struct {
     float beta;  /* 0 (plain cross-entropy) or >= 1 */

@@ -80,8 +80,7 @@ static sg_status detect_assign_infer(sg_node *node) {
     return SG_OK;
 }
 
-/* --- one anchor and one truth -------------------------------------------------------------------
- */
+/* --- one anchor and one truth ----------------------------------------------------------------- */
 
 /* One picture. */
 typedef struct {
@@ -146,8 +145,7 @@ static bool truth_counts(const picture *p, int j) {
            p->classes[j] >= 0 && p->classes[j] < p->K;
 }
 
-/* --- all anchors that may answer for a truth -----------------------------------------------------
- */
+/* --- all anchors that may answer for a truth -------------------------------------------------- */
 
 /* Called for each candidate in the order of anchors. */
 typedef void (*visit_fn)(void *context, const picture *p, int64_t a, int j, const fit *f);
@@ -197,8 +195,7 @@ static void visit_candidates(const picture *p, int j, double radius, visit_fn vi
     }
 }
 
-/* --- claims --------------------------------------------------------------------------------------
- */
+/* --- claims ----------------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t anchor;
@@ -275,8 +272,7 @@ static void give_to_the_poor(const picture *p) {
     }
 }
 
-/* --- targets -------------------------------------------------------------------------------------
- */
+/* --- targets ---------------------------------------------------------------------------------- */
 
 /* Call `visit` for every anchor that has an owner. */
 static void visit_owned(const picture *p, visit_fn visit, void *context) {

@@ -41,8 +41,7 @@ static float clamp_size(float x) {
     return x < SG_RAW_SIZE_MIN ? SG_RAW_SIZE_MIN : x > SG_RAW_SIZE_MAX ? SG_RAW_SIZE_MAX : x;
 }
 
-/* --- box_decode ---------------------------------------------------------------------------------
- */
+/* --- box_decode ------------------------------------------------------------------------------- */
 
 sg_value *sg_box_decode(sg_graph *g, sg_value *raw, const sg_anchors *anchors) {
     return sg_node_append(g, &sg_op_box_decode, &raw, 1, 1, anchors);
@@ -86,8 +85,7 @@ const sg_op sg_op_box_decode = {
     .run = box_decode_ref,
 };
 
-/* --- box_decode_dx ------------------------------------------------------------------------------
- */
+/* --- box_decode_dx ---------------------------------------------------------------------------- */
 
 sg_value *sg_box_decode_dx(sg_graph *g, sg_value *raw, sg_value *dy, const sg_anchors *anchors) {
     sg_value *in[] = {raw, dy};

@@ -73,8 +73,7 @@ static sg_status check_boxes(const sg_node *node) {
     return SG_OK;
 }
 
-/* --- ciou_alpha ---------------------------------------------------------------------------------
- */
+/* --- ciou_alpha ------------------------------------------------------------------------------- */
 
 sg_value *sg_ciou_alpha(sg_graph *g, sg_value *boxes, sg_value *target) {
     sg_value *in[] = {boxes, target};
@@ -114,8 +113,7 @@ const sg_op sg_op_ciou_alpha = {
     .stops_gradient = true,
 };
 
-/* --- ciou_loss ----------------------------------------------------------------------------------
- */
+/* --- ciou_loss -------------------------------------------------------------------------------- */
 
 sg_value *sg_ciou_loss(sg_graph *g, sg_value *boxes, sg_value *target, sg_value *weight,
                        sg_value *alpha) {
@@ -168,8 +166,7 @@ const sg_op sg_op_ciou_loss = {
     .run = ciou_loss_ref,
 };
 
-/* --- ciou_loss_dx -------------------------------------------------------------------------------
- */
+/* --- ciou_loss_dx ----------------------------------------------------------------------------- */
 
 sg_value *sg_ciou_loss_dx(sg_graph *g, sg_value *boxes, sg_value *target, sg_value *weight,
                           sg_value *alpha, sg_value *dloss) {

@@ -13,8 +13,7 @@ int64_t sg_anchor_count(const sg_anchors *anchors) {
     return count;
 }
 
-/* --- levels_concat ------------------------------------------------------------------------------
- */
+/* --- levels_concat ---------------------------------------------------------------------------- */
 
 sg_value *sg_levels_concat(sg_graph *g, sg_value *const map[], int levels) {
     return sg_node_append(g, &sg_op_levels_concat, map, levels, levels, NULL);
@@ -79,8 +78,7 @@ const sg_op sg_op_levels_concat = {
     .run = levels_concat_ref,
 };
 
-/* --- level_split --------------------------------------------------------------------------------
- */
+/* --- level_split ------------------------------------------------------------------------------ */
 
 sg_value *sg_level_split(sg_graph *g, sg_value *x, int64_t start, int64_t height, int64_t width) {
     sg_level_attr attr = {.start = start, .height = height, .width = width};

@@ -47,8 +47,7 @@ static logit logit_of(float z, float t) {
     return l;
 }
 
-/* --- quality_focal_loss -------------------------------------------------------------------------
- */
+/* --- quality_focal_loss ----------------------------------------------------------------------- */
 
 sg_value *sg_quality_focal_loss(sg_graph *g, sg_value *logits, sg_value *target, float beta) {
     sg_value *in[] = {logits, target};
@@ -90,8 +89,7 @@ const sg_op sg_op_quality_focal_loss = {
     .run = focal_ref,
 };
 
-/* --- quality_focal_loss_dx ----------------------------------------------------------------------
- */
+/* --- quality_focal_loss_dx -------------------------------------------------------------------- */
 
 sg_value *sg_quality_focal_loss_dx(sg_graph *g, sg_value *logits, sg_value *target, sg_value *dloss,
                                    float beta) {

@@ -56,8 +56,7 @@ sg_status sg_op_expect(const sg_node *node, int i, sg_dtype dtype, int rank) SG_
 /* For infer: the first n inputs are there, f32 and of one shape. */
 sg_status sg_op_expect_same(const sg_node *node, int n) SG_CHECKED;
 
-/* --- attributes of the sources ------------------------------------------------------------------
- */
+/* --- attributes of the sources ---------------------------------------------------------------- */
 
 typedef struct {
     sg_place place; /* input: its number; param: filled when compiled; view_of: bytes */
@@ -69,8 +68,7 @@ typedef struct {
     size_t bytes;
 } sg_constant_attr;
 
-/* --- the step block: what varies from step to step (SG_BUF_STEP, SG_STEP_SLOTS floats) -----------
- */
+/* --- the step block: what varies from step to step (SG_BUF_STEP, SG_STEP_SLOTS floats) -------- */
 
 typedef enum {
     SG_STEP_LR,           /* learning rate */
@@ -86,9 +84,9 @@ typedef enum {
     SG_STEP_SLOTS = 16
 } sg_step_slot;
 
-/* --- attributes and builders, by file ------------------------------------------------------------
- *
- * Builders of spotgrad.h are not repeated. Those that end in _dx, _dw, _db are the backward ops:
+/* --- attributes and builders, by file --------------------------------------------------------- */
+
+/* Builders of spotgrad.h are not repeated. Those that end in _dx, _dw, _db are the backward ops:
  * all their inputs are required and they have no gradient rule of their own. */
 
 /* pointwise.c */

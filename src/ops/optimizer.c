@@ -24,8 +24,7 @@ static sg_status expect_vector(const sg_node *node, int i, int64_t count) {
     return SG_OK;
 }
 
-/* --- grad_scale --------------------------------------------------------------------------------
- */
+/* --- grad_scale ------------------------------------------------------------------------------- */
 
 static sg_status grad_scale_infer(sg_node *node) {
     SG_TRY(sg_op_expect(node, 0, SG_F32, -1));
@@ -76,8 +75,7 @@ const sg_op sg_op_grad_scale = {
     .run = grad_scale_ref,
 };
 
-/* --- sgd_step, adamw_step ----------------------------------------------------------------------
- */
+/* --- sgd_step, adamw_step --------------------------------------------------------------------- */
 
 /* `n` buffers of one shape, of which all but the last are updated; factor; step block. */
 static sg_status step_infer(sg_node *node, int n) {
@@ -169,8 +167,7 @@ const sg_op sg_op_adamw_step = {
     .inplace = {1, 2, 3},
 };
 
-/* --- stats_step, ema_step ----------------------------------------------------------------------
- */
+/* --- stats_step, ema_step --------------------------------------------------------------------- */
 
 static sg_status blend_infer(sg_node *node) {
     SG_TRY(sg_op_expect_same(node, 2));

@@ -61,8 +61,7 @@ static sg_value *append_2(sg_graph *g, const sg_op *op, sg_value *a, sg_value *b
     return sg_node_append(g, op, in, 2, 2, NULL);
 }
 
-/* --- add, mul, scale ---------------------------------------------------------------------------
- */
+/* --- add, mul, scale -------------------------------------------------------------------------- */
 
 static sg_status add_grad(sg_graph *g, sg_node *node, sg_value *const dy[]) {
     SG_TRY(sg_accumulate(g, node->in[0], dy[0]));
@@ -148,8 +147,7 @@ const sg_op sg_op_scale = {
     .inplace = {1},
 };
 
-/* --- relu --------------------------------------------------------------------------------------
- */
+/* --- relu ------------------------------------------------------------------------------------- */
 
 static sg_status relu_grad(sg_graph *g, sg_node *node, sg_value *const dy[]) {
     if (!sg_wants_grad(node->in[0])) return SG_OK;
@@ -195,8 +193,7 @@ const sg_op sg_op_relu_dx = {
     .inplace = {2},
 };
 
-/* --- silu --------------------------------------------------------------------------------------
- */
+/* --- silu ------------------------------------------------------------------------------------- */
 
 static sg_status silu_grad(sg_graph *g, sg_node *node, sg_value *const dy[]) {
     if (!sg_wants_grad(node->in[0])) return SG_OK;
@@ -242,8 +239,7 @@ const sg_op sg_op_silu_dx = {
     .inplace = {2},
 };
 
-/* --- sigmoid -----------------------------------------------------------------------------------
- */
+/* --- sigmoid ---------------------------------------------------------------------------------- */
 
 static sg_status sigmoid_grad(sg_graph *g, sg_node *node, sg_value *const dy[]) {
     if (!sg_wants_grad(node->in[0])) return SG_OK;
@@ -289,8 +285,7 @@ const sg_op sg_op_sigmoid_dx = {
     .inplace = {2},
 };
 
-/* --- stop_gradient, to_float -------------------------------------------------------------------
- */
+/* --- stop_gradient, to_float ------------------------------------------------------------------ */
 
 static sg_status stop_gradient_infer(sg_node *node) {
     sg_op_out(node, 0, node->in[0]->dtype, node->in[0]->shape); /* of any dtype */

@@ -18,8 +18,7 @@ static void sizes_of(const sg_shape *s, int64_t *planes, int64_t *H, int64_t *W)
     *W = s->dim[3];
 }
 
-/* --- max_pool2d --------------------------------------------------------------------------------
- */
+/* --- max_pool2d ------------------------------------------------------------------------------- */
 
 /* A pad of at most half the kernel leaves an element of x in every window. */
 static sg_status pool_shape(const sg_node *node, sg_shape *y) {
@@ -142,8 +141,7 @@ const sg_op sg_op_max_pool2d_dx = {
     .run = max_pool2d_dx_ref,
 };
 
-/* --- global_avg_pool ---------------------------------------------------------------------------
- */
+/* --- global_avg_pool -------------------------------------------------------------------------- */
 
 static sg_status global_avg_pool_infer(sg_node *node) {
     const sg_shape *x;
@@ -223,8 +221,7 @@ const sg_op sg_op_global_avg_pool_dx = {
     .run = global_avg_pool_dx_ref,
 };
 
-/* --- upsample2x --------------------------------------------------------------------------------
- */
+/* --- upsample2x ------------------------------------------------------------------------------- */
 
 static sg_status upsample2x_infer(sg_node *node) {
     const sg_shape *x;

@@ -18,8 +18,7 @@ static int64_t inner_of(const sg_shape *s) {
     return inner;
 }
 
-/* --- reshape -----------------------------------------------------------------------------------
- */
+/* --- reshape ---------------------------------------------------------------------------------- */
 
 static sg_status reshape_infer(sg_node *node) {
     const sg_shape_attr *attr = node->attr;
@@ -54,8 +53,7 @@ const sg_op sg_op_reshape = {
     .view = true,
 };
 
-/* --- concat ------------------------------------------------------------------------------------
- */
+/* --- concat ----------------------------------------------------------------------------------- */
 
 static sg_status concat_infer(sg_node *node) {
     sg_shape y;
@@ -122,8 +120,7 @@ const sg_op sg_op_concat = {
     .run = concat_ref,
 };
 
-/* --- slice -------------------------------------------------------------------------------------
- */
+/* --- slice ------------------------------------------------------------------------------------ */
 
 static sg_status slice_infer(sg_node *node) {
     const sg_slice_attr *attr = node->attr;

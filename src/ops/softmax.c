@@ -27,8 +27,7 @@ static double row_exp_sum(const float *x, int64_t C, double m) {
     return sum;
 }
 
-/* --- softmax -----------------------------------------------------------------------------------
- */
+/* --- softmax ---------------------------------------------------------------------------------- */
 
 static sg_status softmax_infer(sg_node *node) {
     SG_TRY(sg_op_expect(node, 0, SG_F32, 2));
@@ -103,8 +102,7 @@ const sg_op sg_op_softmax_dx = {
     .inplace = {2},
 };
 
-/* --- cross_entropy -----------------------------------------------------------------------------
- */
+/* --- cross_entropy ---------------------------------------------------------------------------- */
 
 static sg_status expect_labels(const sg_node *node) {
     SG_TRY(sg_op_expect(node, 0, SG_F32, 2));

@@ -65,8 +65,7 @@ sg_status sg_detector_prepare_data(const sg_config *config) {
     return sg_synthetic_make(config->data.root, &options);
 }
 
-/* --- the task
- * --------------------------------------------------------------------------------------- */
+/* --- the task --------------------------------------------------------------------------------- */
 
 static int loader_threads(const sg_config *config) {
     return config->data.threads > 0 ? (int)config->data.threads : sg_cpu_count();

@@ -73,8 +73,7 @@ static sg_status measure(evaluation *e, sg_loader *loader, sg_pool *pool, sg_sto
     return sg_detection_metrics_finish(metrics);
 }
 
-/* --- the answer
- * --------------------------------------------------------------------------------------- */
+/* --- the answer ------------------------------------------------------------------------------- */
 
 static json_t *number(double x) { return isnan(x) ? json_null() : json_real(x); }
 

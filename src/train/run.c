@@ -44,8 +44,7 @@ typedef struct {
     sg_run_step at;
 } run;
 
-/* --- the folder
- * -------------------------------------------------------------------------------------- */
+/* --- the folder ------------------------------------------------------------------------------- */
 
 static sg_status take_lock(run *r) {
     char *path = sg_path_join(r->config->run.dir, "lock");
@@ -113,8 +112,7 @@ static sg_status save(const run *r, const char *path) {
     return sg_model_file_write(path, &file, r->state);
 }
 
-/* --- going on
- * ------------------------------------------------------------------------------------------ */
+/* --- going on --------------------------------------------------------------------------------- */
 
 static sg_status check_same_class(const run *r, const sg_model_file *file) {
     char here[128];
@@ -194,8 +192,7 @@ static sg_status begin_state(run *r, bool fresh) {
     return SG_OK;
 }
 
-/* --- evaluation
- * ---------------------------------------------------------------------------------------- */
+/* --- evaluation ------------------------------------------------------------------------------- */
 
 /* Complete epochs when `samples` have been consumed. */
 static int64_t epochs_at(const run *r, int64_t samples) { return samples / r->task->n_train; }
@@ -262,8 +259,7 @@ static sg_status evaluate(run *r) {
     return st;
 }
 
-/* --- the loop
- * ------------------------------------------------------------------------------------------- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 static void fill_at(run *r) {
     r->at.step = r->state->step;
@@ -307,8 +303,7 @@ static sg_status loop(run *r) {
     }
 }
 
-/* --- start and end
- * -------------------------------------------------------------------------------------- */
+/* --- start and end ---------------------------------------------------------------------------- */
 
 static sg_schedule make_schedule(const sg_config *c, int64_t n_train, int64_t total_steps) {
     sg_schedule s = {SG_SCHEDULE_CONSTANT, c->train.lr, c->train.lr_final, 0, (double)total_steps};

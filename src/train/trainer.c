@@ -49,8 +49,7 @@ sg_trainer_options sg_trainer_defaults(void) {
     return o;
 }
 
-/* --- building
- * --------------------------------------------------------------------------------------- */
+/* --- building --------------------------------------------------------------------------------- */
 
 static sg_status check_options(const sg_trainer_options *o) {
     if (!o->build) return sg_fail(SG_ERR_ARG, "trainer: no model");
@@ -225,8 +224,7 @@ size_t sg_trainer_bytes(const sg_trainer *t) {
            sg_program_arena_bytes(t->shard) * (size_t)t->threads;
 }
 
-/* --- a step
- * --------------------------------------------------------------------------------------------- */
+/* --- a step ----------------------------------------------------------------------------------- */
 
 static sg_bindings bind(sg_trainer *t) {
     sg_bindings b;
