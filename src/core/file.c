@@ -135,8 +135,9 @@ sg_status sg_make_dirs(const char *path) {
         if (*p != '/' && *p != '\0') continue;
         char kept = *p;
         *p = '\0';
-        if (mkdir(copy, kFolderMode) != 0 && errno != EEXIST && !sg_is_dir(copy))
-            st = sg_fail(SG_ERR_IO, "%s: cannot make the folder: %s", copy, strerror(errno));
+        int failed = mkdir(copy, kFolderMode) != 0 ? errno : 0;
+        if (failed && failed != EEXIST && !sg_is_dir(copy))
+            st = sg_fail(SG_ERR_IO, "%s: cannot make the folder: %s", copy, strerror(failed));
         *p = kept;
         if (kept == '\0') break;
     }
@@ -155,6 +156,13 @@ bool sg_is_dir(const char *path) {
     struct stat info;
 
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+sg_status sg_file_check(const char *path) {
+    struct stat info;
+
+    if (stat(path, &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return SG_OK;
+    return sg_fail(SG_ERR_DATA, "%s: is a pipe or a device, not a file", path);
 }
 
 char *sg_path_join(const char *folder, const char *name) {

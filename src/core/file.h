@@ -30,6 +30,10 @@ sg_status sg_make_dirs(const char *path) SG_CHECKED;
 bool sg_file_exists(const char *path);
 bool sg_is_dir(const char *path);
 
+/* SG_ERR_DATA when `path` is a pipe, a device or a socket, of which reading might never end. What
+ * is missing or a folder is left to whoever opens it. */
+sg_status sg_file_check(const char *path) SG_CHECKED;
+
 /* "folder/name", the caller's; NULL when there is no memory. An absolute name is returned as is. */
 char *sg_path_join(const char *folder, const char *name);
 

@@ -96,9 +96,10 @@ static sg_status hash_picture(const sg_image *image, picture *p) {
 /* *width is 0 when the picture cannot be decoded. */
 static sg_status check_picture(check *c, picture *p, int64_t *width, int64_t *height) {
     sg_image image;
-    sg_status st = sg_image_read(p->path, &image);
+    sg_status st = sg_file_check(p->path);
 
     *width = *height = 0;
+    if (st == SG_OK) st = sg_image_read(p->path, &image);
     if (st != SG_OK) return fault_from_error(c, st, p->path);
     *width = image.width;
     *height = image.height;

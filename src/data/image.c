@@ -168,6 +168,7 @@ sg_status sg_image_size(const char *path, int64_t *width, int64_t *height) {
     size_t size;
     sg_status st;
 
+    SG_TRY(sg_file_check(path));
     SG_TRY(read_start(path, start, &size));
     if (!sg_jpeg_is(start, size)) return memory_size(path, start, size, width, height);
     /* a JPEG says its size behind EXIF, thumbnails and colour profiles: anywhere */

@@ -333,6 +333,7 @@ sg_status sg_voc_read(const char *path, sg_voc *out) {
     size_t size;
     sg_status st;
 
+    SG_TRY(sg_file_check(path));
     SG_TRY(sg_file_read(path, SG_VOC_MAX_BYTES, &data, &size));
     st = sg_voc_parse(path, (const char *)data, size, out);
     sg_free(data);

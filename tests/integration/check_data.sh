@@ -63,6 +63,23 @@ fault val.txt:10 none
 fault val.txt:11 one
 fault val.txt:12 two
 
+mkfifo "$work/pipe"
+new_root pipes
+rm "$root/images/one.png"; ln -s "$work/pipe" "$root/images/one.png"
+run timeout -s KILL 10 bin/train --check-data data.root="$root"
+expect "a pipe for a picture" 65 "$root/images/one.png: error: is a pipe or a device, not a file"
+run timeout -s KILL 10 bin/train data.root="$root" run.dir="$work/run"
+expect_error "training on a pipe" 65 \
+    "train: $root/images/one.png: is a pipe or a device, not a file"
+new_root annotation_pipe
+ln -sf "$work/pipe" "$root/annotations/one.xml"
+run timeout -s KILL 10 bin/train --check-data data.root="$root"
+expect "a pipe for an annotation" 65 "$root/annotations/one.xml: error: is a pipe"
+new_root list_pipe
+ln -sf "$work/pipe" "$root/val.txt"
+run timeout -s KILL 10 bin/train --check-data data.root="$root"
+expect "a pipe for a list" 65 "$root/val.txt: error: is a pipe"
+
 new_root lists
 : >"$root/train.txt"
 rm "$root/val.txt"
