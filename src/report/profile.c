@@ -67,8 +67,7 @@ static void group(const sg_program *p, const row_list *steps, row_list *groups) 
 }
 
 static void print_row(FILE *out, const row *r, int64_t runs, double total) {
-    double seconds = r->seconds > 0 ? r->seconds : 1e-12;
-    double scale = (double)runs / seconds * 1e-9;
+    double scale = r->seconds > 0 ? (double)runs / r->seconds * 1e-9 : 0.0;
 
     fprintf(out, "%9.3f %6.1f %9.1f %7.1f %5d  %-28s %s\n", 1e3 * r->seconds / (double)runs,
             total > 0 ? 100.0 * r->seconds / total : 0.0, r->flop * scale, r->bytes * scale, r->n,

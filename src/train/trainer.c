@@ -331,6 +331,7 @@ sg_status sg_trainer_step(sg_trainer *t, const void *const inputs[], double lr,
     sg_bindings b = bind(t);
 
     t->inputs = inputs;
+    b.seconds = t->seconds;
     SG_TRY(sg_program_prologue(t->shard, &b));
     SG_TRY(sg_pool_run(t->pool, t->options.shards, run_shard, t));
     SG_TRY(sg_pool_run(t->pool, blocks, add_block, t));
