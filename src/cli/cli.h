@@ -75,7 +75,11 @@ void cli_start(const char *program); /* the name in front of messages; not copie
 /* Standard output, flushed. What cannot be written is remembered, and cli_end says so. */
 void cli_print(const char *fmt, ...) SG_PRINTF(1, 2);
 
-/* One line to standard error, "train: ...". */
+/* `text` into `line`, cut to its size, with \n, \x1b and the like in place of control characters: a
+ * file's name may hold them. Returns line. */
+const char *cli_visible(const char *text, char *line, size_t size);
+
+/* One line to standard error, "train: ...", control characters made visible. */
 void cli_say(const char *fmt, ...) SG_PRINTF(1, 2);
 
 /* "train: WHAT: LAST ERROR" (without "WHAT: " when `what` is NULL), and the end. */

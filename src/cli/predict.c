@@ -4,11 +4,13 @@
 #include "cli/cli.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "core/file.h"
 #include "core/mem.h"
@@ -17,7 +19,7 @@
 #include "train/detector_model.h"
 #include "train/run.h"
 
-enum { kRound = 64, kPngLevel = 3 };
+enum { kRound = 64, kPngLevel = 3, kShownName = 8192 };
 
 /* One input's answer. */
 typedef struct {
@@ -32,6 +34,7 @@ typedef struct {
     const char *annotate; /* folder, or NULL */
     bool json;
     char **files; /* owned */
+    char **drawn; /* (n_files), owned: where --annotate writes each; NULL without it */
     int64_t n_files, capacity;
     answer answers[kRound];
     int64_t first; /* file of answers[0] */
@@ -68,7 +71,7 @@ static void add_folder(prediction *p, const char *folder) {
     struct dirent **entries = NULL;
     int n = scandir(folder, &entries, is_picture, by_name);
 
-    if (n < 0) die(sg_fail(SG_ERR_IO, "%s: cannot be listed", folder), NULL);
+    if (n < 0) die(sg_fail(SG_ERR_IO, "%s: cannot be listed: %s", folder, strerror(errno)), NULL);
     if (n == 0) die(sg_fail(SG_ERR_MISSING, "%s: holds no .png or .jpg", folder), NULL);
     for (int i = 0; i < n; i++) {
         add_file(p, sg_path_join(folder, entries[i]->d_name));
@@ -77,16 +80,101 @@ static void add_folder(prediction *p, const char *folder) {
     free(entries);
 }
 
+/* --- where pictures are drawn to -------------------------------------------------------------- */
+
+/* A file's name without its folder and suffix. */
+typedef struct {
+    const char *name; /* borrowed */
+    int length;
+    int64_t file;
+} stem;
+
+static stem stem_of(const char *path, int64_t file) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    const char *dot = strrchr(base, '.');
+
+    return (stem){base, dot && dot != base ? (int)(dot - base) : (int)strlen(base), file};
+}
+
+static int compare_names(const stem *x, const stem *y) {
+    int shorter = x->length < y->length ? x->length : y->length;
+    int order = memcmp(x->name, y->name, (size_t)shorter);
+
+    return order ? order : x->length - y->length;
+}
+
+static int compare_stems(const void *a, const void *b) {
+    const stem *x = a, *y = b;
+    int order = compare_names(x, y);
+
+    return order ? order : (x->file > y->file) - (x->file < y->file);
+}
+
+static int compare_to_key(const void *key, const void *b) { return compare_names(key, b); }
+
+/* For a further file of the same name: the next of NAME-2, NAME-3, ... that no file has. */
+static char *free_name(const stem *sorted, int64_t n, const stem *s, int *number) {
+    for (;;) {
+        char *name = sg_str_printf("%.*s-%d", s->length, s->name, ++*number);
+        stem key = {name, name ? (int)strlen(name) : 0, 0};
+
+        if (!name || !bsearch(&key, sorted, (size_t)n, sizeof *sorted, compare_to_key)) return name;
+        sg_free(name);
+    }
+}
+
+/* Inputs of one name, from several folders or of several suffixes, must not replace each other. */
+static void name_drawings(prediction *p) {
+    stem *sorted = sg_malloc((size_t)p->n_files * sizeof *sorted);
+    int number = 1;
+
+    p->drawn = sg_calloc((size_t)p->n_files, sizeof *p->drawn);
+    if (!sorted || !p->drawn) die(sg_fail(SG_ERR_OOM, "no memory for names"), NULL);
+    for (int64_t i = 0; i < p->n_files; i++) sorted[i] = stem_of(p->files[i], i);
+    qsort(sorted, (size_t)p->n_files, sizeof *sorted, compare_stems);
+    for (int64_t i = 0; i < p->n_files; i++) {
+        const stem *s = &sorted[i];
+        bool again = i > 0 && compare_names(s - 1, s) == 0;
+        char *name, *path;
+
+        number = again ? number : 1;
+        name = again ? free_name(sorted, p->n_files, s, &number)
+                     : sg_str_printf("%.*s", s->length, s->name);
+        path = name ? sg_str_printf("%s/%s.png", p->annotate, name) : NULL;
+        if (!path) die(sg_fail(SG_ERR_OOM, "no memory for names"), NULL);
+        if (again) cli_say("%s: drawn as %s", p->files[s->file], path);
+        p->drawn[s->file] = path;
+        sg_free(name);
+    }
+    sg_free(sorted);
+}
+
+/* A picture is never replaced by its drawing: none may lie in the folder of the drawings. */
+static void refuse_own_folder(const prediction *p) {
+    struct stat target, here;
+
+    if (stat(p->annotate, &target) != 0) return;
+    for (int64_t i = 0; i < p->n_files; i++) {
+        const char *slash = strrchr(p->files[i], '/');
+        char *folder = slash ? sg_str_printf("%.*s", (int)(slash - p->files[i] + 1), p->files[i])
+                             : sg_strdup(".");
+
+        if (!folder) die(sg_fail(SG_ERR_OOM, "no memory for names"), NULL);
+        if (stat(folder, &here) == 0 && here.st_dev == target.st_dev &&
+            here.st_ino == target.st_ino)
+            die_usage("--annotate %s: is the folder of %s, which could be replaced; name another",
+                      p->annotate, p->files[i]);
+        sg_free(folder);
+    }
+}
+
 /* --- one picture ------------------------------------------------------------------------------ */
 
-static void write_annotated(const prediction *p, const answer *a, const sg_image *image) {
-    const char *slash = strrchr(a->file, '/'), *base = slash ? slash + 1 : a->file;
+static sg_status write_annotated(const prediction *p, const answer *a, const sg_image *image,
+                                 const char *path) {
     sg_annotate_box *boxes = sg_calloc((size_t)a->count + 1, sizeof *boxes);
-    const char *dot = strrchr(base, '.');
-    int length = dot && dot != base ? (int)(dot - base) : (int)strlen(base);
-    char *name = sg_str_printf("%s/%.*s.png", p->annotate, length, base);
     sg_image drawn = {0};
-    sg_status st = boxes && name ? SG_OK : sg_fail(SG_ERR_OOM, "no memory");
+    sg_status st = boxes ? SG_OK : sg_fail(SG_ERR_OOM, "%s: no memory", path);
 
     for (int64_t i = 0; st == SG_OK && i < a->count; i++) {
         const sg_detection *d = &a->found[i];
@@ -96,11 +184,10 @@ static void write_annotated(const prediction *p, const answer *a, const sg_image
                                      d->score,  false};
     }
     if (st == SG_OK) st = sg_annotate(image, boxes, a->count, NULL, &drawn);
-    if (st == SG_OK) st = sg_image_write_png(name, &drawn, kPngLevel);
+    if (st == SG_OK) st = sg_image_write_png(path, &drawn, kPngLevel);
     sg_image_clear(&drawn);
     sg_free(boxes);
-    sg_free(name);
-    if (st != SG_OK) die(st, NULL);
+    return st;
 }
 
 static sg_status predict_one(void *context, int64_t item, int worker) {
@@ -118,7 +205,7 @@ static sg_status predict_one(void *context, int64_t item, int worker) {
     a->width = image.width;
     a->height = image.height;
     st = sg_detector_predict(&p->model, worker, &image, a->found, &a->count);
-    if (st == SG_OK && p->annotate) write_annotated(p, a, &image);
+    if (st == SG_OK && p->annotate) st = write_annotated(p, a, &image, p->drawn[p->first + item]);
     sg_image_clear(&image);
     return st;
 }
@@ -167,9 +254,12 @@ static void print_json(const prediction *p, const answer *a) {
 }
 
 static void print_lines(const prediction *p, const answer *a) {
+    char name[kShownName];
+
     if (a->error) return; /* already said on standard error */
-    cli_print("%s: %lld x %lld, %lld box%s\n", a->file, (long long)a->width, (long long)a->height,
-              (long long)a->count, a->count == 1 ? "" : "es");
+    cli_print("%s: %lld x %lld, %lld box%s\n", cli_visible(a->file, name, sizeof name),
+              (long long)a->width, (long long)a->height, (long long)a->count,
+              a->count == 1 ? "" : "es");
     for (int64_t i = 0; i < a->count; i++) {
         const sg_detection *d = &a->found[i];
 
@@ -214,13 +304,20 @@ static void prepare(prediction *p) {
         p->answers[i].found = sg_malloc(max_boxes * sizeof(sg_detection));
         if (!p->answers[i].found) die(sg_fail(SG_ERR_OOM, "no memory for boxes"), NULL);
     }
-    st = p->annotate ? sg_make_dirs(p->annotate) : SG_OK;
+    if (!p->annotate) return;
+    refuse_own_folder(p);
+    st = sg_make_dirs(p->annotate);
     if (st != SG_OK) die(st, NULL);
+    name_drawings(p);
 }
 
 static void finish(prediction *p) {
     for (int i = 0; i < kRound; i++) sg_free(p->answers[i].found);
-    for (int64_t i = 0; i < p->n_files; i++) sg_free(p->files[i]);
+    for (int64_t i = 0; i < p->n_files; i++) {
+        sg_free(p->files[i]);
+        if (p->drawn) sg_free(p->drawn[i]);
+    }
+    sg_free(p->drawn);
     sg_free(p->files);
     sg_detector_model_clear(&p->model);
 }

@@ -58,12 +58,27 @@ static void write_line(const char *line) {
     pthread_mutex_unlock(&progress_mutex);
 }
 
+const char *cli_visible(const char *text, char *line, size_t size) {
+    size_t used = 0;
+
+    for (; *text && used + 5 <= size; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        if (c >= ' ' && c != 127)
+            line[used++] = *text;
+        else
+            used += (size_t)snprintf(line + used, size - used, c == '\n' ? "\\n" : "\\x%02x", c);
+    }
+    line[used] = '\0';
+    return line;
+}
+
 static void say(const char *prefix, const char *fmt, va_list args) {
-    char line[kLine], text[kLine - 256];
+    char line[kLine], text[kLine - 256], whole[kLine];
 
     vsnprintf(text, sizeof text, fmt, args);
-    snprintf(line, sizeof line, "%.128s: %s%s", program_name, prefix, text);
-    write_line(line);
+    snprintf(whole, sizeof whole, "%.128s: %s%s", program_name, prefix, text);
+    write_line(cli_visible(whole, line, sizeof line));
 }
 
 void cli_say(const char *fmt, ...) {

@@ -97,6 +97,9 @@ else pass "no partial file"; fi
 
 run bin/train --config configs/mask-demo.ini "${tiny[@]}" --profile
 expect "profile" 0 "GFLOP/s" "conv2d" "onednn"
+if grep -qE '[0-9]{6,}\.[0-9] +[0-9]+ +[a-z]' "$work/out"; then
+    fail "believable rates" "$(grep -E '[0-9]{6,}\.[0-9] ' "$work/out" | head -n 1)"
+else pass "believable rates"; fi
 if grep -q ' ref ' "$work/out"; then fail "no node on the reference" "$(grep ' ref ' "$work/out")"
 else pass "no node on the reference"; fi
 run bin/train --config configs/mask-demo.ini "${tiny[@]}" --dry-run
@@ -141,6 +144,22 @@ same "predict: answers in order" "$(grep -o '"file":"[^"]*"' "$work/out" | tr '\
 run bin/predict --checkpoint "$work/one" "$data/images" --annotate "$work/drawn"
 expect "predict a folder" 0 "$first"
 same "draws each" "$(ls "$work/drawn" | wc -l)" "$(ls "$data/images" | wc -l)"
+mkdir -p "$work/in/a" "$work/in/b"
+cp "$first" "$work/in/a/x.png"; cp "$second" "$work/in/b/x.png"; cp "$first" "$work/in/b/x-2.png"
+run bin/predict --checkpoint "$work/one" "$work/in/a" "$work/in/b" --annotate "$work/apart"
+expect "predict: inputs of one name" 0 "predict: $work/in/b/x.png: drawn as $work/apart/x-3.png"
+same "draws each apart" "$(ls "$work/apart" | tr '\n' ' ')" "x-2.png x-3.png x.png "
+run bin/predict --checkpoint "$work/one" "$work/in/a/x.png" --annotate "$work/in/b/../a"
+expect "predict: over its own input" 64 "which could be replaced; name another"
+if cmp -s "$first" "$work/in/a/x.png"; then pass "leaves the input alone"
+else fail "leaves the input alone" "it was replaced"; fi
+odd=$(printf 'new\nline\033.png')
+cp "$first" "$work/in/$odd"; : >"$work/in/bad$odd"
+run bin/predict --checkpoint "$work/one" "$work/in/$odd"
+expect "predict: a name of two lines" 0 "$work/in/new\\nline\\x1b.png: "
+run bin/predict --checkpoint "$work/one" "$work/in/bad$odd"
+expect_error "predict: an error on a name of two lines" 65 \
+    "predict: $work/in/badnew\\nline\\x1b.png: is empty (0 bytes), not a picture"
 run bin/predict --checkpoint "$work/one" "$work/absent.png"
 expect_error "predict: no such file" 65 "predict: $work/absent.png: cannot open: No such file or directory"
 run bin/predict --checkpoint "$work/one"
@@ -150,3 +169,23 @@ run bin/predict --checkpoint "$work/one" "$first" predict.score=2
 expect "predict: a threshold out of range" 78 "predict.score"
 run bin/predict --checkpoint "$work/one" "$first" --annotate "$work/file/x"
 expect "predict: nowhere to draw" 74 "$work/file"
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+    # as a user who may not write: each error is one line that says why
+    chmod -R a+rX "$work"
+    mkdir "$work/closed"; chmod 755 "$work/closed"
+    guest=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    run "${guest[@]}" bin/predict --checkpoint "$work/one" "$data/images" --annotate "$work/closed"
+    expect "predict: a read-only folder" 74 "cannot create: Permission denied"
+    same "and one line" "$(wc -l <"$work/err")" 1
+    run "${guest[@]}" bin/train data.root="$data" run.dir="$work/closed/run"
+    expect_error "train: a read-only folder" 74 \
+        "train: $work/closed/run: cannot make the folder: Permission denied"
+    chmod 700 "$work/closed"
+    run "${guest[@]}" bin/predict --checkpoint "$work/one" "$work/closed"
+    expect_error "predict: a folder that cannot be listed" 74 \
+        "predict: $work/closed: cannot be listed: Permission denied"
+else
+    skip "read-only folders" "not root, or no setpriv"
+fi
+
+[ $failures = 0 ]
