@@ -51,7 +51,7 @@ static void check(sg_status st) {
 
 static void train(const char *path) {
     sg_trainer_options options = sg_trainer_defaults();
-    sg_model_file file = {.classes = names, .n_classes = kClasses};
+    const sg_model_about about = {.classes = names, .n_classes = kClasses};
     static float image[kBatch][kPixels];
     int32_t label[kBatch];
     sg_step_report report;
@@ -65,7 +65,7 @@ static void train(const char *path) {
         check(sg_trainer_step(trainer, (const void *[]){image, label}, 0.1, &report));
         if (step % 100 == 0) printf("step %d: loss %.3f\n", (int)step, report.loss);
     }
-    check(sg_model_file_write(path, &file, sg_trainer_state(trainer)));
+    check(sg_model_file_write(path, &about, sg_trainer_state(trainer)));
     sg_trainer_destroy(trainer);
 }
 

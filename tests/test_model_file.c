@@ -51,15 +51,15 @@ static char config[] = "[train]\nbatch = 16\n", history[] = "{\"step\": 5}\n", r
 static char version[] = "0.1.0", numeric[] = "cpu f32 avx2", data[] = "ffee";
 static char with_mask[] = "with_mask", without[] = "caf\xc3\xa9", third[] = "";
 static char *class_names[] = {with_mask, without, third};
-static const sg_model_file about = {.run_id = run,
-                                    .version = version,
-                                    .numeric_class = numeric,
-                                    .data_fingerprint = data,
-                                    .config = config,
-                                    .history = history,
-                                    .classes = class_names,
-                                    .n_classes = 3,
-                                    .epoch = 2};
+static const sg_model_about about = {.run_id = run,
+                                     .version = version,
+                                     .numeric_class = numeric,
+                                     .data_fingerprint = data,
+                                     .config = config,
+                                     .history = history,
+                                     .classes = class_names,
+                                     .n_classes = 3,
+                                     .epoch = 2};
 
 static sg_table *make_table(const entry *entries, int n, int first) {
     sg_init init = {SG_INIT_NORMAL, 1.0f};
@@ -180,7 +180,7 @@ static void test_round_trip(void **state) {
 }
 
 static void test_nothing_said(void **state) {
-    static const sg_model_file nothing;
+    static const sg_model_about nothing;
     sg_state *s = make_state(table, 0);
     sg_model_file got;
 

@@ -178,7 +178,7 @@ static void from_file(void **unused) {
     float image[kBatch * kSide * kSide], p[2][kBatch * kClasses];
     int32_t label[kBatch];
     const void *inputs[] = {image, label};
-    sg_model_file file = {.epoch = 0};
+    const sg_model_about about = {.epoch = 0};
     sg_step_report report;
     sg_trainer *trainer;
     sg_inference *f;
@@ -193,7 +193,7 @@ static void from_file(void **unused) {
     assert_int_equal(sg_trainer_create(&t, &trainer), SG_OK);
     draw(0, image, label);
     assert_int_equal(sg_trainer_step(trainer, inputs, 0.1, &report), SG_OK);
-    assert_int_equal(sg_model_file_write(name, &file, sg_trainer_state(trainer)), SG_OK);
+    assert_int_equal(sg_model_file_write(name, &about, sg_trainer_state(trainer)), SG_OK);
     assert_int_equal(sg_inference_create(&o, &f), SG_OK);
     assert_int_equal(sg_inference_load(f, "/tmp/no-such-folder/model.h5"), SG_ERR_MISSING);
     for (int i = 0; i < 2; i++) assert_int_equal(sg_inference_load(f, name), SG_OK);

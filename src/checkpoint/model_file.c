@@ -102,14 +102,14 @@ static sg_status put_texts(writer *w, const char *name, int64_t count,
     return st;
 }
 
-static const char *class_at(const void *file, int64_t i) {
-    return ((const sg_model_file *)file)->classes[i];
+static const char *class_at(const void *about, int64_t i) {
+    return ((const sg_model_about *)about)->classes[i];
 }
 
-static sg_status put_classes(writer *w, const sg_model_file *file) {
+static sg_status put_classes(writer *w, const sg_model_about *about) {
     uint32_t crc = 0;
 
-    SG_TRY(put_texts(w, SG_MODEL_CLASSES, file->n_classes, class_at, file, &crc));
+    SG_TRY(put_texts(w, SG_MODEL_CLASSES, about->n_classes, class_at, about, &crc));
     w->sets[w->n++] = (checked){SG_MODEL_CLASSES, crc};
     return SG_OK;
 }
@@ -175,24 +175,22 @@ static sg_status put_groups(writer *w, int n_moments) {
     return SG_OK;
 }
 
-static sg_status put_all(writer *w, const sg_model_file *file, const sg_state *state,
+static sg_status put_all(writer *w, const sg_model_about *about, const sg_state *state,
                          const sg_state_view *views, int n_views) {
-    sg_model_file known = *file;
+    const sg_model_file counted = {
+        .epoch = about->epoch, .step = state->step, .samples = state->samples, .seed = state->seed};
 
-    known.step = state->step;
-    known.samples = state->samples;
-    known.seed = state->seed;
     SG_TRY(put_attributes(w));
     SG_TRY(put_groups(w, state->n_moments));
-    SG_TRY(put_classes(w, file));
+    SG_TRY(put_classes(w, about));
     for (int i = 0; i < SG_MODEL_TEXTS; i++) {
-        const char *text = *(char *const *)((const char *)&known + sg_model_texts[i].offset);
+        const char *text = *(const char *const *)((const char *)about + sg_model_texts[i].about);
 
         SG_TRY(put_text(w, sg_model_texts[i].path, text ? text : ""));
     }
     for (int i = 0; i < SG_MODEL_COUNTERS; i++)
         SG_TRY(put_checked(w, sg_model_counters[i].path, sg_model_counter_type(i), 0, NULL,
-                           (const char *)&known + sg_model_counters[i].offset, sizeof(int64_t)));
+                           (const char *)&counted + sg_model_counters[i].file, sizeof(int64_t)));
     for (int i = 0; i < n_views; i++) SG_TRY(put_view(w, &views[i]));
     return put_checksums(w);
 }
@@ -260,19 +258,20 @@ static sg_status open_image(writer *w, size_t step) {
 }
 
 /* The whole file, as an image in w->image (w->room bytes), the caller's also on failure. */
-static sg_status build(writer *w, const sg_model_file *file, const sg_state *state,
+static sg_status build(writer *w, const sg_model_about *about, const sg_state *state,
                        const sg_state_view *views, int n_views) {
     size_t data = (size_t)state->table->n_values * (size_t)(2 + state->n_moments) * sizeof(float);
     sg_status st = open_image(w, data + data / 8 + (1 << 16));
 
-    if (st == SG_OK) st = put_all(w, file, state, views, n_views);
+    if (st == SG_OK) st = put_all(w, about, state, views, n_views);
     if (w->file >= 0 && H5Fclose(w->file) < 0 && st == SG_OK) st = fail(w->path, "the file");
     if (w->layout >= 0) H5Pclose(w->layout);
     if (w->group >= 0) H5Pclose(w->group);
     return st;
 }
 
-sg_status sg_model_file_write(const char *path, const sg_model_file *file, const sg_state *state) {
+sg_status sg_model_file_write(const char *path, const sg_model_about *about,
+                              const sg_state *state) {
     writer w = {.path = path, .file = -1, .layout = -1, .group = -1};
     sg_state_view *views;
     sg_status st;
@@ -281,7 +280,7 @@ sg_status sg_model_file_write(const char *path, const sg_model_file *file, const
     sg_hdf5_quiet();
     SG_TRY(sg_state_views_create(state, &views, &n));
     w.sets = sg_malloc(((size_t)n + SG_MODEL_TEXTS + SG_MODEL_COUNTERS + 1) * sizeof *w.sets);
-    st = w.sets ? build(&w, file, state, views, n)
+    st = w.sets ? build(&w, about, state, views, n)
                 : sg_fail(SG_ERR_OOM, "%s: no memory for its names", path);
     sg_free(w.sets);
     sg_state_views_destroy(views, n);

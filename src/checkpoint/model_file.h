@@ -30,23 +30,29 @@
 extern "C" {
 #endif
 
-/* What a file says beside the state. Texts are UTF-8 without NUL; NULL is written as "", and
- * reading gives "" where there is nothing. */
+/* What is written beside the state. All is borrowed; texts are UTF-8, NULL is written as "". */
 typedef struct {
-    char *run_id, *version, *numeric_class, *data_fingerprint;
-    char *config;   /* resolved configuration, as it could be read again */
-    char *history;  /* the metrics so far: the lines of metrics.jsonl */
-    char **classes; /* (n_classes) names */
+    const char *run_id, *version, *numeric_class, *data_fingerprint;
+    const char *config;   /* resolved configuration, as it could be read again */
+    const char *history;  /* the metrics so far: the lines of metrics.jsonl */
+    char *const *classes; /* (n_classes) names */
     int64_t n_classes;
     int64_t epoch; /* complete epochs */
-    /* The state's; reading fills them, writing takes them from the state. */
-    int64_t step, samples;
+} sg_model_about;
+
+/* The same as read: texts are owned, and "" where nothing was written. */
+typedef struct {
+    char *run_id, *version, *numeric_class, *data_fingerprint;
+    char *config, *history;
+    char **classes;
+    int64_t n_classes, epoch;
+    int64_t step, samples; /* the state's */
     uint64_t seed;
 } sg_model_file;
 
-/* Write all of `state` and `file` (borrowed both). `path` holds afterwards the whole old file or
+/* Write all of `state` and `about`. `path` holds afterwards the whole old file or
  * the whole new one. SG_ERR_IO (disk full, read-only), SG_ERR_OOM. */
-sg_status sg_model_file_write(const char *path, const sg_model_file *file,
+sg_status sg_model_file_write(const char *path, const sg_model_about *about,
                               const sg_state *state) SG_CHECKED;
 
 /* Everything but the state's tensors (load verifies those): enough to build the model. *out is the

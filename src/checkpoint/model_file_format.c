@@ -3,16 +3,18 @@
 #include <stdio.h>
 #include <string.h>
 
-const sg_model_field sg_model_texts[SG_MODEL_TEXTS] = {
-    {"/run/config", offsetof(sg_model_file, config)},
-    {"/run/data_fingerprint", offsetof(sg_model_file, data_fingerprint)},
-    {"/run/history", offsetof(sg_model_file, history)},
-    {"/run/id", offsetof(sg_model_file, run_id)},
-    {"/run/numeric_class", offsetof(sg_model_file, numeric_class)},
-    {"/run/version", offsetof(sg_model_file, version)},
+const sg_model_text sg_model_texts[SG_MODEL_TEXTS] = {
+    {"/run/config", offsetof(sg_model_about, config), offsetof(sg_model_file, config)},
+    {"/run/data_fingerprint", offsetof(sg_model_about, data_fingerprint),
+     offsetof(sg_model_file, data_fingerprint)},
+    {"/run/history", offsetof(sg_model_about, history), offsetof(sg_model_file, history)},
+    {"/run/id", offsetof(sg_model_about, run_id), offsetof(sg_model_file, run_id)},
+    {"/run/numeric_class", offsetof(sg_model_about, numeric_class),
+     offsetof(sg_model_file, numeric_class)},
+    {"/run/version", offsetof(sg_model_about, version), offsetof(sg_model_file, version)},
 };
 
-const sg_model_field sg_model_counters[SG_MODEL_COUNTERS] = {
+const sg_model_counter sg_model_counters[SG_MODEL_COUNTERS] = {
     {"/progress/epoch", offsetof(sg_model_file, epoch)},
     {"/progress/samples", offsetof(sg_model_file, samples)},
     {"/progress/seed", offsetof(sg_model_file, seed)},
@@ -20,8 +22,8 @@ const sg_model_field sg_model_counters[SG_MODEL_COUNTERS] = {
 };
 
 hid_t sg_model_counter_type(int i) {
-    return sg_model_counters[i].offset == offsetof(sg_model_file, seed) ? H5T_STD_U64LE
-                                                                        : H5T_STD_I64LE;
+    return sg_model_counters[i].file == offsetof(sg_model_file, seed) ? H5T_STD_U64LE
+                                                                      : H5T_STD_I64LE;
 }
 
 hid_t sg_model_text_type(size_t length) {

@@ -19,15 +19,21 @@
 
 enum { SG_MODEL_VERSION = 1 };
 
-/* The fields of sg_model_file that are single texts and integers. */
+/* The fields that are single texts and integers, and where they are in the structs. */
 typedef struct {
     const char *path;
-    size_t offset;
-} sg_model_field;
+    size_t about; /* in sg_model_about: const char * */
+    size_t file;  /* in sg_model_file: char * */
+} sg_model_text;
+
+typedef struct {
+    const char *path;
+    size_t file; /* in sg_model_file: int64_t or uint64_t */
+} sg_model_counter;
 
 enum { SG_MODEL_TEXTS = 6, SG_MODEL_COUNTERS = 4 };
-extern const sg_model_field sg_model_texts[SG_MODEL_TEXTS];       /* char * */
-extern const sg_model_field sg_model_counters[SG_MODEL_COUNTERS]; /* int64_t or uint64_t */
+extern const sg_model_text sg_model_texts[SG_MODEL_TEXTS];
+extern const sg_model_counter sg_model_counters[SG_MODEL_COUNTERS];
 
 /* The type of a counter in a file. */
 hid_t sg_model_counter_type(int i);

@@ -281,7 +281,7 @@ static sg_status read_counters(const reader *r, sg_model_file *out) {
 
     for (int i = 0; i < SG_MODEL_COUNTERS; i++)
         SG_TRY(read_numbers(r, sg_model_counters[i].path, sg_model_counter_type(i), &scalar,
-                            (char *)out + sg_model_counters[i].offset));
+                            (char *)out + sg_model_counters[i].file));
     if (out->step < 0 || out->samples < 0 || out->epoch < 0)
         return damaged(r, "/progress", "counts below zero");
     return SG_OK;
@@ -307,7 +307,7 @@ static sg_status read_classes(const reader *r, sg_model_file *out) {
 
 static sg_status read_known(const reader *r, sg_model_file *out) {
     for (int i = 0; i < SG_MODEL_TEXTS; i++) {
-        char **text = (char **)((char *)out + sg_model_texts[i].offset);
+        char **text = (char **)((char *)out + sg_model_texts[i].file);
         size_t width;
 
         SG_TRY(read_strings(r, sg_model_texts[i].path, NULL, text, &width));
@@ -331,7 +331,7 @@ sg_status sg_model_file_read(const char *path, sg_model_file *out) {
 
 void sg_model_file_clear(sg_model_file *file) {
     for (int i = 0; i < SG_MODEL_TEXTS; i++)
-        sg_free(*(char **)((char *)file + sg_model_texts[i].offset));
+        sg_free(*(char **)((char *)file + sg_model_texts[i].file));
     for (int64_t i = 0; i < file->n_classes; i++) sg_free(file->classes[i]);
     sg_free(file->classes);
     *file = (sg_model_file){0};

@@ -94,22 +94,23 @@ static sg_status name_run(run *r) {
     return SG_OK;
 }
 
+/* Complete epochs when `samples` have been consumed. */
+static int64_t epochs_at(const run *r, int64_t samples) { return samples / r->task->n_train; }
+
 static sg_status save(const run *r, const char *path) {
     char numeric_class[128];
-    sg_model_file file;
+    const sg_model_about about = {.run_id = r->run_id,
+                                  .version = SPOTGRAD_VERSION,
+                                  .numeric_class = numeric_class,
+                                  .data_fingerprint = r->task->fingerprint,
+                                  .config = r->config_text,
+                                  .history = r->history.text,
+                                  .classes = r->task->classes,
+                                  .n_classes = r->task->n_classes,
+                                  .epoch = epochs_at(r, r->state->samples)};
 
     sg_cpu_class(numeric_class, sizeof numeric_class);
-    memset(&file, 0, sizeof file);
-    file.run_id = (char *)(uintptr_t)r->run_id; /* writing borrows */
-    file.version = (char *)(uintptr_t)SPOTGRAD_VERSION;
-    file.numeric_class = numeric_class;
-    file.data_fingerprint = (char *)(uintptr_t)r->task->fingerprint;
-    file.config = r->config_text;
-    file.history = r->history.text ? r->history.text : (char *)(uintptr_t) "";
-    file.classes = (char **)(uintptr_t)r->task->classes;
-    file.n_classes = r->task->n_classes;
-    file.epoch = r->state->samples / r->task->n_train;
-    return sg_model_file_write(path, &file, r->state);
+    return sg_model_file_write(path, &about, r->state);
 }
 
 /* --- going on --------------------------------------------------------------------------------- */
@@ -193,9 +194,6 @@ static sg_status begin_state(run *r, bool fresh) {
 }
 
 /* --- evaluation ------------------------------------------------------------------------------- */
-
-/* Complete epochs when `samples` have been consumed. */
-static int64_t epochs_at(const run *r, int64_t samples) { return samples / r->task->n_train; }
 
 static bool finished(const run *r) {
     const sg_config *c = r->config;
