@@ -28,7 +28,6 @@ sg_status sg_program_compile(const sg_graph *g, const sg_backend *backend,
                              const sg_compile_options *options, sg_program **out) SG_CHECKED;
 void sg_program_destroy(sg_program *p);
 
-const sg_graph *sg_program_graph(const sg_program *p);
 size_t sg_program_arena_bytes(const sg_program *p);
 size_t sg_program_weights_bytes(const sg_program *p);
 

@@ -5,7 +5,6 @@
 #include "core/threads.h"
 #include "graph/plan.h"
 
-const sg_graph *sg_program_graph(const sg_program *p) { return p->graph; }
 size_t sg_program_arena_bytes(const sg_program *p) { return p->arena_bytes; }
 size_t sg_program_weights_bytes(const sg_program *p) { return p->weights_bytes; }
 int sg_program_steps(const sg_program *p) { return p->n_steps; }

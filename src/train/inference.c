@@ -75,7 +75,6 @@ void sg_inference_destroy(sg_inference *f) {
 }
 
 const sg_table *sg_inference_table(const sg_inference *f) { return f->table; }
-const sg_program *sg_inference_program(const sg_inference *f) { return f->program; }
 
 static sg_bindings bind(const sg_inference *f) {
     sg_bindings b;

@@ -24,7 +24,6 @@ sg_status sg_inference_create(const sg_inference_options *options, sg_inference 
 void sg_inference_destroy(sg_inference *inference);
 
 const sg_table *sg_inference_table(const sg_inference *inference);
-const sg_program *sg_inference_program(const sg_inference *inference);
 /* Take `values` (table->n_values floats, such as a state's ema): fold norms, re-order filters.
  * Borrowed until the next call. */
 sg_status sg_inference_set_values(sg_inference *inference, const float *values) SG_CHECKED;
