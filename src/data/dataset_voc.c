@@ -181,7 +181,7 @@ static sg_status read_samples(reader *r) {
     for (int64_t i = 0; i < d->n; i++) SG_TRY(add_sample(r, &list->entry[i], &d->samples[i]));
     SG_TRY(refuse_repeats(r));
     if (r->collect && d->classes.n == 0)
-        return sg_fail(SG_ERR_DATA, "%s: no picture of it has a box; name the classes", list->path);
+        return sg_fail(SG_ERR_DATA, "%s: no picture of it has a box; set data.classes=NAME,NAME", list->path);
     if (r->collect) SG_TRY(sort_classes(d));
     point_samples(d);
     return SG_OK;

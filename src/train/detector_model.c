@@ -50,6 +50,21 @@ static sg_status allocate(sg_detector_model *m, int64_t batch) {
     return m->input && m->boxes && m->scores ? SG_OK : sg_fail(SG_ERR_OOM, "detector: no memory");
 }
 
+/* The file's configuration with the overrides, but for what is built into the model. */
+static sg_status read_config(sg_detector_model *m, const char *path, const char *const *overrides,
+                             int n_overrides) {
+    const char *text = m->file.config, *key = NULL;
+    sg_config trained, *now = &m->config;
+
+    SG_TRY(sg_config_parse(path, text, strlen(text), NULL, 0, &trained));
+    SG_TRY(sg_config_parse(path, text, strlen(text), overrides, n_overrides, now));
+    if (strcmp(now->data.classes, trained.data.classes) != 0) key = "data.classes";
+    if (strcmp(now->model.size, trained.model.size) != 0) key = "model.size";
+    if (now->model.stride != trained.model.stride) key = "model.stride";
+    if (!key) return SG_OK;
+    return sg_fail(SG_ERR_CONFIG, "command line: %s: is built into %s; leave it out", key, path);
+}
+
 sg_status sg_detector_model_load(const char *path, const char *const *overrides, int n_overrides,
                                  const sg_detector_model_options *options, sg_detector_model *out) {
     sg_detector_model *m = out; /* in place: the inference keeps a pointer to m->model */
@@ -58,9 +73,7 @@ sg_status sg_detector_model_load(const char *path, const char *const *overrides,
     memset(m, 0, sizeof *m);
     m->workers = options->workers > 0 ? options->workers : 1;
     st = sg_model_file_read(path, &m->file);
-    if (st == SG_OK)
-        st = sg_config_parse(path, m->file.config, strlen(m->file.config), overrides, n_overrides,
-                             &m->config);
+    if (st == SG_OK) st = read_config(m, path, overrides, n_overrides);
     if (st == SG_OK && m->file.n_classes < 1)
         st = sg_fail(SG_ERR_DATA, "%s: names no classes", path);
     if (st == SG_OK) st = sg_detector_options(&m->config, m->file.n_classes, &m->model);

@@ -131,6 +131,15 @@ run bin/evaluate --checkpoint "$work/cut.h5"; expect "evaluate: a damaged file" 
 run bin/evaluate --checkpoint "$work/one" data.root="$work/nowhere"
 expect "evaluate: no data" 66 "$work/nowhere"
 
+run bin/evaluate --checkpoint "$work/one" data.classes=a,b
+expect_error "evaluate: other classes" 78 \
+    "evaluate: command line: data.classes: is built into $work/one/best.h5; leave it out"
+run bin/evaluate --checkpoint "$work/one" model.size=small
+expect_error "evaluate: another size" 78 \
+    "evaluate: command line: model.size: is built into $work/one/best.h5; leave it out"
+run bin/evaluate --checkpoint "$work/one" model.size=nano model.input=96
+expect "evaluate: another input" 0 "all "
+
 # --- predict ---
 first=$data/images/$(head -1 "$data/val.txt").png
 second=$data/images/$(sed -n 2p "$data/val.txt").png
