@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/mem.h"
 #include "core/threads.h"
@@ -66,10 +67,18 @@ static int print_profile(const sg_config *config) {
 /* --- a run ------------------------------------------------------------------------------------ */
 
 static atomic_int stop_signals; /* SIGINT and SIGTERM so far */
+static atomic_bool stepping;    /* there is, or soon will be, something to save */
 
+/* While data are read or drawn nothing is computed yet, and whatever is written is written under
+ * another name first: the process may go at once. */
 static void on_stop(int number) {
+    static const char kText[] = "interrupted: before the first step\n";
+
     (void)number;
     atomic_fetch_add(&stop_signals, 1);
+    if (atomic_load(&stepping)) return;
+    if (write(STDOUT_FILENO, kText, sizeof kText - 1) < 0) _exit(CLI_IO);
+    _exit(CLI_INTERRUPTED);
 }
 
 static void catch_signals(void) {
@@ -87,7 +96,7 @@ typedef struct {
     const sg_config *config;
     const sg_table *table;
     int threads;
-    double started, first_step; /* seconds */
+    double first_step; /* seconds */
     int64_t steps_here;
 } run_view;
 
@@ -134,7 +143,7 @@ static void show_start(void *context, const sg_run_start *start) {
                   (long long)start->steps, (long long)(start->samples / start->task->n_train),
                   (long long)(start->samples % start->task->n_train), start->resumed_from);
     view->progress = cli_progress_start();
-    view->started = sg_now();
+    atomic_store(&stepping, true);
 }
 
 static sg_progress_state progress_state(const run_view *view, const sg_run_step *step) {

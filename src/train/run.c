@@ -23,7 +23,7 @@
 #include "spotgrad.h"
 #include "train/history.h"
 
-enum { kRunIdBytes = 17 };
+enum { kRunIdBytes = 17, kErrorBytes = 1024 };
 
 typedef struct {
     const sg_config *config;
@@ -285,6 +285,17 @@ static bool asked_to_stop(const run *r) {
     return r->observer->stop && r->observer->stop(r->observer->context);
 }
 
+/* A picture that turned bad must not cost what was computed before it: last.h5 takes the last
+ * finished step, if it can be written, and the failure stays what it was. */
+static sg_status save_and_fail(const run *r, sg_status st) {
+    char text[kErrorBytes];
+
+    snprintf(text, sizeof text, "%s", sg_last_error());
+    if (save(r, r->last) == SG_OK)
+        sg_log(SG_LOG_INFO, "saved step %lld before the end", (long long)r->state->step);
+    return sg_fail(st, "%s", text);
+}
+
 static sg_status loop(run *r) {
     for (;;) {
         sg_status st = SG_OK;
@@ -294,7 +305,7 @@ static sg_status loop(run *r) {
         if (st == SG_OK && finished(r)) return save(r, r->last);
         if (st == SG_OK && !asked_to_stop(r)) st = step(r);
         if (st == SG_OK && !asked_to_stop(r)) continue;
-        if (st != SG_OK && st != SG_ERR_INTERRUPTED) return st;
+        if (st != SG_OK && st != SG_ERR_INTERRUPTED) return save_and_fail(r, st);
         SG_TRY(save(r, r->last));
         return sg_fail(SG_ERR_INTERRUPTED, "interrupted after step %lld",
                        (long long)r->state->step);

@@ -68,6 +68,19 @@ else
 fi
 same "after SIGTERM: the same bits" "$(hash_of)" "$whole"
 
+# a picture that turns bad behind its header: what was computed before it is kept
+cp -r "$data" "$work/bad"
+train "$work/bad-run" data.root="$work/bad" train.steps=3
+victim=$(ls -S "$work/bad/images/"train*.png | head -1)
+size=$(stat -c %s "$victim")
+head -c $((size / 2)) "$victim" >"$work/half"; cp "$work/half" "$victim"
+train "$work/bad-run" data.root="$work/bad"
+expect "a picture that turned bad" 65 "$victim" "saved step"
+cp "$data/images/$(basename "$victim")" "$victim"
+train "$work/bad-run" data.root="$work/bad"
+expect "after it was mended" 0 "resumed: step" "done: 8 steps, 2 epochs"
+same "after it was mended: the same bits" "$(hash_of)" "$whole"
+
 train "$work/one" train.lr=0.5
 expect "another learning rate" 78 "train: $work/one/last.h5: the run began with other values of \
 train.lr; --fresh starts over, another run.dir keeps both"
