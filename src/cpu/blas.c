@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "core/mem.h"
 #include "cpu/cpu.h"
 #include "cpu/dnnl.h"
@@ -24,8 +25,9 @@ typedef enum { ISA_OPEN, ISA_AVX2, ISA_NATIVE } isa_choice;
 /* The instruction set is a property of the process, for oneDNN and OpenBLAS keep it so. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static isa_choice chosen = ISA_OPEN;
-static sgemm_fn sgemm;
-static char blas_version[64] = "not loaded";
+static bool asked;     /* for OpenBLAS */
+static sgemm_fn sgemm; /* NULL: not asked for, or not installed */
+static char blas_version[64];
 
 static sg_status choose(isa_choice isa) {
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
@@ -69,8 +71,8 @@ static void put_env(const char *name, const char *value) {
         unsetenv(name);
 }
 
-/* Its threads are off: a shard is computed by one thread. The environment is put back, so that
- * programs started by this one do not inherit it. */
+/* *library: NULL where there is none. Its threads are off: a shard is computed by one thread. The
+ * environment is put back, so that programs started by this one do not inherit it. */
 static sg_status open_with(const char *core_type, void **library) {
     static const char *const kName[2] = {"OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS"};
     const char *value[2] = {core_type, "1"};
@@ -87,9 +89,6 @@ static sg_status open_with(const char *core_type, void **library) {
         for (int i = 0; i < 2; i++) put_env(kName[i], value[i]);
         *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
         for (int i = 0; i < 2; i++) put_env(kName[i], before[i]);
-        if (!*library)
-            st = sg_fail(SG_ERR_UNAVAILABLE, "cpu: cannot load OpenBLAS: %s; install libopenblas0",
-                         dlerror());
     }
     for (int i = 0; i < 2; i++) sg_free(before[i]);
     return st;
@@ -103,52 +102,63 @@ static bool find(void *library, const char *name, void *function) {
     return symbol != NULL;
 }
 
-static sg_status load(void) {
+static sg_status find_functions(void *library) {
     void (*set_threads)(int);
     char *(*config)(void);
     sgemm_fn found;
-    void *library;
 
-    SG_TRY(choose(chosen == ISA_OPEN ? ISA_AVX2 : chosen));
-    if (sgemm) return SG_OK;
-    SG_TRY(open_with(chosen == ISA_AVX2 ? "Haswell" : NULL, &library));
     if (!find(library, "cblas_sgemm", &found) ||
         !find(library, "openblas_set_num_threads", &set_threads) ||
-        !find(library, "openblas_get_config", &config)) {
-        dlclose(library);
+        !find(library, "openblas_get_config", &config))
         return sg_fail(SG_ERR_UNAVAILABLE, "cpu: libopenblas.so.0 is not OpenBLAS");
-    }
     set_threads(1);
-    snprintf(blas_version, sizeof blas_version, "%s",
-             config()); /* "OpenBLAS 0.3.21 NO_LAPACKE .." */
+    /* "OpenBLAS 0.3.21 NO_LAPACKE .." */
+    snprintf(blas_version, sizeof blas_version, "%s", config());
     sgemm = found;
     return SG_OK;
 }
 
-sg_status sg_blas_load(void) {
+static sg_status load(void) {
+    void *library;
+
+    SG_TRY(choose(chosen == ISA_OPEN ? ISA_AVX2 : chosen));
+    if (asked) return SG_OK;
+    SG_TRY(open_with(chosen == ISA_AVX2 ? "Haswell" : NULL, &library));
+    if (library && find_functions(library) != SG_OK) {
+        dlclose(library);
+        return SG_ERR_UNAVAILABLE;
+    }
+    if (!library)
+        sg_log(SG_LOG_INFO, "libopenblas.so.0 is not installed: oneDNN multiplies matrices");
+    asked = true;
+    return SG_OK;
+}
+
+sg_status sg_blas_load(bool *found) {
     sg_status st;
 
     pthread_mutex_lock(&lock);
     st = load();
+    *found = sgemm != NULL;
     pthread_mutex_unlock(&lock);
     return st;
 }
 
 void sg_cpu_class(char *text, size_t bytes) {
-    char version[32], blas[64];
+    char version[32], blas[sizeof blas_version + 1] = "";
     char *space;
 
     sg_dnnl_version(version, sizeof version);
     pthread_mutex_lock(&lock);
-    if (load() == SG_OK) {
-        snprintf(blas, sizeof blas, "%s", blas_version);
-        space = strchr(blas, ' '); /* keep the first two words */
+    if (sgemm) {
+        snprintf(blas, sizeof blas, " %s", blas_version);
+        space = strchr(blas + 1, ' '); /* keep the first two words */
         space = space ? strchr(space + 1, ' ') : NULL;
         if (space) *space = 0;
-    } else {
-        snprintf(blas, sizeof blas, "no OpenBLAS");
+    } else if (asked) {
+        snprintf(blas, sizeof blas, " sgemm");
     }
-    snprintf(text, bytes, "cpu %s oneDNN %s %s", chosen == ISA_NATIVE ? "native" : "avx2", version,
+    snprintf(text, bytes, "cpu %s oneDNN %s%s", chosen == ISA_NATIVE ? "native" : "avx2", version,
              blas);
     pthread_mutex_unlock(&lock);
 }

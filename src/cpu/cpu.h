@@ -17,7 +17,9 @@ extern "C" {
  * another name. */
 sg_status sg_cpu_set_isa(const char *isa) SG_CHECKED;
 
-/* The numeric class of this process: "cpu avx2 oneDNN 2.6.3 OpenBLAS 0.3.21". */
+/* The numeric class of what this process has compiled: "cpu avx2 oneDNN 2.6.3"; once there was a
+ * matrix product among it, " OpenBLAS 0.3.21" follows, or " sgemm" (oneDNN's) where that is not
+ * installed. */
 void sg_cpu_class(char *text, size_t bytes);
 
 #ifdef __cplusplus

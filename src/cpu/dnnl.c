@@ -57,6 +57,18 @@ void sg_dnnl_version(char *text, size_t bytes) {
     snprintf(text, bytes, "%d.%d.%d", v->major, v->minor, v->patch);
 }
 
+sg_status sg_dnnl_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,
+                         bool transpose_a, bool transpose_b) {
+    int threads = omp_get_max_threads();
+    dnnl_status_t st;
+
+    if (threads != 1) omp_set_num_threads(1);
+    st = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', M, N, K, 1.0f, a,
+                    transpose_a ? M : K, b, transpose_b ? K : N, 0.0f, c, N);
+    if (threads != 1) omp_set_num_threads(threads);
+    return st == dnnl_success ? SG_OK : fail("matrix product", st);
+}
+
 sg_status sg_dnnl_open(int op_threads, sg_dnnl **out) {
     sg_dnnl *d = sg_calloc(1, sizeof *d);
     dnnl_status_t st;

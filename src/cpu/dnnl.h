@@ -18,6 +18,11 @@ typedef struct sg_dnnl_op sg_dnnl_op;
 void sg_dnnl_cap_avx2(void);
 void sg_dnnl_version(char *text, size_t bytes); /* "2.6.3" */
 
+/* c = op(a) op(b), row-major, on this thread: (M, K) x (K, N) -> (M, N); a flag transposes that
+ * operand first. */
+sg_status sg_dnnl_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,
+                         bool transpose_a, bool transpose_b) SG_CHECKED;
+
 sg_status sg_dnnl_open(int op_threads, sg_dnnl **out) SG_CHECKED;
 void sg_dnnl_close(sg_dnnl *d);
 

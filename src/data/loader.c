@@ -1,7 +1,8 @@
 /* Threads fill a ring of batch slots; the caller takes them in order.
  *
  *   job j = row j % B of batch j / B; slot of batch k = k % slots
- *   a job may begin once its slot's former batch was given back: j / B < released + slots
+ *   a job may begin once its slot's former batch was given back: j / B < released + slots;
+ *   the first slots open one by one, see open_slots
  *
  * Threads take jobs in order, each fills its row alone, so a row's bytes depend on its position
  * only. One lock guards counters and cache states; pictures are decoded and warped outside it.
@@ -226,6 +227,12 @@ static void record_failure(sg_loader *l, int64_t job, sg_status st) {
     snprintf(l->text, sizeof l->text, "%s", sg_last_error());
 }
 
+/* The ring opens slot by slot as batches are taken: the first comes sooner, and the first step does
+ * not share its processors with the decoding of all that could be prefetched. */
+static int64_t open_slots(const sg_loader *l) {
+    return l->taken + 1 < l->slots ? l->taken + 1 : l->slots;
+}
+
 static void *worker_main(void *argument) {
     worker *w = argument;
     sg_loader *l = w->loader;
@@ -236,7 +243,7 @@ static void *worker_main(void *argument) {
         int64_t job;
         sg_status st;
 
-        while (!l->stop && (l->status != SG_OK || l->next_job / B >= l->released + l->slots))
+        while (!l->stop && (l->status != SG_OK || l->next_job / B >= l->released + open_slots(l)))
             pthread_cond_wait(&l->room, &l->lock);
         if (l->stop) break;
         job = l->next_job++;
@@ -279,6 +286,7 @@ sg_status sg_loader_next(sg_loader *loader, sg_batch *batch) {
         pthread_cond_wait(&loader->done, &loader->lock);
     failed = batch_failed(loader, number);
     if (!failed) loader->taken++;
+    if (loader->taken < loader->slots) pthread_cond_broadcast(&loader->room);
     pthread_mutex_unlock(&loader->lock);
     loader->waited += sg_now() - start;
     if (failed) return sg_fail(loader->status, "%s", loader->text);
@@ -334,7 +342,7 @@ static sg_status make_slots(sg_loader *l) {
     l->slot = sg_calloc((size_t)l->slots, sizeof *l->slot);
     if (!l->slot) return sg_fail(SG_ERR_OOM, "loader: no memory for its batches");
     for (int64_t i = 0; i < l->slots; i++) carve_slot(l, &l->slot[i], NULL, &used);
-    l->memory = sg_calloc(used, 1);
+    l->memory = sg_malloc(used); /* a row is always filled whole, so nothing is touched before */
     if (!l->memory)
         return sg_fail(SG_ERR_OOM, "loader: no memory for %lld batches, %zu bytes",
                        (long long)l->slots, used);

@@ -177,12 +177,21 @@ static void draw(const sg_entry *entry, uint64_t seed, float *x) {
     }
 }
 
+void sg_state_draw(sg_state *state, int i, uint64_t seed) {
+    const sg_entry *entry = &state->table->entry[i];
+
+    draw(entry, seed, state->values + entry->offset);
+}
+
 void sg_state_init(sg_state *state, uint64_t seed) {
+    memset(state->values, 0, (size_t)state->table->n_values * sizeof(float));
+    for (int i = 0; i < state->table->n_entries; i++) sg_state_draw(state, i, seed);
+    sg_state_begin(state, seed);
+}
+
+void sg_state_begin(sg_state *state, uint64_t seed) {
     const sg_table *table = state->table;
 
-    memset(state->values, 0, (size_t)table->n_values * sizeof(float));
-    for (int i = 0; i < table->n_entries; i++)
-        draw(&table->entry[i], seed, state->values + table->entry[i].offset);
     memcpy(state->ema, state->values, (size_t)table->n_values * sizeof(float));
     for (int i = 0; i < state->n_moments; i++)
         memset(state->moment[i], 0, (size_t)table->n_params * sizeof(float));

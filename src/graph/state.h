@@ -95,6 +95,10 @@ sg_status sg_state_create(const sg_table *table, int n_moments, sg_state **out) 
 void sg_state_destroy(sg_state *state);
 /* Draw all entries anew from `seed`; ema = values, moments = 0, step = samples = 0. */
 void sg_state_init(sg_state *state, uint64_t seed);
+/* The same in two parts, on zeroed buffers, so that threads can share it: the values of entry i;
+ * then, once all are drawn, the rest. */
+void sg_state_draw(sg_state *state, int i, uint64_t seed);
+void sg_state_begin(sg_state *state, uint64_t seed);
 
 #ifdef __cplusplus
 }

@@ -37,6 +37,7 @@ typedef struct {
     char run_id[kRunIdBytes];
     char *last, *best, *metrics, *config_text; /* paths; owned */
     char *resumed_from;                        /* owned, or NULL */
+    sg_model_file before;                      /* what `last` says when the run goes on */
     int lock;
     int64_t first_step;
     double sum[SG_MAX_SUMS]; /* of the loss and its parts since the last evaluation */
@@ -130,7 +131,8 @@ static sg_status check_same_class(const run *r, const sg_model_file *file) {
     return SG_OK;
 }
 
-static sg_status check_same_run(const run *r, const sg_model_file *file) {
+static sg_status check_same_run(const run *r) {
+    const sg_model_file *file = &r->before;
     sg_config before;
     char *names = NULL;
 
@@ -141,7 +143,7 @@ static sg_status check_same_run(const run *r, const sg_model_file *file) {
                        r->last, r->config->data.root);
     SG_TRY(sg_config_parse(r->last, file->config, strlen(file->config), NULL, 0, &before));
     SG_TRY(sg_config_diff(&before, r->config, &names));
-    if (!names) return check_same_class(r, file);
+    if (!names) return SG_OK;
     sg_fail(SG_ERR_CONFIG,
             "%s: the run began with other values of %s; --fresh starts over, "
             "another run.dir keeps both",
@@ -150,18 +152,15 @@ static sg_status check_same_run(const run *r, const sg_model_file *file) {
     return SG_ERR_CONFIG;
 }
 
-static sg_status resume(run *r) {
-    sg_model_file file;
-    sg_status st;
-
-    SG_TRY(sg_model_file_read(r->last, &file));
-    st = check_same_run(r, &file);
-    if (st == SG_OK) st = sg_model_file_load(r->last, r->state);
-    if (st == SG_OK) st = sg_history_set(&r->history, file.history);
-    if (st == SG_OK) r->resumed_from = sg_strdup(r->last);
-    if (st == SG_OK) snprintf(r->run_id, sizeof r->run_id, "%s", file.run_id);
-    sg_model_file_clear(&file);
-    return st;
+/* Before the trainer: what the run in the folder says of itself, if there is one. */
+static sg_status look_back(run *r) {
+    if (!sg_file_exists(r->last)) return name_run(r);
+    SG_TRY(sg_model_file_read(r->last, &r->before));
+    SG_TRY(check_same_run(r));
+    r->resumed_from = sg_strdup(r->last);
+    if (!r->resumed_from) return sg_fail(SG_ERR_OOM, "%s: no memory", r->last);
+    snprintf(r->run_id, sizeof r->run_id, "%s", r->before.run_id);
+    return sg_history_set(&r->history, r->before.history);
 }
 
 /* Start from the averaged weights of another run: those of its tensors that fit by name and shape.
@@ -186,9 +185,11 @@ static sg_status forget(const run *r) {
     return SG_OK;
 }
 
-static sg_status begin_state(run *r, bool fresh) {
-    if (fresh) SG_TRY(forget(r));
-    if (sg_file_exists(r->last)) return resume(r);
+static sg_status begin_state(run *r) {
+    if (r->resumed_from) {
+        SG_TRY(check_same_class(r, &r->before));
+        return sg_model_file_load(r->last, r->state);
+    }
     if (r->config->model.init[0]) return start_from_file(r, r->config->model.init);
     return SG_OK;
 }
@@ -323,9 +324,11 @@ static sg_schedule make_schedule(const sg_config *c, int64_t n_train, int64_t to
     return s;
 }
 
-static sg_status make_trainer(const sg_config *c, const sg_task *task, sg_trainer **out) {
+static sg_status make_trainer(const sg_config *c, const sg_task *task, bool loaded,
+                              sg_trainer **out) {
     sg_trainer_options o = sg_trainer_defaults();
 
+    o.blank = loaded;
     o.build = task->build;
     o.context = task->build_context;
     o.batch = c->train.batch;
@@ -341,22 +344,24 @@ static sg_status make_trainer(const sg_config *c, const sg_task *task, sg_traine
     return sg_trainer_create(&o, out);
 }
 
+/* The first batch is decoded while the trainer is made. */
 static sg_status start(run *r, bool fresh) {
     int64_t batch = r->config->train.batch;
 
     SG_TRY(open_folder(r));
     SG_TRY(sg_task_create(r->config, &r->task));
-    SG_TRY(name_run(r));
-    SG_TRY(make_trainer(r->config, r->task, &r->trainer));
+    if (fresh) SG_TRY(forget(r));
+    SG_TRY(look_back(r));
+    SG_TRY(r->task->start(r->task, r->before.samples));
+    SG_TRY(make_trainer(r->config, r->task, r->resumed_from != NULL, &r->trainer));
     r->state = sg_trainer_state(r->trainer);
-    SG_TRY(begin_state(r, fresh));
+    SG_TRY(begin_state(r));
     SG_TRY(write_config(r));
     r->total_steps = (r->config->train.epochs * r->task->n_train + batch - 1) / batch;
     r->schedule = make_schedule(r->config, r->task->n_train, r->total_steps);
     if (r->config->train.steps > 0 && r->config->train.steps < r->total_steps)
         r->total_steps = r->config->train.steps;
     r->first_step = r->state->step;
-    SG_TRY(r->task->start(r->task, r->state->samples));
     fill_at(r);
     return sg_file_write(r->metrics, r->history.text ? r->history.text : "",
                          r->history.text ? strlen(r->history.text) : 0);
@@ -381,6 +386,7 @@ static void end(run *r) {
     sg_trainer_destroy(r->trainer);
     sg_task_destroy(r->task);
     sg_history_clear(&r->history);
+    sg_model_file_clear(&r->before);
     sg_free(r->last);
     sg_free(r->best);
     sg_free(r->metrics);
@@ -440,8 +446,8 @@ sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) {
     sg_task *task = NULL;
     sg_status st = sg_task_create(config, &task);
 
-    if (st == SG_OK) st = make_trainer(config, task, &trainer);
     if (st == SG_OK) st = task->start(task, 0);
+    if (st == SG_OK) st = make_trainer(config, task, false, &trainer);
     if (st == SG_OK) st = profile_steps(config, task, trainer, steps, text);
     sg_trainer_destroy(trainer);
     sg_task_destroy(task);

@@ -45,6 +45,7 @@ typedef struct {
     int threads;               /* 0: one a processor; never more than shards */
     sg_optimizer optimizer;
     uint64_t seed;
+    bool blank; /* leave the state zero: it will be loaded */
 } sg_trainer_options;
 
 /* Batch 32, 8 shards, all processors, SGD, seed 1. */
