@@ -11,6 +11,7 @@ one JSON object: seconds of every step after two that warm up, peak memory in Mi
 import argparse
 import json
 import resource
+import sys
 import time
 
 import torch
@@ -156,6 +157,7 @@ def main():
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--infer", action="store_true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--stamp", action="store_true", help="tell the clock after each step")
     parser.add_argument("--describe", action="store_true", help="print the version and parameters")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
@@ -205,6 +207,8 @@ def main():
     for step in range(a.steps + 2):
         start = time.perf_counter()
         infer() if a.infer else train()
+        if a.stamp:
+            print("stamp", time.time(), file=sys.stderr)
         if step >= 2:
             seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

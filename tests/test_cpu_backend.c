@@ -20,7 +20,9 @@
 
 #include "core/mem.h"
 #include "core/philox.h"
+#include "cpu/blas.h"
 #include "cpu/cpu.h"
+#include "cpu/dnnl.h"
 #include "cpu/simd.h"
 #include "graph/program.h"
 #include "nn/mask_detector.h"
@@ -818,12 +820,50 @@ static void instruction_set(void **state) {
     assert_int_equal(sg_cpu_set_isa("avx2"), SG_OK);
     sg_cpu_class(text, sizeof text);
     assert_non_null(strstr(text, "cpu avx2 oneDNN "));
-    assert_non_null(strstr(text, "OpenBLAS"));
+    assert_null(strstr(text, "OpenBLAS")); /* no matrix product yet: it is not loaded */
+}
+
+/* The class names whoever multiplies matrices once one was compiled. */
+static void class_of_products(void **state) {
+    bool found;
+    char text[128];
+
+    (void)state;
+    assert_int_equal(sg_blas_load(&found), SG_OK);
+    sg_cpu_class(text, sizeof text);
+    assert_non_null(strstr(text, found ? " OpenBLAS " : " sgemm"));
+}
+
+/* oneDNN's product, which serves where OpenBLAS is not installed, against sums in double. */
+static void onednn_products(void **state) {
+    enum { kM = 37, kN = 19, kK = 53 };
+    static float a[kM * kK], b[kK * kN], c[kM * kN];
+    sg_random r = sg_random_init(7);
+
+    (void)state;
+    for (int i = 0; i < kM * kK; i++) a[i] = sg_random_normal(&r);
+    for (int i = 0; i < kK * kN; i++) b[i] = sg_random_normal(&r);
+    for (int flags = 0; flags < 4; flags++) {
+        bool ta = flags & 1, tb = flags & 2;
+
+        assert_int_equal(sg_dnnl_matmul(a, b, c, kM, kN, kK, ta, tb), SG_OK);
+        for (int i = 0; i < kM * kN; i++) {
+            int m = i / kN, n = i % kN;
+            double sum = 0.0;
+
+            for (int k = 0; k < kK; k++)
+                sum += (double)a[ta ? k * kM + m : m * kK + k] *
+                       (double)b[tb ? n * kK + k : k * kN + n];
+            assert_true(fabs(sum - (double)c[i]) <= 1e-4);
+        }
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(instruction_set),
+        cmocka_unit_test(class_of_products),
+        cmocka_unit_test(onednn_products),
         cmocka_unit_test(exponentials),
         cmocka_unit_test(convolutions),
         cmocka_unit_test(threads_in_an_op),

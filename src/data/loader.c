@@ -336,18 +336,23 @@ static void carve_slot(const sg_loader *l, slot *s, uint8_t *base, size_t *used)
 }
 
 static sg_status make_slots(sg_loader *l) {
-    size_t used = 0;
+    size_t images = (size_t)(l->options.batch * 3 * l->options.input * l->options.input), used = 0;
 
     l->slots = l->options.prefetch + 1; /* one is with the caller */
     l->slot = sg_calloc((size_t)l->slots, sizeof *l->slot);
     if (!l->slot) return sg_fail(SG_ERR_OOM, "loader: no memory for its batches");
     for (int64_t i = 0; i < l->slots; i++) carve_slot(l, &l->slot[i], NULL, &used);
-    l->memory = sg_malloc(used); /* a row is always filled whole, so nothing is touched before */
+    l->memory = sg_malloc(used);
     if (!l->memory)
         return sg_fail(SG_ERR_OOM, "loader: no memory for %lld batches, %zu bytes",
                        (long long)l->slots, used);
     used = 0;
-    for (int64_t i = 0; i < l->slots; i++) carve_slot(l, &l->slot[i], l->memory, &used);
+    for (int64_t i = 0; i < l->slots; i++) {
+        size_t start = used + images; /* images are filled whole: nothing touches them before */
+
+        carve_slot(l, &l->slot[i], l->memory, &used);
+        memset(l->memory + start, 0, used - start);
+    }
     return SG_OK;
 }
 
