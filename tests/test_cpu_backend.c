@@ -23,6 +23,7 @@
 #include "cpu/blas.h"
 #include "cpu/cpu.h"
 #include "cpu/dnnl.h"
+#include "cpu/peak.h"
 #include "cpu/simd.h"
 #include "graph/program.h"
 #include "nn/mask_detector.h"
@@ -859,11 +860,34 @@ static void onednn_products(void **state) {
     }
 }
 
+static void peaks(void **state) {
+    sg_cpu_peak peak;
+    long live = sg_mem_live();
+
+    (void)state;
+    sg_mem_fail_at(1);
+    assert_int_equal(sg_cpu_measure_peak(&peak), SG_ERR_OOM);
+    sg_mem_fail_at(0);
+    assert_int_equal(sg_cpu_measure_peak(&peak), SG_OK);
+    assert_int_equal(sg_mem_live(), live);
+    assert_true(peak.flop_rate > 1e8 && peak.flop_rate < 1e12);
+    for (int i = 0; i < SG_PEAK_LEVELS; i++)
+        assert_true(peak.level[i].rate > 1e7 && peak.level[i].rate < 1e13);
+
+    /* whichever takes longer; bytes at the speed of the smallest cache that holds them */
+    peak = (sg_cpu_peak){100.0, {{8.0, 4.0}, {16.0, 2.0}, {(double)INFINITY, 1.0}}};
+    assert_true(sg_cpu_peak_seconds(&peak, 300.0, 8.0) == 3.0);
+    assert_true(sg_cpu_peak_seconds(&peak, 100.0, 8.0) == 2.0);
+    assert_true(sg_cpu_peak_seconds(&peak, 0.0, 16.0) == 8.0);
+    assert_true(sg_cpu_peak_seconds(&peak, 0.0, 17.0) == 17.0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(instruction_set),
         cmocka_unit_test(class_of_products),
         cmocka_unit_test(onednn_products),
+        cmocka_unit_test(peaks),
         cmocka_unit_test(exponentials),
         cmocka_unit_test(convolutions),
         cmocka_unit_test(threads_in_an_op),

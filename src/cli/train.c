@@ -58,7 +58,7 @@ static int print_profile(const sg_config *config) {
     sg_status st = sg_run_profile(config, kProfileSteps, &text);
 
     if (st != SG_OK) die(st, NULL);
-    cli_print("times of one shard of %lld (of %lld), mean of %d steps\n\n",
+    cli_print("one shard of %lld pictures, of %lld; mean of %d steps\n",
               (long long)(config->train.batch / config->train.shards),
               (long long)config->train.shards, kProfileSteps);
     return print_text(st, text);

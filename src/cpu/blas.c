@@ -64,6 +64,15 @@ sg_status sg_blas_default_isa(void) {
     return st;
 }
 
+bool sg_cpu_is_native(void) {
+    bool native;
+
+    pthread_mutex_lock(&lock);
+    native = chosen == ISA_NATIVE;
+    pthread_mutex_unlock(&lock);
+    return native;
+}
+
 static void put_env(const char *name, const char *value) {
     if (value)
         setenv(name, value, 1);

@@ -1,18 +1,31 @@
-/* Where the time of a program went, node by node: a table for people. */
+/* Where the time of training steps went, node by node, beside what the machine could do at most: a
+ * table for people. */
 #ifndef SG_REPORT_PROFILE_H
 #define SG_REPORT_PROFILE_H
 
+#include "cpu/peak.h"
 #include "graph/program.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* seconds: one number a program step (sg_bindings.seconds), summed over `runs` runs. Lines sorted
- * by time: milliseconds a run, share, GFLOP/s, GB/s, the kernel that ran, the node; then sums by
- * kernel. *text is the caller's (sg_free). SG_ERR_OOM. */
-sg_status sg_profile_table(const sg_program *p, const double *seconds, int64_t runs,
-                           char **text) SG_CHECKED;
+/* Sums over `steps` training steps, in seconds. */
+typedef struct {
+    const sg_program *program; /* of a shard; borrowed */
+    const double *seconds;     /* one number a program step, over all shards; borrowed */
+    int64_t steps, shards;
+    int threads;      /* that run shards side by side */
+    sg_cpu_peak peak; /* of one thread */
+    double wait, prologue, parallel /* the shards, all of them */, tree, update;
+    double whole; /* steps from start to end */
+} sg_profile;
+
+/* Lines of at most 100 columns: nodes sorted by time, then sums by op and kernel, in milliseconds a
+ * shard; GFLOP/s, GB/s, and the share of the roofline, 100 % where a kernel is as fast as its
+ * arithmetic or its bytes allow; then the parts of a step, and what lies furthest above the
+ * roofline. *text is the caller's (sg_free). SG_ERR_OOM. */
+sg_status sg_profile_table(const sg_profile *profile, char **text) SG_CHECKED;
 
 #ifdef __cplusplus
 }

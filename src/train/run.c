@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "cpu/cpu.h"
+#include "cpu/peak.h"
 #include "nn/schedule.h"
 #include "report/profile.h"
 #include "spotgrad.h"
@@ -423,20 +424,35 @@ static sg_status profile_steps(const sg_config *config, sg_task *task, sg_traine
                                int64_t steps, char **text) {
     const sg_program *program = sg_trainer_program(trainer);
     int n = sg_program_steps(program), threads = sg_trainer_threads(trainer);
+    sg_profile profile = {
+        .program = program, .steps = steps, .shards = config->train.shards, .threads = threads};
+    sg_step_times times = {0};
     double *seconds = sg_calloc((size_t)n * (size_t)threads, sizeof *seconds);
     const void *inputs[SG_MAX_INPUTS] = {NULL};
     sg_step_report report;
     sg_status st = SG_OK;
 
     if (!seconds) return sg_fail(SG_ERR_OOM, "profile: no memory");
+    st = sg_cpu_measure_peak(&profile.peak);
     for (int64_t i = 0; i <= steps && st == SG_OK; i++) {
-        if (i == 1) sg_trainer_profile(trainer, seconds); /* the first step warms caches up */
+        if (i == 1) { /* the first step warms caches up */
+            sg_trainer_profile(trainer, seconds, &times);
+            profile.wait = -task->wait_seconds(task);
+            profile.whole = -sg_now();
+        }
         st = task->next(task, inputs);
         if (st == SG_OK) st = sg_trainer_step(trainer, inputs, config->train.lr, &report);
     }
+    profile.whole += sg_now();
+    profile.wait += task->wait_seconds(task);
     for (int i = 0; i < n; i++)
         for (int t = 1; t < threads; t++) seconds[i] += seconds[t * n + i];
-    if (st == SG_OK) st = sg_profile_table(program, seconds, steps * config->train.shards, text);
+    profile.seconds = seconds;
+    profile.prologue = times.prologue;
+    profile.parallel = times.shards;
+    profile.tree = times.tree;
+    profile.update = times.update;
+    if (st == SG_OK) st = sg_profile_table(&profile, text);
     sg_free(seconds);
     return st;
 }

@@ -29,7 +29,8 @@ struct sg_trainer {
 
     const void *const *inputs; /* of the step in work */
     size_t input_stride[SG_MAX_INPUTS];
-    double *seconds;
+    double *seconds; /* with times: NULL, or being profiled */
+    sg_step_times *times;
 };
 
 sg_optimizer sg_optimizer_defaults(void) {
@@ -229,7 +230,11 @@ const sg_table *sg_trainer_table(const sg_trainer *t) { return t->table; }
 const sg_program *sg_trainer_program(const sg_trainer *t) { return t->shard; }
 sg_pool *sg_trainer_pool(sg_trainer *t) { return t->pool; }
 int sg_trainer_threads(const sg_trainer *t) { return t->threads; }
-void sg_trainer_profile(sg_trainer *t, double *seconds) { t->seconds = seconds; }
+
+void sg_trainer_profile(sg_trainer *t, double *seconds, sg_step_times *times) {
+    t->seconds = seconds;
+    t->times = times;
+}
 
 size_t sg_trainer_bytes(const sg_trainer *t) {
     size_t floats = (size_t)(t->table->n_grads * t->options.shards +
@@ -340,17 +345,30 @@ static void fill_report(const sg_trainer *t, sg_step_report *report) {
     report->grad_norm = (double)t->norm;
 }
 
+static void add_times(sg_step_times *sum, const double clock[5]) {
+    sum->prologue += clock[1] - clock[0];
+    sum->shards += clock[2] - clock[1];
+    sum->tree += clock[3] - clock[2];
+    sum->update += clock[4] - clock[3];
+}
+
 sg_status sg_trainer_step(sg_trainer *t, const void *const inputs[], double lr,
                           sg_step_report *report) {
     int64_t blocks = (t->table->n_grads + kReduceBlock - 1) / kReduceBlock;
     sg_bindings b = bind(t);
+    double clock[5] = {sg_now()};
 
     t->inputs = inputs;
     b.seconds = t->seconds;
     SG_TRY(sg_program_prologue(t->shard, &b));
+    clock[1] = sg_now();
     SG_TRY(sg_pool_run(t->pool, t->options.shards, run_shard, t));
+    clock[2] = sg_now();
     SG_TRY(sg_pool_run(t->pool, blocks, add_block, t));
+    clock[3] = sg_now();
     SG_TRY(run_update(t, lr));
+    clock[4] = sg_now();
+    if (t->times) add_times(t->times, clock);
     t->state->step++;
     t->state->samples += t->options.batch;
     fill_report(t, report);

@@ -81,9 +81,15 @@ size_t sg_trainer_bytes(const sg_trainer *trainer);
 sg_status sg_trainer_step(sg_trainer *trainer, const void *const inputs[], double lr,
                           sg_step_report *report) SG_CHECKED;
 
+/* Seconds of the parts of steps. */
+typedef struct {
+    double prologue, shards, tree, update;
+} sg_step_times;
+
 /* Add each program step's seconds, over all shards, from now on (NULL: stop). The array has
- * sg_program_steps(sg_trainer_program(t)) numbers, one row a thread: threads * steps in all. */
-void sg_trainer_profile(sg_trainer *trainer, double *seconds);
+ * sg_program_steps(sg_trainer_program(t)) numbers, one row a thread: threads * steps in all. *times
+ * likewise, on the caller's clock. */
+void sg_trainer_profile(sg_trainer *trainer, double *seconds, sg_step_times *times);
 
 #ifdef __cplusplus
 }

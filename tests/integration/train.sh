@@ -109,7 +109,12 @@ if ls "$work/full" | grep -q 'h5'; then fail "no partial file" "$(ls "$work/full
 else pass "no partial file"; fi
 
 run bin/train --config configs/mask-demo.ini "${tiny[@]}" --profile
-expect "profile" 0 "GFLOP/s" "conv2d" "onednn"
+expect "profile" 0 "GFLOP/s" "conv2d" "onednn" "peaks of one thread, measured: " "roof %" \
+    "prologue: " "update: " "% of the roofline" "largest gaps" "by op: conv2d"
+same "the profile's parts add up to the step" "$(awk '/ a step$/ { on = 1; next }
+    / the whole step:/ { print (sum > $1 - 0.01 && sum < $1 + 0.01 ? "yes" : "no"); exit }
+    on { sum += $1 }' "$work/out")" yes
+same "the profile fits 100 columns" "$(awk 'length > 100' "$work/out" | wc -l)" 0
 if grep -qE '[0-9]{6,}\.[0-9] +[0-9]+ +[a-z]' "$work/out"; then
     fail "believable rates" "$(grep -E '[0-9]{6,}\.[0-9] ' "$work/out" | head -n 1)"
 else pass "believable rates"; fi
