@@ -216,7 +216,8 @@ static void the_check_finds_every_fault(void **state) {
     fixture_text("check/val.txt", "twin\nimages/b.png\nsub/c\n");
     fixture_text("check/empty.txt", "\n\n");
     assert_ok(sg_classes_parse("with,none", &classes));
-    assert_ok(sg_dataset_check(fixture_path("check"), lists, 4, &classes, note, &r, &summary));
+    assert_ok(sg_dataset_check(&(sg_dataset_place){.root = fixture_path("check")}, lists, 4,
+                               &classes, note, &r, &summary));
     sg_classes_clear(&classes);
     assert_holds(&r, "b.xml:3: the box (10 10 21 20) reaches out of the picture (20 x 50)");
     assert_holds(&r, "train.txt:3: there is no picture images/missing.png");
@@ -247,7 +248,8 @@ static void a_good_data_set_has_no_fault(void **state) {
     write_three("fine");
     write_three_annotations("fine");
     fixture_text("fine/train.txt", "a\nsub/c\n");
-    assert_ok(sg_dataset_check(fixture_path("fine"), lists, 1, NULL, NULL, NULL, &summary));
+    assert_ok(sg_dataset_check(&(sg_dataset_place){.root = fixture_path("fine")}, lists, 1, NULL,
+                               NULL, NULL, &summary));
     assert_int_equal(summary.errors + summary.warnings, 0);
     assert_int_equal(summary.pictures, 2);
     assert_int_equal(summary.boxes, 2);
@@ -278,7 +280,8 @@ static void memory_may_fail_anywhere(void **state) {
     st = SG_ERR_OOM;
     for (long n = 1; st != SG_OK; n++) {
         sg_mem_fail_at(n);
-        st = sg_dataset_check(fixture_path("memory"), lists, 2, NULL, NULL, NULL, &summary);
+        st = sg_dataset_check(&(sg_dataset_place){.root = fixture_path("memory")}, lists, 2, NULL,
+                              NULL, NULL, &summary);
         sg_mem_fail_at(0);
         if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
         assert_int_equal(sg_mem_live(), live);
@@ -314,7 +317,8 @@ static void real_data_is_as_described(void **state) {
     assert_int_equal(of_class[1], 2233);
     assert_int_equal(of_class[2], 480);
     assert_true(train->n_clipped + val->n_clipped <= 12);
-    assert_ok(sg_dataset_check(root, lists, 2, NULL, note, &r, &summary));
+    assert_ok(
+        sg_dataset_check(&(sg_dataset_place){.root = root}, lists, 2, NULL, note, &r, &summary));
     assert_int_equal(summary.pictures, 682);
     assert_int_equal(summary.boxes, 3284);
     assert_int_equal(summary.errors, 0); /* nothing broken, nothing in both lists */

@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "data/dataset.h"
+#include "train/detector.h"
 
 static void print_fault(void *context, sg_fault_level level, const char *file, int line,
                         const char *text) {
@@ -47,8 +48,9 @@ int cli_check_data(const sg_config *config) {
         if (st != SG_OK) die(st, "data.classes");
     }
     n = lists_to_check(config, lists);
-    sg_status st = sg_dataset_check(config->data.root, lists, n, named ? &classes : NULL,
-                                    print_fault, NULL, &summary);
+    sg_dataset_place place = sg_detector_place(config);
+    sg_status st =
+        sg_dataset_check(&place, lists, n, named ? &classes : NULL, print_fault, NULL, &summary);
     if (st != SG_OK) die(st, "%s", config->data.root);
     sg_classes_clear(&classes);
     cli_print("%s: %lld pictures, %lld boxes, %lld errors, %lld warnings\n", config->data.root,

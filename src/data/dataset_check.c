@@ -10,8 +10,8 @@
 #include "core/mem.h"
 #include "data/dataset.h"
 #include "data/image.h"
-#include "data/layout.h"
-#include "data/voc.h"
+#include "data/source.h"
+#include "data/yolo.h"
 
 enum { kHashBytes = 32, kTextBytes = 1024 };
 
@@ -25,13 +25,13 @@ typedef struct {
 } picture;
 
 typedef struct {
-    const char *root;
+    const sg_dataset_place *place;
     sg_classes classes;
     sg_fault_fn report;
     void *context;
     sg_check_summary summary;
     int n_lists;
-    sg_list *list; /* (n_lists), owned; those that cannot be read are empty */
+    sg_source *source; /* (n_lists), owned; those that cannot be opened are empty */
     int64_t n, used;
     picture *picture; /* (n), owned */
 } check;
@@ -108,79 +108,112 @@ static sg_status check_picture(check *c, picture *p, int64_t *width, int64_t *he
     return st;
 }
 
-static sg_status check_object(check *c, const char *path, const sg_voc_object *o, int64_t width,
+static sg_status check_object(check *c, const char *path, const sg_object *o, int64_t width,
                               int64_t height, int may_grow) {
     const double *b = o->box;
+    char place[SG_OBJECT_TEXT];
     float clipped[4];
     sg_status st;
     int id;
 
+    sg_object_place(o, place);
     switch (sg_box_clip(b, width, height, clipped)) {
     case SG_BOX_EMPTY:
-        fault(c, SG_FAULT_ERROR, path, o->line, "the box (%g %g %g %g) has no area", b[0], b[1],
-              b[2], b[3]);
+        fault(c, SG_FAULT_ERROR, path, o->line, "%sthe box (%g %g %g %g) has no area", place, b[0],
+              b[1], b[2], b[3]);
         break;
     case SG_BOX_OUTSIDE:
         fault(c, SG_FAULT_ERROR, path, o->line,
-              "the box (%g %g %g %g) is outside of the picture (%lld x %lld)", b[0], b[1], b[2],
-              b[3], (long long)width, (long long)height);
+              "%sthe box (%g %g %g %g) is outside of the picture (%lld x %lld)", place, b[0], b[1],
+              b[2], b[3], (long long)width, (long long)height);
         break;
     case SG_BOX_CLIPPED:
         fault(c, SG_FAULT_WARNING, path, o->line,
-              "the box (%g %g %g %g) reaches out of the picture (%lld x %lld) and is clipped", b[0],
-              b[1], b[2], b[3], (long long)width, (long long)height);
+              "%sthe box (%g %g %g %g) reaches out of the picture (%lld x %lld) and is clipped",
+              place, b[0], b[1], b[2], b[3], (long long)width, (long long)height);
         break;
     case SG_BOX_INSIDE:
         break;
     }
     st = sg_classes_intern(&c->classes, o->name, may_grow, &id);
     if (st == SG_ERR_DATA) {
-        fault(c, SG_FAULT_ERROR, path, o->line, "%s", sg_last_error());
+        fault(c, SG_FAULT_ERROR, path, o->line, "%s%s", place, sg_last_error());
         return SG_OK;
     }
     if (st == SG_OK && id < 0)
-        fault(c, SG_FAULT_ERROR, path, o->line, "unknown class `%.100s`", o->name);
+        fault(c, SG_FAULT_ERROR, path, o->line, "%sunknown class `%.100s`", place, o->name);
     return st;
 }
 
-static sg_status check_annotation(check *c, const char *path, const picture *p, int64_t width,
-                                  int64_t height, int may_grow) {
-    sg_voc voc;
-    sg_status st = sg_voc_read(path, &voc);
+/* By box and name; of equal ones, the first in the file first. */
+static int by_box(const void *a, const void *b) {
+    const sg_object *p = *(const sg_object *const *)a, *q = *(const sg_object *const *)b;
+
+    for (int i = 0; i < 4; i++)
+        if (p->box[i] != q->box[i]) return p->box[i] < q->box[i] ? -1 : 1;
+    if (strcmp(p->name, q->name)) return strcmp(p->name, q->name);
+    return p < q ? -1 : p > q;
+}
+
+static sg_status check_twins(check *c, const char *path, const sg_annotation *a) {
+    const sg_object **sorted = sg_malloc((size_t)a->n * sizeof(sg_object *));
+    char place[SG_OBJECT_TEXT];
+
+    if (!sorted) return sg_fail(SG_ERR_OOM, "check: no memory to compare boxes");
+    for (int64_t i = 0; i < a->n; i++) sorted[i] = &a->objects[i];
+    qsort((void *)sorted, (size_t)a->n, sizeof *sorted, by_box);
+    for (int64_t i = 1; i < a->n; i++) {
+        const sg_object *o = sorted[i], *before = sorted[i - 1];
+
+        if (memcmp(o->box, before->box, sizeof o->box) == 0 && strcmp(o->name, before->name) == 0)
+            fault(c, SG_FAULT_WARNING, path, o->line, "%sthe same box as another one",
+                  sg_object_place(o, place));
+    }
+    sg_free((void *)sorted);
+    return SG_OK;
+}
+
+static sg_status check_annotation(check *c, const sg_source *source, int64_t index,
+                                  const char *path, int64_t width, int64_t height, int may_grow) {
+    const picture *p = &c->picture[c->used - 1];
+    sg_annotation a;
+    sg_status st = sg_source_annotation(source, index, path, width, height, &a);
 
     if (st != SG_OK) return fault_from_error(c, st, path);
-    if (width && voc.width && voc.height && (voc.width != width || voc.height != height))
-        fault(c, SG_FAULT_ERROR, path, voc.size_line,
-              "says %lld x %lld pixels, but %s has %lld x %lld", (long long)voc.width,
-              (long long)voc.height, p->path, (long long)width, (long long)height);
+    if (width && a.width && a.height && (a.width != width || a.height != height))
+        fault(c, SG_FAULT_ERROR, path, a.size_line,
+              "says %lld x %lld pixels, but %s has %lld x %lld", (long long)a.width,
+              (long long)a.height, p->path, (long long)width, (long long)height);
     if (!width) { /* boxes can still be compared with the size that is written */
-        width = voc.width;
-        height = voc.height;
+        width = a.width;
+        height = a.height;
     }
-    for (int64_t i = 0; i < voc.n && width && height && st == SG_OK; i++)
-        st = check_object(c, path, &voc.objects[i], width, height, may_grow);
-    c->summary.boxes += voc.n;
-    if (voc.n > SG_MAX_BOXES)
+    for (int64_t i = 0; i < a.n && width && height && st == SG_OK; i++)
+        st = check_object(c, path, &a.objects[i], width, height, may_grow);
+    if (st == SG_OK && a.n > 1) st = check_twins(c, path, &a);
+    c->summary.boxes += a.n;
+    if (a.missing)
+        fault(c, SG_FAULT_WARNING, p->path, 0, "there is no label file %s, hence no boxes", path);
+    if (a.n > SG_MAX_BOXES)
         fault(c, SG_FAULT_WARNING, path, 0, "%lld boxes; only the largest %d are trained on",
-              (long long)voc.n, SG_MAX_BOXES);
-    sg_voc_clear(&voc);
+              (long long)a.n, SG_MAX_BOXES);
+    sg_annotation_clear(&a);
     return st;
 }
 
-static sg_status check_entry(check *c, const sg_list *list, const sg_list_entry *entry,
-                             int may_grow) {
+static sg_status check_entry(check *c, const sg_source *source, int64_t index, int may_grow) {
     picture *p = &c->picture[c->used++];
     int64_t width, height;
     char *annotation;
     sg_status st;
 
-    p->list = list->path;
-    p->line = entry->line;
+    p->list = source->list.path;
+    p->line = source->list.entry[index].line;
     c->summary.pictures++;
-    st = sg_layout_locate(c->root, list, entry, &p->path, &annotation);
-    if (st != SG_OK) return fault_from_error(c, st, list->path);
+    st = sg_source_locate(source, index, &p->path, &annotation);
+    if (st != SG_OK) return fault_from_error(c, st, source->list.path);
     st = check_picture(c, p, &width, &height);
-    if (st == SG_OK) st = check_annotation(c, annotation, p, width, height, may_grow);
+    if (st == SG_OK) st = check_annotation(c, source, index, annotation, width, height, may_grow);
     sg_free(annotation);
     return st;
 }
@@ -230,12 +263,18 @@ static void report_repeats(check *c, picture **sorted, const picture **first, in
     for (int64_t i = 0; i < repeats; i++) {
         const picture *p = sorted[i], *f = first[p - c->picture];
 
+        char place[kTextBytes];
+
+        if (f->line)
+            snprintf(place, sizeof place, "%s:%d", f->list, f->line);
+        else
+            snprintf(place, sizeof place, "%s", f->list);
         if (names)
-            fault(c, SG_FAULT_ERROR, p->list, p->line, "the same picture as %s:%d (%s)", f->list,
-                  f->line, p->path);
+            fault(c, SG_FAULT_ERROR, p->list, p->line, "the same picture as %s (%s)", place,
+                  p->path);
         else
             fault(c, p->list == f->list ? SG_FAULT_WARNING : SG_FAULT_ERROR, p->list, p->line,
-                  "%s has the same pixels as %s (%s:%d)", p->path, f->path, f->list, f->line);
+                  "%s has the same pixels as %s (%s)", p->path, f->path, place);
     }
 }
 
@@ -259,51 +298,63 @@ static sg_status check_repeats(check *c) {
     return n ? SG_OK : sg_fail(SG_ERR_OOM, "check: no memory to compare the pictures");
 }
 
-static sg_status read_lists(check *c, const char *const *lists) {
-    for (int i = 0; i < c->n_lists; i++) {
-        sg_status st = sg_list_read(c->root, lists[i], &c->list[i]);
-        char *path;
+/* A line's fault that a source reports while it goes on. */
+static void note_fault(void *context, sg_fault_level level, const char *file, int line,
+                       const char *text) {
+    fault(context, level, file, line, "%s", text);
+}
 
-        if (st == SG_OK) {
-            c->n += c->list[i].n;
-            if (c->list[i].n == 0)
-                fault(c, SG_FAULT_ERROR, c->list[i].path, 0, "the list is empty");
-            continue;
-        }
-        path = sg_path_join(c->root, lists[i]);
-        if (!path) return sg_fail(SG_ERR_OOM, "check: no memory for a path");
+static sg_status open_list(check *c, const char *name, sg_source *source, int collect) {
+    sg_fault_sink sink = {note_fault, c};
+    char *path = sg_path_join(c->place->root, name);
+    sg_status st;
+
+    if (!path) return sg_fail(SG_ERR_OOM, "check: no memory for a path");
+    st = sg_source_open(c->place, name, collect ? NULL : &c->classes, sink, source);
+    if (st != SG_OK) {
         st = fault_from_error(c, st, path);
-        sg_free(path);
-        if (st != SG_OK) return st;
+    } else {
+        c->n += source->list.n;
+        if (source->list.n == 0) fault(c, SG_FAULT_ERROR, path, 0, "the list is empty");
+        if (source->coco.n_crowd)
+            fault(c, SG_FAULT_WARNING, path, 0, "%lld iscrowd boxes are left out",
+                  (long long)source->coco.n_crowd);
+        if (c->place->format == SG_FORMAT_YOLO && sg_is_dir(path))
+            st = sg_yolo_find_orphans(c->place->root, &source->list, name, &sink);
+        if (st == SG_OK && collect && c->classes.n == 0)
+            st = sg_classes_copy(&source->names, &c->classes);
     }
-    return SG_OK;
+    sg_free(path);
+    return st;
 }
 
 static sg_status check_all(check *c, const char *const *lists, int collect) {
-    SG_TRY(read_lists(c, lists));
+    int from_boxes = collect && c->place->format == SG_FORMAT_VOC;
+
+    for (int i = 0; i < c->n_lists; i++) SG_TRY(open_list(c, lists[i], &c->source[i], collect));
     c->picture = sg_calloc((size_t)c->n, sizeof *c->picture);
     if (!c->picture)
         return sg_fail(SG_ERR_OOM, "check: no memory for %lld pictures", (long long)c->n);
     for (int i = 0; i < c->n_lists; i++)
-        for (int64_t k = 0; k < c->list[i].n; k++)
-            SG_TRY(check_entry(c, &c->list[i], &c->list[i].entry[k], collect && i == 0));
+        for (int64_t k = 0; k < c->source[i].list.n; k++)
+            SG_TRY(check_entry(c, &c->source[i], k, from_boxes && i == 0));
     return check_repeats(c);
 }
 
-sg_status sg_dataset_check(const char *root, const char *const *lists, int n_lists,
+sg_status sg_dataset_check(const sg_dataset_place *place, const char *const *lists, int n_lists,
                            const sg_classes *classes, sg_fault_fn report, void *context,
                            sg_check_summary *summary) {
-    check c = {.root = root, .n_lists = n_lists, .report = report, .context = context};
+    check c = {.place = place, .n_lists = n_lists, .report = report, .context = context};
     sg_status st = SG_OK;
 
-    c.list = sg_calloc((size_t)n_lists, sizeof *c.list);
-    if (!c.list) return sg_fail(SG_ERR_OOM, "check: no memory for %d lists", n_lists);
+    c.source = sg_calloc((size_t)n_lists, sizeof *c.source);
+    if (!c.source) return sg_fail(SG_ERR_OOM, "check: no memory for %d lists", n_lists);
     if (classes) st = sg_classes_copy(classes, &c.classes);
     if (st == SG_OK) st = check_all(&c, lists, !classes);
     for (int64_t i = 0; i < c.used; i++) sg_free(c.picture[i].path);
     sg_free(c.picture);
-    for (int i = 0; i < n_lists; i++) sg_list_clear(&c.list[i]);
-    sg_free(c.list);
+    for (int i = 0; i < n_lists; i++) sg_source_close(&c.source[i]);
+    sg_free(c.source);
     sg_classes_clear(&c.classes);
     if (st == SG_OK) *summary = c.summary;
     return st;

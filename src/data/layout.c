@@ -1,5 +1,6 @@
 #include "data/layout.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -7,14 +8,37 @@
 #include "core/file.h"
 #include "core/mem.h"
 
-enum { kMaxListBytes = 64 << 20, kShownBytes = 200 };
+enum { kMaxListBytes = 64 << 20, kShownBytes = 200, kTextBytes = 1024 };
 
 static const char *const suffixes[] = {".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG"};
 enum { kSuffixes = sizeof suffixes / sizeof *suffixes };
 
+sg_status sg_fail_at(sg_status code, const char *file, int line, const char *fmt, ...) {
+    char text[kTextBytes];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (line > 0) return sg_fail(code, "%s:%d: %s", file, line, text);
+    return sg_fail(code, "%s: %s", file, text);
+}
+
+sg_status sg_fault(const sg_fault_sink *sink, const char *file, int line, const char *fmt, ...) {
+    char text[kTextBytes];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (!sink->report) return sg_fail_at(SG_ERR_DATA, file, line, "%s", text);
+    sink->report(sink->context, SG_FAULT_ERROR, file, line, text);
+    return SG_OK;
+}
+
 /* Cut the text into trimmed lines; 0 and the line's number when one has a control byte. */
-static int cut_lines(sg_list *list, size_t size, int *bad_line) {
-    char *p = list->text, *end = list->text + size;
+static int cut_lines(sg_list *list, char *text, size_t size, int *bad_line) {
+    char *p = text, *end = text + size;
 
     if (size >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) p += 3; /* a Windows editor's mark */
     for (int line = 1; p < end; line++) {
@@ -36,26 +60,30 @@ static int cut_lines(sg_list *list, size_t size, int *bad_line) {
     return 1;
 }
 
+sg_status sg_list_cut(sg_list *list, char *text, size_t size) {
+    size_t lines = 1;
+    int bad_line;
+
+    for (size_t i = 0; i < size; i++) lines += text[i] == '\n';
+    list->entry = sg_malloc(lines * sizeof *list->entry);
+    if (!list->entry) return sg_fail(SG_ERR_OOM, "%s: no memory for %zu lines", list->path, lines);
+    if (cut_lines(list, text, size, &bad_line)) return SG_OK;
+    return sg_fail(SG_ERR_DATA, "%s:%d: has a control byte; only text is expected", list->path,
+                   bad_line);
+}
+
 sg_status sg_list_read(const char *root, const char *name, sg_list *out) {
     sg_list list = {.path = sg_path_join(root, name)};
-    size_t size, lines = 1;
+    size_t size;
     uint8_t *data;
-    int bad_line;
     sg_status st;
 
     if (!list.path) return sg_fail(SG_ERR_OOM, "%s: no memory for its path", name);
-    st = sg_file_check(list.path);
-    if (st == SG_OK) st = sg_file_read(list.path, kMaxListBytes, &data, &size);
-    if (st != SG_OK) goto done;
-    list.text = (char *)data;
-    for (size_t i = 0; i < size; i++) lines += data[i] == '\n';
-    list.entry = sg_malloc(lines * sizeof *list.entry);
-    if (!list.entry)
-        st = sg_fail(SG_ERR_OOM, "%s: no memory for %zu lines", list.path, lines);
-    else if (!cut_lines(&list, size, &bad_line))
-        st = sg_fail(SG_ERR_DATA, "%s:%d: has a control byte; a list holds one name a line",
-                     list.path, bad_line);
-done:
+    st = sg_file_read(list.path, kMaxListBytes, &data, &size);
+    if (st == SG_OK) {
+        list.text = (char *)data;
+        st = sg_list_cut(&list, list.text, size);
+    }
     if (st == SG_OK)
         *out = list;
     else
@@ -70,8 +98,7 @@ void sg_list_clear(sg_list *list) {
     *list = (sg_list){0};
 }
 
-/* Length of `name` without a picture's suffix. */
-static size_t stem_length(const char *name) {
+size_t sg_layout_stem(const char *name) {
     size_t length = strlen(name);
 
     for (int i = 0; i < kSuffixes; i++) {
@@ -92,7 +119,7 @@ static char *if_there(char *path) {
 }
 
 static sg_status find_picture(const char *root, const char *name, char **out) {
-    int has_suffix = name[stem_length(name)] != '\0';
+    int has_suffix = name[sg_layout_stem(name)] != '\0';
     int n = has_suffix ? 2 : kSuffixes;
 
     for (int i = 0; i < n; i++) {
@@ -114,7 +141,7 @@ static sg_status find_picture(const char *root, const char *name, char **out) {
 /* images/a/b.png -> annotations/a/b.xml; an absolute path: its last folder `images` is replaced. */
 static char *annotation_path(const char *root, const char *name) {
     const char *folder = NULL;
-    int stem = (int)stem_length(name);
+    int stem = (int)sg_layout_stem(name);
     char *relative, *path;
 
     if (name[0] == '/') {
@@ -136,22 +163,29 @@ static char *annotation_path(const char *root, const char *name) {
     return path;
 }
 
+sg_status sg_layout_picture(const char *root, const sg_list *list, const sg_list_entry *entry,
+                            char **picture) {
+    sg_status st = find_picture(root, entry->name, picture);
+
+    if (st == SG_ERR_MISSING && entry->name[sg_layout_stem(entry->name)] != '\0')
+        return sg_fail_at(st, list->path, entry->line, "%.*s: there is no such picture",
+                          kShownBytes, entry->name);
+    if (st == SG_ERR_MISSING)
+        return sg_fail_at(st, list->path, entry->line,
+                          "there is no picture images/%.*s.png, .jpg or .jpeg", kShownBytes,
+                          entry->name);
+    return st;
+}
+
 sg_status sg_layout_locate(const char *root, const sg_list *list, const sg_list_entry *entry,
                            char **picture, char **annotation) {
     char *found = NULL;
-    sg_status st = find_picture(root, entry->name, &found);
 
-    if (st == SG_ERR_MISSING && entry->name[stem_length(entry->name)] != '\0')
-        return sg_fail(st, "%s:%d: %.*s: there is no such picture", list->path, entry->line,
-                       kShownBytes, entry->name);
-    if (st == SG_ERR_MISSING)
-        return sg_fail(st, "%s:%d: there is no picture images/%.*s.png, .jpg or .jpeg", list->path,
-                       entry->line, kShownBytes, entry->name);
-    if (st != SG_OK) return st;
+    SG_TRY(sg_layout_picture(root, list, entry, &found));
     *annotation = annotation_path(root, entry->name);
     if (!*annotation) {
         sg_free(found);
-        return sg_fail(SG_ERR_OOM, "%s:%d: no memory for a path", list->path, entry->line);
+        return sg_fail_at(SG_ERR_OOM, list->path, entry->line, "no memory for a path");
     }
     *picture = found;
     return SG_OK;

@@ -1,8 +1,9 @@
-/* The layout of a VOC data set on disk, as the reader and the checker both see it. Private to
- * data/. */
+/* A data set on disk, as the reader and the checker both see it: lists, where files are, and one
+ * picture's boxes, whatever the format. Private to data/. */
 #ifndef SG_DATA_LAYOUT_H
 #define SG_DATA_LAYOUT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/status.h"
@@ -10,7 +11,7 @@
 
 typedef struct {
     const char *name; /* borrowed from the list's text */
-    int line;
+    int line;         /* 0 where the list is a folder or a COCO file */
 } sg_list_entry;
 
 typedef struct {
@@ -22,12 +23,35 @@ typedef struct {
 
 /* SG_ERR_MISSING, SG_ERR_IO, SG_ERR_OOM, SG_ERR_DATA (too large, a control byte in a line). */
 sg_status sg_list_read(const char *root, const char *name, sg_list *out) SG_CHECKED;
+/* Cut `text`, which gets NULs, into `list->entry`; `list->path` is for messages. SG_ERR_OOM,
+ * SG_ERR_DATA (a control byte). */
+sg_status sg_list_cut(sg_list *list, char *text, size_t size) SG_CHECKED;
 void sg_list_clear(sg_list *list);
 
-/* Where the picture and the annotation of a list's line are. Both strings are the caller's.
+/* As sg_fail, with `file:line: ` before the text, or `file: ` where line is 0. */
+sg_status sg_fail_at(sg_status code, const char *file, int line, const char *fmt, ...)
+    SG_PRINTF(4, 5);
+
+/* Where a fault of a single line or annotation goes. `report` NULL: it ends the reading as an
+ * SG_ERR_DATA. Else it is reported, the line is left out, and the reading goes on. */
+typedef struct {
+    sg_fault_fn report;
+    void *context;
+} sg_fault_sink;
+
+/* SG_OK when the fault was reported. */
+sg_status sg_fault(const sg_fault_sink *sink, const char *file, int line, const char *fmt, ...)
+    SG_PRINTF(4, 5) SG_CHECKED;
+
+/* Length of `name` without a picture's suffix (.png, .jpg, .jpeg). */
+size_t sg_layout_stem(const char *name);
+
+/* Where the picture and the VOC annotation of a list's line are. Both strings are the caller's.
  * SG_ERR_MISSING, naming list and line, when there is no such picture. */
 sg_status sg_layout_locate(const char *root, const sg_list *list, const sg_list_entry *entry,
                            char **picture, char **annotation) SG_CHECKED;
+sg_status sg_layout_picture(const char *root, const sg_list *list, const sg_list_entry *entry,
+                            char **picture) SG_CHECKED;
 
 typedef enum { SG_BOX_INSIDE, SG_BOX_CLIPPED, SG_BOX_OUTSIDE, SG_BOX_EMPTY } sg_box_verdict;
 

@@ -38,15 +38,24 @@ sg_status sg_detector_build(sg_graph *g, int64_t n, void *context) {
     return sg_mask_detector_build(g, n, context);
 }
 
+sg_dataset_place sg_detector_place(const sg_config *config) {
+    sg_dataset_place place = {SG_FORMAT_VOC, config->data.root, config->data.images};
+
+    if (sg_choice_is(config->data.format, "yolo")) place.format = SG_FORMAT_YOLO;
+    if (sg_choice_is(config->data.format, "coco")) place.format = SG_FORMAT_COCO;
+    return place;
+}
+
 sg_status sg_detector_dataset(const sg_config *config, const char *list, const sg_classes *classes,
                               sg_dataset **out) {
+    sg_dataset_place place = sg_detector_place(config);
     sg_classes named;
     sg_status st;
 
     if (classes || strcmp(config->data.classes, "auto") == 0)
-        return sg_dataset_read_voc(config->data.root, list, classes, out);
+        return sg_dataset_read(&place, list, classes, out);
     SG_TRY(sg_classes_parse(config->data.classes, &named));
-    st = sg_dataset_read_voc(config->data.root, list, &named, out);
+    st = sg_dataset_read(&place, list, &named, out);
     sg_classes_clear(&named);
     return st;
 }
@@ -55,6 +64,11 @@ sg_status sg_detector_prepare_data(const sg_config *config) {
     sg_synthetic_options options = sg_synthetic_defaults();
 
     if (config->data.synthetic == 0) return SG_OK;
+    if (!sg_choice_is(config->data.format, "voc"))
+        return sg_fail(SG_ERR_CONFIG,
+                       "data.synthetic draws a data set in the format voc, but "
+                       "data.format is %s",
+                       config->data.format);
     options.seed = 1; /* the same pictures for every run.seed */
     options.side = config->data.synthetic_side;
     options.n_val = config->data.synthetic / kValEvery;

@@ -17,6 +17,9 @@ sg_status sg_detector_options(const sg_config *config, int64_t classes,
 /* sg_build_fn: context is an sg_mask_detector_options. */
 sg_status sg_detector_build(sg_graph *g, int64_t n, void *context) SG_CHECKED;
 
+/* Where the data set is; it borrows from `config`. */
+sg_dataset_place sg_detector_place(const sg_config *config);
+
 /* Read the list `list` of data.root in the format that the configuration names. `classes` NULL: as
  * data.classes says. */
 sg_status sg_detector_dataset(const sg_config *config, const char *list, const sg_classes *classes,

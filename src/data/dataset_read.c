@@ -1,18 +1,18 @@
-/* The VOC reader: list file -> pictures' headers and annotations -> one sg_dataset. */
+/* The reader: an opened list -> pictures' headers and their boxes -> one sg_dataset. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "core/mem.h"
 #include "data/dataset.h"
 #include "data/image.h"
-#include "data/layout.h"
-#include "data/voc.h"
+#include "data/source.h"
 
 enum { kFirstBoxes = 256 };
 
 typedef struct {
-    const char *root;
-    const sg_list *list;
+    const sg_source *source;
+    const sg_list *list; /* the source's */
     sg_dataset *dataset;
     int collect; /* class names are collected, not given */
     int64_t capacity;
@@ -39,20 +39,23 @@ static sg_status grow_boxes(reader *r, int64_t more) {
     return SG_OK;
 }
 
-static sg_status add_box(reader *r, const char *path, const sg_voc_object *object,
+static sg_status add_box(reader *r, const char *path, const sg_object *object,
                          const sg_sample *sample) {
     sg_dataset *d = r->dataset;
+    const double *b = object->box;
+    char place[SG_OBJECT_TEXT];
     int id;
 
-    switch (sg_box_clip(object->box, sample->width, sample->height, d->boxes + 4 * d->n_boxes)) {
+    sg_object_place(object, place);
+    switch (sg_box_clip(b, sample->width, sample->height, d->boxes + 4 * d->n_boxes)) {
     case SG_BOX_EMPTY:
-        return sg_fail(SG_ERR_DATA, "%s:%d: the box (%g %g %g %g) has no area", path, object->line,
-                       object->box[0], object->box[1], object->box[2], object->box[3]);
+        return sg_fail_at(SG_ERR_DATA, path, object->line, "%sthe box (%g %g %g %g) has no area",
+                          place, b[0], b[1], b[2], b[3]);
     case SG_BOX_OUTSIDE:
-        return sg_fail(SG_ERR_DATA,
-                       "%s:%d: the box (%g %g %g %g) is outside of the picture (%lld x %lld)", path,
-                       object->line, object->box[0], object->box[1], object->box[2], object->box[3],
-                       (long long)sample->width, (long long)sample->height);
+        return sg_fail_at(SG_ERR_DATA, path, object->line,
+                          "%sthe box (%g %g %g %g) is outside of the picture (%lld x %lld)", place,
+                          b[0], b[1], b[2], b[3], (long long)sample->width,
+                          (long long)sample->height);
     case SG_BOX_CLIPPED:
         d->n_clipped++;
         break;
@@ -61,39 +64,40 @@ static sg_status add_box(reader *r, const char *path, const sg_voc_object *objec
     }
     SG_TRY(sg_classes_intern(&d->classes, object->name, r->collect, &id));
     if (id < 0)
-        return sg_fail(SG_ERR_DATA, "%s:%d: unknown class `%.100s`", path, object->line,
-                       object->name);
+        return sg_fail_at(SG_ERR_DATA, path, object->line, "%sunknown class `%.100s`", place,
+                          object->name);
     d->box_classes[d->n_boxes++] = id;
     return SG_OK;
 }
 
-static sg_status add_annotation(reader *r, const char *path, sg_sample *sample) {
+static sg_status add_annotation(reader *r, int64_t index, const char *path, sg_sample *sample) {
+    sg_annotation a;
     sg_status st;
-    sg_voc voc;
 
-    SG_TRY(sg_voc_read(path, &voc));
-    st = grow_boxes(r, voc.n);
-    if (st == SG_OK && voc.width && voc.height &&
-        (voc.width != sample->width || voc.height != sample->height))
-        st = sg_fail(SG_ERR_DATA, "%s:%d: says %lld x %lld pixels, but %s has %lld x %lld", path,
-                     voc.size_line, (long long)voc.width, (long long)voc.height, sample->path,
-                     (long long)sample->width, (long long)sample->height);
-    for (int64_t i = 0; i < voc.n && st == SG_OK; i++)
-        st = add_box(r, path, &voc.objects[i], sample);
-    sample->count = voc.n;
-    sg_voc_clear(&voc);
+    SG_TRY(sg_source_annotation(r->source, index, path, sample->width, sample->height, &a));
+    st = grow_boxes(r, a.n);
+    if (st == SG_OK && a.width && a.height &&
+        (a.width != sample->width || a.height != sample->height))
+        st = sg_fail_at(SG_ERR_DATA, path, a.size_line,
+                        "says %lld x %lld pixels, but %s has %lld x %lld", (long long)a.width,
+                        (long long)a.height, sample->path, (long long)sample->width,
+                        (long long)sample->height);
+    for (int64_t i = 0; i < a.n && st == SG_OK; i++) st = add_box(r, path, &a.objects[i], sample);
+    sample->count = a.n;
+    r->dataset->n_unlabelled += a.missing;
+    sg_annotation_clear(&a);
     return st;
 }
 
-static sg_status add_sample(reader *r, const sg_list_entry *entry, sg_sample *sample) {
+static sg_status add_sample(reader *r, int64_t index, sg_sample *sample) {
     char *annotation;
     sg_status st;
 
-    sample->name = sg_strdup(entry->name);
+    sample->name = sg_strdup(r->list->entry[index].name);
     if (!sample->name) return sg_fail(SG_ERR_OOM, "%s: no memory for a name", r->list->path);
-    SG_TRY(sg_layout_locate(r->root, r->list, entry, &sample->path, &annotation));
+    SG_TRY(sg_source_locate(r->source, index, &sample->path, &annotation));
     st = sg_image_size(sample->path, &sample->width, &sample->height);
-    if (st == SG_OK) st = add_annotation(r, annotation, sample);
+    if (st == SG_OK) st = add_annotation(r, index, annotation, sample);
     sg_free(annotation);
     return st;
 }
@@ -101,10 +105,10 @@ static sg_status add_sample(reader *r, const sg_list_entry *entry, sg_sample *sa
 typedef struct {
     const char *path;
     int line;
-} place;
+} listed;
 
 static int by_path(const void *a, const void *b) {
-    const place *p = a, *q = b;
+    const listed *p = a, *q = b;
     int order = strcmp(p->path, q->path);
 
     return order ? order : p->line - q->line;
@@ -112,20 +116,23 @@ static int by_path(const void *a, const void *b) {
 
 static sg_status refuse_repeats(const reader *r) {
     const sg_list *list = r->list;
-    place *sorted = sg_malloc((size_t)list->n * sizeof *sorted);
+    listed *sorted = sg_malloc((size_t)list->n * sizeof *sorted);
     int64_t found = 0; /* the second of a pair */
 
     if (!sorted) return sg_fail(SG_ERR_OOM, "%s: no memory to sort it", list->path);
     for (int64_t i = 0; i < list->n; i++)
-        sorted[i] = (place){.path = r->dataset->samples[i].path, .line = list->entry[i].line};
+        sorted[i] = (listed){.path = r->dataset->samples[i].path, .line = list->entry[i].line};
     qsort(sorted, (size_t)list->n, sizeof *sorted, by_path);
     for (int64_t i = 1; i < list->n; i++)
         if (strcmp(sorted[i].path, sorted[i - 1].path) == 0 &&
             (!found || sorted[i].line < sorted[found].line))
             found = i;
-    if (found)
+    if (found && sorted[found].line)
         (void)sg_fail(SG_ERR_DATA, "%s:%d: the same picture as line %d (%s); delete one",
                       list->path, sorted[found].line, sorted[found - 1].line, sorted[found].path);
+    else if (found)
+        (void)sg_fail(SG_ERR_DATA, "%s: lists %s twice; delete one", list->path,
+                      sorted[found].path);
     sg_free(sorted);
     return found ? SG_ERR_DATA : SG_OK;
 }
@@ -167,6 +174,27 @@ static void point_samples(sg_dataset *d) {
     }
 }
 
+/* Faults that only the whole shows. */
+static sg_status check_whole(const reader *r) {
+    const sg_dataset *d = r->dataset;
+
+    SG_TRY(refuse_repeats(r));
+    if (r->collect && d->classes.n == 0)
+        return sg_fail(SG_ERR_DATA, "%s: no picture of it has a box; set data.classes=NAME,NAME",
+                       d->list);
+    if (r->source->place->format == SG_FORMAT_YOLO && d->n_unlabelled == d->n)
+        return sg_fail(SG_ERR_MISSING,
+                       "%s: no picture of it has a label file; for .../images/NAME.jpg it is "
+                       ".../labels/NAME.txt",
+                       d->list);
+    if (d->n_unlabelled)
+        sg_log(SG_LOG_INFO, "%s: %lld of %lld pictures have no label file, hence no boxes", d->list,
+               (long long)d->n_unlabelled, (long long)d->n);
+    if (d->n_crowd)
+        sg_log(SG_LOG_INFO, "%s: %lld iscrowd boxes are left out", d->list, (long long)d->n_crowd);
+    return SG_OK;
+}
+
 static sg_status read_samples(reader *r) {
     sg_dataset *d = r->dataset;
     const sg_list *list = r->list;
@@ -178,30 +206,39 @@ static sg_status read_samples(reader *r) {
         return sg_fail(SG_ERR_OOM, "%s: no memory for %lld samples", list->path,
                        (long long)list->n);
     d->n = list->n;
-    for (int64_t i = 0; i < d->n; i++) SG_TRY(add_sample(r, &list->entry[i], &d->samples[i]));
-    SG_TRY(refuse_repeats(r));
-    if (r->collect && d->classes.n == 0)
-        return sg_fail(SG_ERR_DATA, "%s: no picture of it has a box; set data.classes=NAME,NAME", list->path);
+    d->n_crowd = r->source->coco.n_crowd;
+    for (int64_t i = 0; i < d->n; i++) SG_TRY(add_sample(r, i, &d->samples[i]));
+    SG_TRY(check_whole(r));
     if (r->collect) SG_TRY(sort_classes(d));
     point_samples(d);
     return SG_OK;
 }
 
-sg_status sg_dataset_read_voc(const char *root, const char *list, const sg_classes *classes,
-                              sg_dataset **out) {
-    sg_list names = {0};
+sg_status sg_dataset_read(const sg_dataset_place *place, const char *list,
+                          const sg_classes *classes, sg_dataset **out) {
+    sg_source source = {0};
     sg_dataset *d = sg_calloc(1, sizeof *d);
-    reader r = {.root = root, .list = &names, .dataset = d, .collect = !classes};
-    sg_status st = SG_OK;
+    reader r = {.source = &source, .list = &source.list, .dataset = d};
+    sg_status st;
 
     if (!d) return sg_fail(SG_ERR_OOM, "%s: no memory for a data set", list);
-    st = sg_list_read(root, list, &names);
-    if (st == SG_OK && classes) st = sg_classes_copy(classes, &d->classes);
+    st = sg_source_open(place, list, classes, (sg_fault_sink){0}, &source);
+    /* VOC tells its classes in the annotations only */
+    r.collect = !classes && place->format == SG_FORMAT_VOC;
+    if (st == SG_OK && !r.collect)
+        st = sg_classes_copy(classes ? classes : &source.names, &d->classes);
     if (st == SG_OK) st = read_samples(&r);
-    sg_list_clear(&names);
+    sg_source_close(&source);
     if (st == SG_OK)
         *out = d;
     else
         sg_dataset_destroy(d);
     return st;
+}
+
+sg_status sg_dataset_read_voc(const char *root, const char *list, const sg_classes *classes,
+                              sg_dataset **out) {
+    sg_dataset_place place = {.format = SG_FORMAT_VOC, .root = root};
+
+    return sg_dataset_read(&place, list, classes, out);
 }
