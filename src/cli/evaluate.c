@@ -24,7 +24,7 @@ static void measure(sg_detector_model *m, const char *split, sg_evaluation *out)
     if (st == SG_OK) st = sg_pool_create(m->workers, sg_backend_cpu.enter_thread, &pool);
     if (st == SG_OK)
         st = sg_detector_evaluate(&m->config, &m->model, m->inference, pool, dataset, NULL, NULL,
-                                  out);
+                                  NULL, out);
     sg_pool_destroy(pool);
     sg_dataset_destroy(dataset);
     if (st != SG_OK) die(st, NULL);

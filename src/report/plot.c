@@ -4,6 +4,7 @@
 #include "report/plot.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/mem.h"
@@ -22,7 +23,7 @@ enum {
 /* In units of a 800th of the width. */
 static const float kText = 1.5f, kTitle = 1.9f; /* dots */
 static const float kMargin = 16.0f, kTitleRow = 30.0f, kRow = 21.0f, kGap = 10.0f;
-static const float kSample = 22.0f, kBetween = 20.0f; /* of the legend */
+static const float kSample = 22.0f, kBetween = 26.0f; /* of the legend */
 static const float kLine = 1.8f, kPoint = 5.0f, kMark = 6.5f;
 
 /* Blue, vermilion, bluish green, reddish purple, orange, sky blue, dark grey: neighbours differ in
@@ -108,7 +109,7 @@ static void choose_y(const sg_plot_panel *p, axis *a) {
         a->hi = 1.0;
         return;
     }
-    if (a->lo >= 0.0 && a->lo <= 0.5 * a->hi) a->lo = 0.0;
+    if (a->lo >= 0.0 && (p->y_zero || a->lo <= 0.5 * a->hi)) a->lo = 0.0;
     room = a->hi - a->lo;
     if (!(room > 1e-9 * fmax(fabs(a->lo), fabs(a->hi)))) {
         room = a->hi != 0.0 ? 0.2 * fabs(a->hi) : 1.0;
@@ -166,10 +167,13 @@ static void draw_entry(sheet *s, const sg_plot_series *series, float x, float y)
     sg_plot_text(&s->canvas, x + (kSample + 7.0f) * s->u, y, text, &font);
 }
 
-/* Entries first .. of one row that starts with `first`; the index behind them and their width. */
-static int row_of(const sheet *s, const sg_plot_panel *p, int first, float *width) {
+/* Entries of one row that starts with `first`: the index behind them, and their width. The last row
+ * keeps room to say how many there are beyond it. */
+static int row_of(const sheet *s, const sg_plot_panel *p, int first, bool last, float *width) {
     float room = (float)s->canvas.width - 2.0f * kMargin * s->u;
     int i = first;
+
+    if (last) room -= sg_plot_text_width("and 999 more", kText * s->u) + kBetween * s->u;
 
     *width = 0.0f;
     for (; i < p->n_series; i++) {
@@ -188,10 +192,20 @@ static int count_rows(const sheet *s, const sg_plot_panel *p) {
     int rows = 0;
 
     for (int at = 0; at < p->n_series && rows < kLegendRows; rows++) {
-        at = row_of(s, p, at, &width);
+        at = row_of(s, p, at, rows + 1 == kLegendRows, &width);
         if (!(width > 0.0f)) break;
     }
     return rows;
+}
+
+static void draw_more(sheet *s, const sg_plot_panel *p, int from, float x, float y) {
+    sg_plot_font font = font_of(s, kText, SG_TEXT_LEFT);
+    char text[kTickBytes];
+    int n = 0;
+
+    for (int i = from; i < p->n_series; i++) n += p->series[i].name != NULL;
+    snprintf(text, sizeof text, "and %d more", n);
+    if (n > 0) sg_plot_text(&s->canvas, x, y, text, &font);
 }
 
 static void draw_legend(sheet *s, const layout *l) {
@@ -200,7 +214,7 @@ static void draw_legend(sheet *s, const layout *l) {
 
     for (int row = 0, at = 0; row < l->legend_rows; row++, y += kRow * s->u) {
         float width, x;
-        int end = row_of(s, p, at, &width);
+        int end = row_of(s, p, at, row + 1 == kLegendRows, &width);
 
         x = 0.5f * (l->left + l->right - width); /* over the frame, kept on the sheet */
         if (x + width > (float)s->canvas.width - kMargin * s->u)
@@ -210,6 +224,7 @@ static void draw_legend(sheet *s, const layout *l) {
             draw_entry(s, &p->series[at], x, y);
             x += entry_width(s, p->series[at].name) + kBetween * s->u;
         }
+        if (row + 1 == kLegendRows) draw_more(s, p, at, x, y);
     }
 }
 
@@ -438,8 +453,8 @@ static void choose_ticks(sheet *s, layout *l) {
     int rows = (int)((l->bottom - l->top) / (26.0f * s->u));
 
     rows = rows < 3 ? 3 : rows > 11 ? 11 : rows;
-    l->y.ticks = sg_plot_ticks_choose(l->y.lo, l->y.hi, rows);
-    l->x.ticks = sg_plot_ticks_choose(l->x.lo, l->x.hi, 11);
+    l->y.ticks = sg_plot_ticks_choose(l->y.lo, l->y.hi, rows, false);
+    l->x.ticks = sg_plot_ticks_choose(l->x.lo, l->x.hi, 11, l->panel->x_whole);
 }
 
 /* Fewer numbers along x where they would touch. */
@@ -449,7 +464,7 @@ static void thin_ticks(sheet *s, layout *l) {
     for (int most = 11; most > 2; most--) {
         float widest = 0.0f;
 
-        l->x.ticks = sg_plot_ticks_choose(l->x.lo, l->x.hi, most);
+        l->x.ticks = sg_plot_ticks_choose(l->x.lo, l->x.hi, most, l->panel->x_whole);
         for (int i = 0; i < l->x.ticks.count; i++) {
             sg_plot_tick_text(&l->x.ticks, i, text, sizeof text);
             widest = fmaxf(widest, sg_plot_text_width(text, kText * s->u));

@@ -44,6 +44,8 @@ typedef struct {
 typedef struct {
     const char *title, *x_label, *y_label; /* each may be NULL */
     double x_min, x_max, y_min, y_max;
+    bool x_whole; /* x counts: no ticks between whole numbers */
+    bool y_zero;  /* data below 0 apart, y begins there */
     const sg_plot_series *series;
     int n_series;
     const sg_plot_mark *mark; /* NULL: none */
@@ -66,6 +68,10 @@ typedef struct {
  * Height follows from the width. *out is the caller's. SG_ERR_ARG, SG_ERR_OOM. */
 sg_status sg_plot_counts(const sg_plot_table *table, int64_t width, sg_image *out) SG_CHECKED;
 
+/* Write `image` as folder/name, a PNG, whole or not at all, and clear it in any case. SG_ERR_IO,
+ * SG_ERR_OOM. */
+sg_status sg_plot_save(const char *folder, const char *name, sg_image *image) SG_CHECKED;
+
 /* Ticks at step * k for k = first .. first + count - 1, all those in lo .. hi. */
 typedef struct {
     double step;
@@ -75,8 +81,8 @@ typedef struct {
 } sg_plot_ticks;
 
 /* The finest of steps 1, 2, 5 * 10^k that gives at most `most` (2 .. SG_PLOT_MAX_TICKS) ticks. lo
- * < hi, both finite and their distance too. */
-sg_plot_ticks sg_plot_ticks_choose(double lo, double hi, int most);
+ * < hi, both finite and their distance too. `whole`: no step under 1. */
+sg_plot_ticks sg_plot_ticks_choose(double lo, double hi, int most, bool whole);
 /* The text of tick `i` (0 .. count - 1). */
 void sg_plot_tick_text(const sg_plot_ticks *ticks, int i, char *text, size_t size);
 

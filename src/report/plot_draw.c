@@ -3,8 +3,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/file.h"
+#include "core/mem.h"
 #include "report/font.h"
+#include "report/plot.h"
 
+enum { kPngLevel = 6 };
 enum { kCircle = 12, kHalf = kCircle / 2, kQuarter = kCircle / 4, kRows = SG_FONT_ROWS + 1 };
 
 static const float kLetter = 6.0f;  /* dots from one letter to the next */
@@ -139,4 +143,14 @@ void sg_plot_text_cut(const char *text, int64_t letters, char *out) {
     if (bytes > SG_PLOT_TEXT_BYTES - 3) bytes = SG_PLOT_TEXT_BYTES - 3; /* not UTF-8 */
     memcpy(out, text, bytes);
     memcpy(out + bytes, "..", 3);
+}
+
+sg_status sg_plot_save(const char *folder, const char *name, sg_image *image) {
+    char *path = sg_path_join(folder, name);
+    sg_status st = path ? sg_image_write_png(path, image, kPngLevel)
+                        : sg_fail(SG_ERR_OOM, "%s: no memory", folder);
+
+    sg_free(path);
+    sg_image_clear(image);
+    return st;
 }

@@ -27,7 +27,7 @@ static double count_ticks(double lo, double hi, double step, double *first) {
     return floor(hi / step + slack) - *first + 1.0;
 }
 
-sg_plot_ticks sg_plot_ticks_choose(double lo, double hi, int most) {
+sg_plot_ticks sg_plot_ticks_choose(double lo, double hi, int most, bool whole) {
     sg_plot_ticks ticks = {0};
     double first = 0.0, count;
     int i = -3 * 300;
@@ -35,6 +35,7 @@ sg_plot_ticks sg_plot_ticks_choose(double lo, double hi, int most) {
     /* start below: with a tick at most every (hi - lo) / most */
     while (i < 3 * 300 && step_at(i) * most < hi - lo) i++;
     if (i > -3 * 300) i--;
+    if (whole && i < 0) i = 0;
     while (count_ticks(lo, hi, step_at(i), &first) > most && i < 3 * 300) i++;
     ticks.step = step_at(i);
     count = count_ticks(lo, hi, ticks.step, &first);

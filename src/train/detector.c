@@ -14,8 +14,9 @@ typedef struct {
     sg_mask_detector_options model;
     sg_augment_options augment;
     sg_dataset *train, *val;
-    sg_loader *loader;       /* NULL before start */
-    sg_inference *inference; /* made at the first evaluation */
+    sg_loader *loader;          /* NULL before start */
+    sg_inference *inference;    /* made at the first evaluation */
+    sg_detector_report *report; /* NULL without run.plots */
     char fingerprint[SG_FINGERPRINT_BYTES];
 } detector_task;
 
@@ -137,7 +138,11 @@ static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, const flo
     }
     SG_TRY(sg_inference_set_values(t->inference, values));
     return sg_detector_evaluate(&t->config, &t->model, t->inference, sg_trainer_pool(trainer),
-                                t->val, stop, stop_context, out);
+                                t->val, stop, stop_context, t->report, out);
+}
+
+static sg_status detector_report(const sg_task *task, const char *folder) {
+    return sg_detector_report_draw(((const detector_task *)task)->report, folder);
 }
 
 static void detector_destroy(sg_task *task) {
@@ -145,6 +150,7 @@ static void detector_destroy(sg_task *task) {
 
     sg_loader_destroy(t->loader);
     sg_inference_destroy(t->inference);
+    sg_detector_report_destroy(t->report);
     sg_dataset_destroy(t->train);
     sg_dataset_destroy(t->val);
     sg_free(t);
@@ -178,6 +184,8 @@ sg_status sg_detector_task_create(const sg_config *config, sg_task **out) {
     st = sg_augment_options_check(&t->augment);
     if (st == SG_OK) st = read_data(t);
     if (st == SG_OK) st = sg_detector_options(config, t->train->classes.n, &t->model);
+    if (st == SG_OK && config->run.plots)
+        st = sg_detector_report_create(t->val, (float)config->predict.score, &t->report);
     if (st != SG_OK) {
         detector_destroy(&t->task);
         return st;
@@ -193,6 +201,7 @@ sg_status sg_detector_task_create(const sg_config *config, sg_task **out) {
     t->task.next = detector_next;
     t->task.wait_seconds = detector_wait_seconds;
     t->task.evaluate = detector_evaluate;
+    if (t->report) t->task.report = detector_report;
     t->task.destroy = detector_destroy;
     *out = &t->task;
     return SG_OK;

@@ -19,6 +19,7 @@ enum { kGroupsPerBatch = 4, kPrefetch = 2 };
 typedef struct {
     const sg_dataset *dataset;
     sg_inference *inference;
+    sg_detector_report *report; /* NULL: none */
     sg_nms_options nms;
     int64_t input, anchors, classes;
     sg_batch batch;
@@ -57,6 +58,9 @@ static sg_status add_batch(const evaluation *e, int64_t n, sg_detection_metrics 
         SG_TRY(sg_detection_metrics_add(
             metrics, s, e->found + i * e->nms.max_boxes, e->count[i], e->dataset->samples[s].boxes,
             e->dataset->samples[s].classes, e->dataset->samples[s].count));
+        if (e->report)
+            SG_TRY(
+                sg_detector_report_add(e->report, s, e->found + i * e->nms.max_boxes, e->count[i]));
     }
     return SG_OK;
 }
@@ -161,7 +165,8 @@ static sg_status open_loader(const sg_config *config, const sg_dataset *dataset,
 
 sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_options *model,
                                sg_inference *inference, sg_pool *pool, const sg_dataset *dataset,
-                               sg_stop_fn stop, void *stop_context, sg_evaluation *out) {
+                               sg_stop_fn stop, void *stop_context, sg_detector_report *report,
+                               sg_evaluation *out) {
     sg_anchors anchors = sg_mask_detector_anchors(model);
     sg_detection_metrics *metrics = NULL;
     sg_loader *loader = NULL;
@@ -171,6 +176,7 @@ sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_o
     memset(&e, 0, sizeof e);
     e.dataset = dataset;
     e.inference = inference;
+    e.report = report;
     e.nms.min_score = kMinScore;
     e.nms.max_iou = (float)config->predict.nms;
     e.nms.max_boxes = SG_AP_MAX_BOXES;
@@ -180,7 +186,9 @@ sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_o
     st = allocate(&e, kGroupsPerBatch * SG_DETECTOR_EVAL_BATCH);
     if (st == SG_OK) st = open_loader(config, dataset, sg_pool_threads(pool), &loader);
     if (st == SG_OK) st = sg_detection_metrics_create(e.classes, SG_AP_MAX_BOXES, &metrics);
+    if (report) sg_detector_report_begin(report);
     if (st == SG_OK) st = measure(&e, loader, pool, stop, stop_context, metrics);
+    if (st == SG_OK && report) sg_detector_report_finish(report, metrics);
     if (st == SG_OK) st = fill(metrics, &dataset->classes, out);
     sg_loader_destroy(loader);
     sg_detection_metrics_destroy(metrics);

@@ -2,21 +2,46 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/mem.h"
 
+enum { kExactDigits = 17 }; /* a double comes back to the bit */
+
 void sg_history_clear(sg_history *history) {
     sg_free(history->text);
+    sg_free(history->points);
     memset(history, 0, sizeof *history);
 }
 
-sg_status sg_history_add(sg_history *history, int64_t step, double score, const char *line) {
-    char *text = sg_str_printf("%s%s\n", history->text ? history->text : "", line);
+void sg_history_step(sg_history *history, const double sum[SG_MAX_SUMS]) {
+    for (int i = 0; i < SG_MAX_SUMS; i++) {
+        history->since_point.sum[i] += sum[i];
+        history->since_evaluation.sum[i] += sum[i];
+    }
+    history->since_point.n++;
+    history->since_evaluation.n++;
+}
 
-    if (!text) return sg_fail(SG_ERR_OOM, "history: no memory");
-    sg_free(history->text);
-    history->text = text;
+static sg_status append(char **text, const char *line) {
+    char *longer = sg_str_printf("%s%s\n", *text ? *text : "", line);
+
+    if (!longer) return sg_fail(SG_ERR_OOM, "history: no memory");
+    sg_free(*text);
+    *text = longer;
+    return SG_OK;
+}
+
+sg_status sg_history_add_point(sg_history *history, const char *line) {
+    SG_TRY(append(&history->points, line));
+    memset(&history->since_point, 0, sizeof history->since_point);
+    return SG_OK;
+}
+
+sg_status sg_history_add(sg_history *history, int64_t step, double score, const char *line) {
+    SG_TRY(append(&history->text, line));
+    memset(&history->since_evaluation, 0, sizeof history->since_evaluation);
     if (history->n == 0 || (!isnan(score) && !(score <= history->best))) {
         history->best = score;
         history->best_line = history->n;
@@ -26,26 +51,71 @@ sg_status sg_history_add(sg_history *history, int64_t step, double score, const 
     return SG_OK;
 }
 
-static sg_status add_parsed(sg_history *history, const char *line) {
-    json_t *object = json_loads(line, 0, NULL);
-    json_t *step = json_object_get(object, "step");
-    json_t *score = json_object_get(object, "mAP50");
-    sg_status st;
+/* --- model files ------------------------------------------------------------------------------ */
+
+static json_t *sums_array(const sg_step_sums *s) {
+    json_t *array = json_array();
+
+    json_array_append_new(array, json_integer(s->n));
+    for (int i = 0; i < SG_MAX_SUMS; i++) json_array_append_new(array, json_real(s->sum[i]));
+    return array;
+}
+
+static bool take_sums(const json_t *array, sg_step_sums *s) {
+    bool good = json_array_size(array) == 1 + SG_MAX_SUMS;
+
+    s->n = json_integer_value(json_array_get(array, 0));
+    for (int i = 0; i < SG_MAX_SUMS; i++) {
+        const json_t *number = json_array_get(array, 1 + (size_t)i);
+
+        good = good && json_is_number(number);
+        s->sum[i] = json_number_value(number);
+    }
+    return good && s->n >= 0;
+}
+
+sg_status sg_history_write(const sg_history *history, char **text) {
+    json_t *line = json_pack("{s:o, s:o}", "since_point", sums_array(&history->since_point),
+                             "since_evaluation", sums_array(&history->since_evaluation));
+    char *sums = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(kExactDigits)) : NULL;
+    char *whole = sums ? sg_str_printf("%s%s%s\n", history->text ? history->text : "",
+                                       history->points ? history->points : "", sums)
+                       : NULL;
+
+    free(sums);
+    json_decref(line);
+    if (!whole) return sg_fail(SG_ERR_OOM, "history: no memory");
+    *text = whole;
+    return SG_OK;
+}
+
+static sg_status add_evaluation(sg_history *history, const json_t *object, const char *line) {
+    const json_t *score = json_object_get(object, "mAP50");
 
     if (!score) score = json_object_get(object, "value");
-    if (!json_is_integer(step)) {
-        json_decref(object);
-        return sg_fail(SG_ERR_DATA, "history: line %lld is no metrics line",
-                       (long long)history->n + 1);
-    }
-    st = sg_history_add(history, json_integer_value(step),
-                        json_is_number(score) ? json_number_value(score) : (double)NAN, line);
+    return sg_history_add(history, json_integer_value(json_object_get(object, "step")),
+                          json_is_number(score) ? json_number_value(score) : (double)NAN, line);
+}
+
+static sg_status add_parsed(sg_history *history, sg_history *sums, const char *line) {
+    json_t *object = json_loads(line, 0, NULL);
+    const json_t *since = json_object_get(object, "since_point");
+    sg_status st = SG_OK;
+
+    if (json_is_integer(json_object_get(object, "step")))
+        st = add_evaluation(history, object, line);
+    else if (json_is_integer(json_object_get(object, "train")))
+        st = sg_history_add_point(history, line);
+    else if (!take_sums(since, &sums->since_point) ||
+             !take_sums(json_object_get(object, "since_evaluation"), &sums->since_evaluation))
+        st = sg_fail(SG_ERR_DATA, "history: \"%.60s\" is no metrics line", line);
     json_decref(object);
     return st;
 }
 
 sg_status sg_history_set(sg_history *history, const char *text) {
     char *copy = sg_strdup(text), *line = copy;
+    sg_history sums = {0}; /* only its sums are used */
     sg_status st = SG_OK;
 
     if (!copy) return sg_fail(SG_ERR_OOM, "history: no memory");
@@ -54,9 +124,11 @@ sg_status sg_history_set(sg_history *history, const char *text) {
         char *end = strchr(line, '\n');
 
         if (end) *end = '\0';
-        st = add_parsed(history, line);
+        st = add_parsed(history, &sums, line);
         line = end ? end + 1 : line + strlen(line);
     }
+    history->since_point = sums.since_point;
+    history->since_evaluation = sums.since_evaluation;
     sg_free(copy);
     return st;
 }

@@ -1,34 +1,57 @@
-/* The history of a run: the lines of metrics.jsonl, one an evaluation. It is kept in every model
- * file, so that a run that goes on knows its best and doubles or loses no line. */
+/* The history of a run, kept in every model file, so that a run that goes on knows its best and
+ * doubles or loses nothing: the lines of metrics.jsonl, one an evaluation; points of the loss's
+ * curve between them; and what has been summed since the last of either.
+ *
+ *   {"step":218,"epoch":6,"lr":0.0034,"loss":2.1,..,"mAP50":0.43,..}    an evaluation
+ *   {"train":40,"lr":0.0039,"loss":2.6,..}                              a point: means up to step
+ * 40
+ *   {"since_point":[n,sum,..],"since_evaluation":[n,sum,..]}            in model files alone
+ */
 #ifndef SG_TRAIN_HISTORY_H
 #define SG_TRAIN_HISTORY_H
 
 #include <stdint.h>
 
 #include "core/status.h"
+#include "graph/state.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/* Sums of steps' reports. */
 typedef struct {
-    char *text; /* the lines, each ended by a newline; NULL while there are none; owned */
-    int64_t n;
+    int64_t n; /* steps */
+    double sum[SG_MAX_SUMS];
+} sg_step_sums;
+
+typedef struct {
+    char *text;   /* an evaluation a line, each ended by a newline; NULL: none; owned */
+    char *points; /* a point a line, in the same way */
+    sg_step_sums since_point, since_evaluation;
+    int64_t n; /* evaluations */
     int64_t last_step;
     int64_t best_line; /* 0-based */
     double best;
 } sg_history;
 
-/* Take the lines of a model file: each a JSON object with "step" and "mAP50" (or "value").
+/* Take the text of a model file: lines as above, an evaluation with "mAP50" (or "value").
  * `history` is zeroed or in use. SG_ERR_DATA, SG_ERR_OOM. */
 sg_status sg_history_set(sg_history *history, const char *text) SG_CHECKED;
+/* The text for a model file; the caller's (sg_free). SG_ERR_OOM. */
+sg_status sg_history_write(const sg_history *history, char **text) SG_CHECKED;
 void sg_history_clear(sg_history *history);
 
-/* One more line, without newline. A score that is NaN never is the best. */
+/* Add a step's report to both sums. */
+void sg_history_step(sg_history *history, const double sum[SG_MAX_SUMS]);
+/* One more evaluation, without newline; its sum begins anew. A score that is NaN never is the best.
+ */
 sg_status sg_history_add(sg_history *history, int64_t step, double score,
                          const char *line) SG_CHECKED;
+/* One more point, without newline; its sum begins anew. */
+sg_status sg_history_add_point(sg_history *history, const char *line) SG_CHECKED;
 
-int64_t sg_history_last_step(const sg_history *history); /* -1 without lines */
+int64_t sg_history_last_step(const sg_history *history); /* -1 without evaluations */
 double sg_history_best(const sg_history *history);       /* NaN without */
 /* Evaluations after the best: 0 when the last one is the best, or there is none. */
 int64_t sg_history_since_best(const sg_history *history);

@@ -23,8 +23,9 @@
 #include "report/profile.h"
 #include "spotgrad.h"
 #include "train/history.h"
+#include "train/run_plots.h"
 
-enum { kRunIdBytes = 17, kErrorBytes = 1024 };
+enum { kRunIdBytes = 17, kErrorBytes = 1024, kLossPoints = 400 };
 
 typedef struct {
     const sg_config *config;
@@ -36,13 +37,12 @@ typedef struct {
     int64_t total_steps; /* of the schedule's horizon */
     sg_history history;
     char run_id[kRunIdBytes];
-    char *last, *best, *metrics, *config_text; /* paths; owned */
-    char *resumed_from;                        /* owned, or NULL */
-    sg_model_file before;                      /* what `last` says when the run goes on */
+    char *last, *best, *metrics, *plots, *config_text; /* paths; owned */
+    char *resumed_from;                                /* owned, or NULL */
+    sg_model_file before;                              /* what `last` says when the run goes on */
     int lock;
     int64_t first_step;
-    double sum[SG_MAX_SUMS]; /* of the loss and its parts since the last evaluation */
-    int64_t n_sums;
+    int64_t point_every; /* steps from one point of the loss's curve to the next */
     sg_run_step at;
 } run;
 
@@ -72,7 +72,9 @@ static sg_status open_folder(run *r) {
     r->last = sg_path_join(dir, "last.h5");
     r->best = sg_path_join(dir, "best.h5");
     r->metrics = sg_path_join(dir, "metrics.jsonl");
-    if (!r->last || !r->best || !r->metrics) return sg_fail(SG_ERR_OOM, "%s: no memory", dir);
+    r->plots = sg_path_join(dir, "plots");
+    if (!r->last || !r->best || !r->metrics || !r->plots)
+        return sg_fail(SG_ERR_OOM, "%s: no memory", dir);
     return sg_config_write(r->config, &r->config_text);
 }
 
@@ -100,19 +102,23 @@ static sg_status name_run(run *r) {
 static int64_t epochs_at(const run *r, int64_t samples) { return samples / r->task->n_train; }
 
 static sg_status save(const run *r, const char *path) {
-    char numeric_class[128];
-    const sg_model_about about = {.run_id = r->run_id,
-                                  .version = SPOTGRAD_VERSION,
-                                  .numeric_class = numeric_class,
-                                  .data_fingerprint = r->task->fingerprint,
-                                  .config = r->config_text,
-                                  .history = r->history.text,
-                                  .classes = r->task->classes,
-                                  .n_classes = r->task->n_classes,
-                                  .epoch = epochs_at(r, r->state->samples)};
+    char numeric_class[128], *history = NULL;
+    sg_model_about about = {.run_id = r->run_id,
+                            .version = SPOTGRAD_VERSION,
+                            .numeric_class = numeric_class,
+                            .data_fingerprint = r->task->fingerprint,
+                            .config = r->config_text,
+                            .classes = r->task->classes,
+                            .n_classes = r->task->n_classes,
+                            .epoch = epochs_at(r, r->state->samples)};
+    sg_status st;
 
     sg_cpu_class(numeric_class, sizeof numeric_class);
-    return sg_model_file_write(path, &about, r->state);
+    SG_TRY(sg_history_write(&r->history, &history));
+    about.history = history;
+    st = sg_model_file_write(path, &about, r->state);
+    sg_free(history);
+    return st;
 }
 
 /* --- going on --------------------------------------------------------------------------------- */
@@ -215,32 +221,68 @@ static bool evaluation_due(const run *r) {
     return now / r->config->train.eval_every > before / r->config->train.eval_every;
 }
 
-static json_t *history_line(const run *r, const sg_evaluation *evaluation) {
+/* The means of `sums` by their names, and the learning rate of the last step. */
+static void add_means(const run *r, const sg_step_sums *sums, json_t *line) {
     const sg_table *table = r->state->table;
-    json_t *line = json_pack("{s:I, s:I, s:f}", "step", (json_int_t)r->state->step, "epoch",
-                             (json_int_t)epochs_at(r, r->state->samples), "lr", r->at.lr);
-    json_t *figures = json_loads(evaluation->json, 0, NULL);
 
-    for (int i = SG_SUM_LOSS; i < table->n_sums && r->n_sums > 0; i++)
-        json_object_set_new(line, table->sum_name[i], json_real(r->sum[i] / (double)r->n_sums));
-    json_object_update(line, figures);
-    json_decref(figures);
-    return line;
+    json_object_set_new(line, "lr", json_real(sg_schedule_lr(&r->schedule, r->state->step - 1)));
+    for (int i = SG_SUM_LOSS; i < table->n_sums && sums->n > 0; i++)
+        json_object_set_new(line, table->sum_name[i], json_real(sums->sum[i] / (double)sums->n));
+}
+
+/* The text of `line`, which is given up; the caller's (free), NULL without memory. */
+static char *line_text(json_t *line) {
+    char *text = json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6));
+
+    json_decref(line);
+    return text;
 }
 
 static sg_status record(run *r, const sg_evaluation *evaluation) {
-    json_t *line = history_line(r, evaluation);
-    char *text =
-        line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) : NULL;
-    sg_status st = text ? sg_history_add(&r->history, r->state->step, evaluation->score, text)
-                        : sg_fail(SG_ERR_OOM, "%s: no memory", r->metrics);
+    json_t *line = json_pack("{s:I, s:I}", "step", (json_int_t)r->state->step, "epoch",
+                             (json_int_t)epochs_at(r, r->state->samples));
+    json_t *figures = json_loads(evaluation->json, 0, NULL);
+    char *text;
+    sg_status st;
 
+    add_means(r, &r->history.since_evaluation, line);
+    json_object_update(line, figures);
+    json_decref(figures);
+    text = line_text(line);
+    st = text ? sg_history_add(&r->history, r->state->step, evaluation->score, text)
+              : sg_fail(SG_ERR_OOM, "%s: no memory", r->metrics);
     free(text);
-    json_decref(line);
-    memset(r->sum, 0, sizeof r->sum);
-    r->n_sums = 0;
     if (st == SG_OK) st = sg_file_write(r->metrics, r->history.text, strlen(r->history.text));
     return st;
+}
+
+/* A step's report into the history; a point of the loss's curve where one is due. */
+static sg_status record_step(run *r) {
+    json_t *line;
+    char *text;
+    sg_status st;
+
+    sg_history_step(&r->history, r->at.report.sum);
+    if (r->state->step % r->point_every != 0) return SG_OK;
+    line = json_pack("{s:I}", "train", (json_int_t)r->state->step);
+    add_means(r, &r->history.since_point, line);
+    text = line_text(line);
+    st = text ? sg_history_add_point(&r->history, text)
+              : sg_fail(SG_ERR_OOM, "%s: no memory", r->metrics);
+    free(text);
+    return st;
+}
+
+/* Pictures are a service: without them the run goes on. Those of an evaluation are drawn before the
+ * state that knows it is saved, so that a run killed on the way draws them when it comes back. */
+static void draw_plots(const run *r, bool best) {
+    sg_status st;
+
+    if (!r->config->run.plots) return;
+    st = sg_make_dirs(r->plots);
+    if (st == SG_OK) st = sg_run_plots(&r->history, r->state->table, r->plots);
+    if (st == SG_OK && best && r->task->report) st = r->task->report(r->task, r->plots);
+    if (st != SG_OK) sg_log(SG_LOG_WARN, "%s; run.plots=false does without plots", sg_last_error());
 }
 
 static sg_status evaluate(run *r) {
@@ -252,6 +294,7 @@ static sg_status evaluate(run *r) {
     SG_TRY(r->task->evaluate(r->task, r->trainer, r->state->ema, o->stop, o->context, &evaluation));
     st = record(r, &evaluation);
     best = st == SG_OK && sg_history_since_best(&r->history) == 0;
+    if (st == SG_OK) draw_plots(r, best);
     if (best) st = save(r, r->best);
     if (st == SG_OK) st = save(r, r->last);
     if (st == SG_OK && o->evaluated) o->evaluated(o->context, &r->at, &evaluation, best);
@@ -276,8 +319,7 @@ static sg_status step(run *r) {
     SG_TRY(r->task->next(r->task, inputs));
     r->at.lr = sg_schedule_lr(&r->schedule, r->state->step);
     SG_TRY(sg_trainer_step(r->trainer, inputs, r->at.lr, &r->at.report));
-    for (int i = 0; i < SG_MAX_SUMS; i++) r->sum[i] += r->at.report.sum[i];
-    r->n_sums++;
+    SG_TRY(record_step(r));
     fill_at(r);
     if (r->observer->stepped) r->observer->stepped(r->observer->context, &r->at);
     return SG_OK;
@@ -298,13 +340,19 @@ static sg_status save_and_fail(const run *r, sg_status st) {
     return sg_fail(st, "%s", text);
 }
 
+static sg_status finish(run *r) {
+    SG_TRY(save(r, r->last));
+    if (sg_history_last_step(&r->history) != r->state->step) draw_plots(r, false);
+    return SG_OK;
+}
+
 static sg_status loop(run *r) {
     for (;;) {
         sg_status st = SG_OK;
 
         if (evaluation_due(r) && sg_history_last_step(&r->history) != r->state->step)
             st = evaluate(r);
-        if (st == SG_OK && finished(r)) return save(r, r->last);
+        if (st == SG_OK && finished(r)) return finish(r);
         if (st == SG_OK && !asked_to_stop(r)) st = step(r);
         if (st == SG_OK && !asked_to_stop(r)) continue;
         if (st != SG_OK && st != SG_ERR_INTERRUPTED) return save_and_fail(r, st);
@@ -360,6 +408,7 @@ static sg_status start(run *r, bool fresh) {
     SG_TRY(write_config(r));
     r->total_steps = (r->config->train.epochs * r->task->n_train + batch - 1) / batch;
     r->schedule = make_schedule(r->config, r->task->n_train, r->total_steps);
+    r->point_every = (r->total_steps + kLossPoints - 1) / kLossPoints;
     if (r->config->train.steps > 0 && r->config->train.steps < r->total_steps)
         r->total_steps = r->config->train.steps;
     r->first_step = r->state->step;
@@ -391,6 +440,7 @@ static void end(run *r) {
     sg_free(r->last);
     sg_free(r->best);
     sg_free(r->metrics);
+    sg_free(r->plots);
     sg_free(r->config_text);
     sg_free(r->resumed_from);
     if (r->lock >= 0) close(r->lock);

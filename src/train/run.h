@@ -4,6 +4,7 @@
  *   RUN/last.h5         the newest model file: the same command goes on from it
  *   RUN/best.h5         the one with the best evaluation so far
  *   RUN/metrics.jsonl   a line an evaluation
+ *   RUN/plots/          pictures for people: the loss, the metrics, what the task draws of its best
  *   RUN/lock            held while a process trains here
  *
  * An evaluation is due at the first step past the border of an epoch: a function of the samples

@@ -41,6 +41,9 @@ struct sg_task {
     /* Measure `values` on the validation part, on the trainer's pool. */
     sg_status (*evaluate)(sg_task *task, sg_trainer *trainer, const float *values, sg_stop_fn stop,
                           void *stop_context, sg_evaluation *out);
+    /* Draw for people what the last `evaluate` found, as PNG files into `folder`, which exists.
+     * NULL where a task has nothing to draw. */
+    sg_status (*report)(const sg_task *task, const char *folder);
     void (*destroy)(sg_task *task);
 };
 
