@@ -46,8 +46,30 @@ expect "train.steps stops early" 0 "done: 3 steps, 0 epochs"
 train "$work/parts"
 expect "and goes on" 0 "resumed: step 3 (epoch 0, position 12) from $work/parts/last.h5"
 same "3 steps and then the rest: the same bits" "$(hash_of)" "$whole"
-same "and the same metrics" "$(sed 's/"loss".*"mAP50"/"mAP50"/' "$work/parts/metrics.jsonl")" \
-    "$(sed 's/"loss".*"mAP50"/"mAP50"/' "$work/one/metrics.jsonl")"
+same "and the same metrics" "$(cat "$work/parts/metrics.jsonl")" "$(cat "$work/one/metrics.jsonl")"
+
+# pictures for people: whole PNGs, the same bytes for any threads and for a run in two parts
+plots="confusion.png loss.png metrics.png precision_recall.png predictions.png"
+same "plots" "$(echo $(ls "$work/one/plots"))" "$plots"
+for file in $plots; do
+    if [ "$(head -c 8 "$work/one/plots/$file" | od -An -tx1 | tr -d ' ')" = 89504e470d0a1a0a ] &&
+        [ "$(tail -c 8 "$work/one/plots/$file" | od -An -tx1 | tr -d ' ')" = 49454e44ae426082 ]; then
+        pass "$file is a PNG"
+    else
+        fail "$file is a PNG" "other first or last bytes"
+    fi
+    for other in two parts; do
+        if cmp -s "$work/one/plots/$file" "$work/$other/plots/$file"; then pass "$file: run $other"
+        else fail "$file: run $other" "other bytes"; fi
+    done
+done
+train "$work/parts" run.plots=false --fresh
+if grep -q plots "$work/err"; then fail "without plots" "$(grep plots "$work/err")"
+else same "without plots: the same bits" "$(hash_of)" "$whole"; fi
+mkdir "$work/noplots"; : >"$work/noplots/plots"
+train "$work/noplots"
+expect "plots that cannot be written" 0 "is not a folder; run.plots=false does without plots" "done: 8 steps"
+same "plots that cannot be written: the same bits" "$(hash_of)" "$whole"
 
 # a signal: saved, 75, and to the same bits
 bin/train --config configs/mask-demo.ini run.dir="$work/stopped" "${tiny[@]}" >"$work/out" \
@@ -67,6 +89,10 @@ else
     expect "SIGTERM came after the end" 0 "done: 8 steps"
 fi
 same "after SIGTERM: the same bits" "$(hash_of)" "$whole"
+same "after SIGTERM: the same metrics" "$(cat "$work/stopped/metrics.jsonl")" \
+    "$(cat "$work/one/metrics.jsonl")"
+if cmp -s "$work/stopped/plots/loss.png" "$work/one/plots/loss.png"; then pass "and the same plot"
+else fail "and the same plot" "loss.png has other bytes"; fi
 
 # a picture that turns bad behind its header: what was computed before it is kept
 cp -r "$data" "$work/bad"
