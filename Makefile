@@ -17,6 +17,9 @@ LDLIBS   += -ldnnl -lgomp -ldl -lm -lpthread
 
 SOURCES  := $(wildcard src/*/*.c)
 OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
+# compiled a second time, for AVX-512 and blocks of 16 channels: src/cpu/simd.h
+BLOCKED  := batch_norm conv2d layout levels pointwise pool reduce
+OBJECTS  += $(BLOCKED:%=$(BUILD)/src/cpu/%.avx512.o)
 LIBRARY  := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
 PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
 # what the tests of ops share: tests/op_check.h
@@ -65,6 +68,13 @@ $(BUILD)/libspotgrad.a: $(LIBRARY)
 
 # runs before the processor is known to have AVX2, to say so where it has not
 $(BUILD)/src/cli/main.o: MACHINE = -mno-avx
+
+$(BUILD)/%.avx512.o: MACHINE = -DSG_BLOCK=16 -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma -ffp-contract=off
+
+$(BUILD)/%.avx512.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,cc,"$< (AVX-512)")
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)

@@ -2,7 +2,7 @@
  * bench/torch_detector.py.
  *
  *   detector [--size nano|small] [--input N] [--stride 4|8] [--batch N] [--shards N] [--threads N]
- *            [--steps N] [--infer]
+ *            [--steps N] [--isa avx2|native] [--infer]
  *
  * Training: forward, assignment, loss, backward, AdamW with clipping and the average of weights.
  * Inference: forward to boxes and scores, a batch divided among the threads, a single picture's ops
@@ -28,6 +28,7 @@ typedef struct {
     sg_mask_detector_options model;
     int64_t batch, steps;
     int shards, threads;
+    const char *isa;
     bool infer;
 } request;
 
@@ -167,12 +168,12 @@ static int64_t time_inference(const request *r, const batch *b, double seconds[]
 
 static void usage(void) {
     fprintf(stderr, "usage: detector [--size nano|small] [--input N] [--stride 4|8] [--batch N] "
-                    "[--shards N] [--threads N] [--steps N] [--infer]\n");
+                    "[--shards N] [--threads N] [--steps N] [--isa avx2|native] [--infer]\n");
     exit(64);
 }
 
 static request parse(int argc, char **argv) {
-    request r = {sg_mask_detector_defaults(), 16, 8, 2, 2, false};
+    request r = {sg_mask_detector_defaults(), 16, 8, 2, 2, "avx2", false};
 
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
@@ -186,6 +187,8 @@ static request parse(int argc, char **argv) {
         number = strtoll(argv[i], NULL, 10);
         if (strcmp(name, "--size") == 0)
             r.model.size = strcmp(argv[i], "small") == 0 ? SG_DETECTOR_SMALL : SG_DETECTOR_NANO;
+        else if (strcmp(name, "--isa") == 0)
+            r.isa = argv[i];
         else if (strcmp(name, "--input") == 0)
             r.model.input = number;
         else if (strcmp(name, "--stride") == 0)
@@ -212,7 +215,7 @@ int main(int argc, char **argv) {
     int64_t parameters;
     batch b;
 
-    must(sg_cpu_set_isa("avx2"));
+    must(sg_cpu_set_isa(r.isa));
     b = draw(&r);
     parameters = r.infer ? time_inference(&r, &b, seconds) : time_training(&r, &b, seconds);
     getrusage(RUSAGE_SELF, &used);

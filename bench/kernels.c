@@ -1,6 +1,6 @@
 /* How long the CPU backend's kernels take; not part of the tests.
  *
- *   build/release/bench/kernels [PICTURES [NODES]]      (`make bench` runs it)
+ *   build/release/bench/kernels [PICTURES [NODES [avx2|native]]]      (`make bench` runs it)
  *
  * One thread runs the nano detector's training program at 256 x 256 for a shard of PICTURES random
  * pictures, and prints milliseconds by op and kernel, then the NODES slowest nodes; then batch norm
@@ -13,6 +13,7 @@
 #include "core/mem.h"
 #include "core/philox.h"
 #include "core/threads.h"
+#include "cpu/cpu.h"
 #include "graph/program.h"
 #include "nn/mask_detector.h"
 #include "ops/ops.h"
@@ -250,6 +251,7 @@ int main(int argc, char **argv) {
     int nodes = argc > 2 ? atoi(argv[2]) : 25;
 
     if (pictures < 1) pictures = 1;
+    must(sg_cpu_set_isa(argc > 3 ? argv[3] : "avx2"));
     bench_detector(SG_TRAIN, pictures, nodes);
     bench_detector(SG_EVAL, pictures, nodes);
     bench_norm(sg_shape_4(16, 64, 64, 64));

@@ -352,7 +352,7 @@ static sg_status select_blocked(void *context, const sg_node *node, const sg_lay
     for (int i = 0; i < SG_MAX_IN; i++) {
         const sg_value *v = i < node->n_in ? node->in[i] : NULL;
 
-        told[i] = v && v->dtype == SG_F32 && v->shape.rank == 4 ? SG_LAYOUT_NC8 : SG_LAYOUT_PLAIN;
+        told[i] = v && v->dtype == SG_F32 && v->shape.rank == 4 ? SG_LAYOUT_BLOCKED : SG_LAYOUT_PLAIN;
     }
     return blocked_of->select(context, node, told, plan);
 }

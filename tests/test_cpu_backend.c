@@ -59,7 +59,7 @@ static sg_status watch_run(const sg_args *a) {
     inner.state = w->inner.state;
     SG_TRY(w->inner.run(&inner));
     for (int o = 0; o < w->n_out; o++) {
-        if (w->inner.out[o] == SG_LAYOUT_NC8 && !padding_is_zero(a->out[o], &w->shape[o]))
+        if (w->inner.out[o] == SG_LAYOUT_BLOCKED && !padding_is_zero(a->out[o], &w->shape[o]))
             return sg_fail(SG_ERR_ARG, "%s (%s): padding of output %d is not zero", a->node->name,
                            a->node->op->name, o);
     }
@@ -723,14 +723,14 @@ static void whole_detector(void **state) {
 static float exp1(float x) {
     float out[8];
 
-    _mm256_storeu_ps(out, exp8(_mm256_set1_ps(x)));
+    _mm256_storeu_ps(out, vec_exp(_mm256_set1_ps(x)));
     return out[3];
 }
 
 static float exp_minus1(float x) {
     float out[8];
 
-    _mm256_storeu_ps(out, exp_minus8(_mm256_set1_ps(x)));
+    _mm256_storeu_ps(out, vec_exp_minus(_mm256_set1_ps(x)));
     return out[5];
 }
 

@@ -1,6 +1,6 @@
 /* The CPU backend: a table from ops to selectors, and the layouts' sizes.
  *
- * Values of four dimensions stay in NC8 from the first convolution to the heads; filters are in
+ * Values of four dimensions stay in BLOCKED from the first convolution to the heads; filters are in
  * whatever format oneDNN wants, converted in the prologue. */
 #include <omp.h>
 #include <stdio.h>
@@ -12,20 +12,22 @@
 
 typedef struct {
     const sg_op *op;
-    sg_cpu_select select;
+    sg_cpu_select select[2]; /* for blocks of 8 and of 16 channels */
 } entry;
 
-#define SG_CPU(name) {&sg_op_##name, sg_cpu_select_##name},
+#define SG_CPU(name)         {&sg_op_##name, {sg_cpu_select_##name, sg_cpu_select_##name}},
+#define SG_CPU_BLOCKED(name) {&sg_op_##name, {sg_cpu_select_##name##_8, sg_cpu_select_##name##_16}},
 static const entry kKernels[] = {
 #include "cpu/kernels.def"
 };
+#undef SG_CPU_BLOCKED
 #undef SG_CPU
 
 enum { kNumKernels = sizeof kKernels / sizeof *kKernels };
 
 /* --- what kernels share ----------------------------------------------------------------------- */
 
-sg_cpu_dims sg_cpu_dims_of(const sg_value *v) {
+sg_cpu_dims sg_cpu_dims_of(const sg_value *v, int block) {
     const sg_shape *s = &v->shape;
     sg_cpu_dims d = {1, 1, 1, 1, 1, 1};
 
@@ -34,14 +36,14 @@ sg_cpu_dims sg_cpu_dims_of(const sg_value *v) {
     if (s->rank > 2) d.H = s->dim[2];
     if (s->rank > 3) d.W = s->dim[3];
     d.HW = d.H * d.W;
-    d.blocks = (d.C + 7) / 8;
+    d.blocks = (d.C + block - 1) / block;
     return d;
 }
 
-int64_t sg_cpu_floats(const sg_value *v, sg_layout layout) {
-    sg_cpu_dims d = sg_cpu_dims_of(v);
+int64_t sg_cpu_floats(const sg_value *v, sg_layout layout, int block) {
+    sg_cpu_dims d = sg_cpu_dims_of(v, block);
 
-    return layout == SG_LAYOUT_NC8 ? d.N * d.blocks * 8 * d.HW : sg_shape_count(&v->shape);
+    return layout == SG_LAYOUT_BLOCKED ? d.N * d.blocks * block * d.HW : sg_shape_count(&v->shape);
 }
 
 static bool can_block(const sg_value *v) { return v->dtype == SG_F32 && v->shape.rank == 4; }
@@ -59,7 +61,8 @@ void sg_cpu_plan(sg_kernel_plan *plan, const sg_node *node, sg_kernel run, sg_la
 
 sg_layout sg_cpu_common_layout(const sg_node *node, const sg_layout have[]) {
     for (int i = 0; i < node->n_in; i++) {
-        if (node->in[i] && can_block(node->in[i]) && have[i] == SG_LAYOUT_NC8) return SG_LAYOUT_NC8;
+        if (node->in[i] && can_block(node->in[i]) && have[i] == SG_LAYOUT_BLOCKED)
+            return SG_LAYOUT_BLOCKED;
     }
     return SG_LAYOUT_PLAIN;
 }
@@ -86,6 +89,7 @@ static sg_status cpu_open(const sg_backend_options *options, void **context) {
         sg_free(cpu);
         return st;
     }
+    cpu->block = sg_cpu_block();
     *context = cpu;
     return SG_OK;
 }
@@ -100,8 +104,11 @@ static void cpu_close(void *context) {
 
 static sg_status cpu_select(void *context, const sg_node *node, const sg_layout have[],
                             sg_kernel_plan *plan) {
+    const sg_cpu *cpu = context;
+
     for (int i = 0; i < kNumKernels; i++) {
-        if (kKernels[i].op == node->op) return kKernels[i].select(context, node, have, plan);
+        if (kKernels[i].op == node->op)
+            return kKernels[i].select[cpu->block == 16](context, node, have, plan);
     }
     return sg_select_reference(node, plan);
 }
@@ -111,8 +118,16 @@ static size_t cpu_bytes(void *context, const sg_value *v, sg_layout layout) {
 
     if (layout >= SG_LAYOUT_PRIVATE)
         return sg_dnnl_filter_bytes(cpu->dnnl, layout - SG_LAYOUT_PRIVATE);
-    if (layout == SG_LAYOUT_NC8) return (size_t)sg_cpu_floats(v, layout) * sizeof(float);
+    if (layout == SG_LAYOUT_BLOCKED)
+        return (size_t)sg_cpu_floats(v, layout, cpu->block) * sizeof(float);
     return sg_value_bytes(v);
+}
+
+static sg_status cpu_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
+                             sg_kernel_plan *plan) {
+    const sg_cpu *cpu = context;
+
+    return (cpu->block == 16 ? sg_cpu_convert_16 : sg_cpu_convert_8)(context, v, from, to, plan);
 }
 
 /* oneDNN's ops set their number of threads themselves; this is for whatever else uses OpenMP. */
@@ -124,6 +139,6 @@ const sg_backend sg_backend_cpu = {
     .close = cpu_close,
     .select = cpu_select,
     .bytes = cpu_bytes,
-    .convert = sg_cpu_convert,
+    .convert = cpu_convert,
     .enter_thread = cpu_enter_thread,
 };

@@ -73,6 +73,17 @@ bool sg_cpu_is_native(void) {
     return native;
 }
 
+static int block(void) { return chosen == ISA_NATIVE && sg_dnnl_has_avx512() ? 16 : 8; }
+
+int sg_cpu_block(void) {
+    int n;
+
+    pthread_mutex_lock(&lock);
+    n = choose(chosen == ISA_OPEN ? ISA_AVX2 : chosen) == SG_OK ? block() : 8;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
 static void put_env(const char *name, const char *value) {
     if (value)
         setenv(name, value, 1);
@@ -167,8 +178,8 @@ void sg_cpu_class(char *text, size_t bytes) {
     } else if (asked) {
         snprintf(blas, sizeof blas, " sgemm");
     }
-    snprintf(text, bytes, "cpu %s oneDNN %s%s", chosen == ISA_NATIVE ? "native" : "avx2", version,
-             blas);
+    snprintf(text, bytes, "cpu %s%s oneDNN %s%s", chosen == ISA_NATIVE ? "native" : "avx2",
+             block() == 16 ? " avx512" : "", version, blas);
     pthread_mutex_unlock(&lock);
 }
 

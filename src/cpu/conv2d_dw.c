@@ -5,8 +5,8 @@
  *
  *   dw[oc][ic][kh][kw] = sum over n, oh, ow of dy[n][oc][oh][ow] * x[n][ic][oh S + kh - P][..]
  *
- * x and dy in NC8, dw PLAIN. A vector holds 8 oc; an element of x is broadcast. Twelve accumulators
- * live in registers over a tile of rows that stays in level 1:
+ * x and dy in blocks of 8 channels, dw PLAIN. A vector holds 8 oc; an element of x is broadcast.
+ * Twelve accumulators live in registers over a tile of rows that stays in level 1:
  *
  *   3x3, P = 1, S = 1 or 2   3 taps of one kh x 4 ic: a broadcast x serves all taps of its column
  *                            (S = 1: 4 broadcasts and 1 load of dy for 12 multiply-adds)
@@ -39,9 +39,9 @@ static void write_block(const dw_state *s, const float *acc, int64_t bo, int64_t
         __m256 v[8];
 
         for (int i = 0; i < 8; i++) v[i] = _mm256_loadu_ps(acc + (r + i) * 8);
-        transpose8(v);
+        vec_transpose(v);
         for (int o = 0; o < some_oc; o++)
-            store_some8(dw + (bo * 8 + o) * row + bi * 8 * taps + r, some, v[o]);
+            vec_store_some(dw + (bo * 8 + o) * row + bi * 8 * taps + r, some, v[o]);
     }
 }
 
@@ -236,10 +236,10 @@ bool sg_cpu_own_dw(const sg_node *node) {
 sg_status sg_cpu_plan_own_dw(const sg_node *node, sg_kernel_plan *plan) {
     const sg_conv_options *o = &((const sg_conv_attr *)node->attr)->options;
     const sg_shape *w = &node->out[0].shape;
-    dw_state s = {sg_cpu_dims_of(node->in[0]), sg_cpu_dims_of(node->in[1]), o->stride};
+    dw_state s = {sg_cpu_dims_of(node->in[0], 8), sg_cpu_dims_of(node->in[1], 8), o->stride};
 
     plan->run = w->dim[2] == 1 ? dw1_run : dw3_run;
-    plan->in[0] = plan->in[1] = SG_LAYOUT_NC8;
+    plan->in[0] = plan->in[1] = SG_LAYOUT_BLOCKED;
     plan->flop = 2.0 * (double)(s.y.N * s.y.C * s.y.HW) * (double)(s.x.C * w->dim[2] * w->dim[3]);
     snprintf(plan->label, sizeof plan->label, "cpu %dx%d", (int)w->dim[2], (int)w->dim[3]);
     return sg_cpu_plan_state(plan, &s, sizeof s);

@@ -11,15 +11,19 @@ extern "C" {
 #endif
 
 /* Choose the instruction set of oneDNN and OpenBLAS: "avx2" (the default; the same bits on every
- * machine that has it) or "native". Our own kernels are AVX2 always. Call it first of all, while
- * the process has one thread: once either library is in use the choice stands, and another one is
- * SG_ERR_UNAVAILABLE. Also SG_ERR_UNAVAILABLE: a processor without AVX2 and FMA. SG_ERR_CONFIG:
- * another name. */
+ * machine that has it) or "native", which uses AVX-512 where the processor has it. Call it first of
+ * all, while the process has one thread: once either library is in use the choice stands, and
+ * another one is SG_ERR_UNAVAILABLE. Also SG_ERR_UNAVAILABLE: a processor without AVX2 and FMA.
+ * SG_ERR_CONFIG: another name. */
 sg_status sg_cpu_set_isa(const char *isa) SG_CHECKED;
 
-/* The numeric class of what this process has compiled: "cpu avx2 oneDNN 2.6.3"; once there was a
- * matrix product among it, " OpenBLAS 0.3.21" follows, or " sgemm" (oneDNN's) where that is not
- * installed. */
+/* Channels of a block of the blocked layout: 16 where "native" was chosen and the processor has
+ * AVX-512, else 8. Settles the choice. */
+int sg_cpu_block(void);
+
+/* The numeric class of what this process has compiled: "cpu avx2 oneDNN 2.6.3", or "native" or
+ * "native avx512" instead of "avx2"; once there was a matrix product among it, " OpenBLAS 0.3.21"
+ * follows, or " sgemm" (oneDNN's) where that is not installed. */
 void sg_cpu_class(char *text, size_t bytes);
 
 #ifdef __cplusplus

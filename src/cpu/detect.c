@@ -1,5 +1,5 @@
-/* The detector's own ops: heads' maps to lists of anchors straight from NC8, boxes two anchors at a
- * time, the focal loss eight logits at a time.
+/* The detector's own ops on lists of anchors: boxes two anchors at a time, the focal loss eight
+ * logits at a time.
  *
  * The assigner and the CIoU ops stay with their reference kernels, by measurement: they look at the
  * few anchors near a truth, one after the other and in double, and take 0.2 % of a training step.
@@ -11,69 +11,21 @@
 #include "cpu/simd.h"
 #include "ops/detect.h"
 
-/* --- levels_concat, level_split --------------------------------------------------------------- */
-
-typedef struct {
-    sg_cpu_dims d; /* of a map */
-    int64_t A;
-    int64_t start; /* level_split */
-} level_state;
-
-/* Maps in NC8. */
-static sg_status levels_concat_run(const sg_args *a) {
-    const sg_shape *shape = &a->node->out[0].shape;
-    int64_t N = shape->dim[0], A = shape->dim[1], C = shape->dim[2], start = 0;
-
-    for (int i = 0; i < a->node->n_in; i++) {
-        sg_cpu_dims d = sg_cpu_dims_of(a->node->in[i]);
-        const float *x = a->in[i];
-
-        for (int64_t n = 0; n < N; n++) {
-            for (int64_t b = 0; b < d.blocks; b++, x += d.HW * 8) {
-                float *y = (float *)a->out[0] + (n * A + start) * C + b * 8;
-                int64_t some = C - b * 8 < 8 ? C - b * 8 : 8;
-
-                for (int64_t p = 0; p < d.HW; p++)
-                    for (int64_t c = 0; c < some; c++) y[p * C + c] = x[p * 8 + c];
-            }
-        }
-        start += d.HW;
-    }
-    return SG_OK;
-}
-
-static sg_status level_split_run(const sg_args *a) {
-    const level_state *s = a->state;
-    float *y = a->out[0];
-
-    for (int64_t n = 0; n < s->d.N; n++) {
-        for (int64_t b = 0; b < s->d.blocks; b++, y += s->d.HW * 8) {
-            const float *x = (const float *)a->in[0] + (n * s->A + s->start) * s->d.C + b * 8;
-            int64_t some = s->d.C - b * 8 < 8 ? s->d.C - b * 8 : 8;
-            __m256i mask = mask8((int)some);
-
-            for (int64_t p = 0; p < s->d.HW; p++)
-                _mm256_storeu_ps(y + p * 8, _mm256_maskload_ps(x + p * s->d.C, mask));
-        }
-    }
-    return SG_OK;
-}
-
 /* --- box_decode, box_decode_dx ---------------------------------------------------------------- */
 
 /* `n` floats (4 or 8: one anchor or two) of x, y, log w, log h; cell: the centres' (x, y, 0, 0). */
 SG_INLINE void decode8(const float *raw, float *box, int n, __m256 cell, __m256 stride) {
     const float side = 0.5f * SG_BOX_UNIT; /* strides from the centre to a border */
     const __m256 half = _mm256_setr_ps(-side, -side, side, side, -side, -side, side, side);
-    __m256 r = load_some8(raw, n), centre, size;
+    __m256 r = vec_load_some(raw, n), centre, size;
 
     centre = _mm256_mul_ps(_mm256_add_ps(cell, r), stride);
     size = _mm256_max_ps(_mm256_set1_ps(SG_RAW_SIZE_MIN), r); /* the second operand for a NaN */
     size = _mm256_min_ps(_mm256_set1_ps(SG_RAW_SIZE_MAX), size);
-    size = _mm256_mul_ps(exp8(size), stride);
+    size = _mm256_mul_ps(vec_exp(size), stride);
     centre = _mm256_permute_ps(centre, 0x44);                  /* x y x y */
     size = _mm256_mul_ps(_mm256_permute_ps(size, 0xEE), half); /* -w/2 -h/2 w/2 h/2 */
-    store_some8(box, n, _mm256_add_ps(centre, size));
+    vec_store_some(box, n, _mm256_add_ps(centre, size));
 }
 
 static sg_status box_decode_run(const sg_args *a) {
@@ -103,18 +55,18 @@ static sg_status box_decode_run(const sg_args *a) {
 
 SG_INLINE void decode_dx8(const float *raw, const float *dy, float *dx, int n, __m256 stride) {
     const __m256 zero = _mm256_setzero_ps(), half = _mm256_set1_ps(0.5f * SG_BOX_UNIT);
-    __m256 r = load_some8(raw, n), d = load_some8(dy, n);
+    __m256 r = vec_load_some(raw, n), d = vec_load_some(dy, n);
     __m256 other = _mm256_permute_ps(d, 0x4E); /* xmax ymax xmin ymin */
     __m256 centre = _mm256_mul_ps(stride, _mm256_add_ps(d, other)), size, silent;
 
-    size = _mm256_mul_ps(_mm256_mul_ps(half, exp8(r)), stride);
+    size = _mm256_mul_ps(_mm256_mul_ps(half, vec_exp(r)), stride);
     size = _mm256_mul_ps(size, _mm256_sub_ps(d, other)); /* lanes 2 and 3: max - min */
     silent =
         _mm256_and_ps(_mm256_cmp_ps(d, zero, _CMP_EQ_OQ), _mm256_cmp_ps(other, zero, _CMP_EQ_OQ));
     silent = _mm256_or_ps(silent, _mm256_cmp_ps(r, _mm256_set1_ps(SG_RAW_SIZE_MIN), _CMP_LT_OQ));
     silent = _mm256_or_ps(silent, _mm256_cmp_ps(r, _mm256_set1_ps(SG_RAW_SIZE_MAX), _CMP_GT_OQ));
     size = _mm256_andnot_ps(silent, size);
-    store_some8(dx, n, _mm256_blend_ps(centre, size, 0xCC));
+    vec_store_some(dx, n, _mm256_blend_ps(centre, size, 0xCC));
 }
 
 static sg_status box_decode_dx_run(const sg_args *a) {
@@ -189,29 +141,29 @@ typedef struct {
 
 SG_INLINE logits8 logits_of(__m256 z, __m256 t) {
     const __m256 one = _mm256_set1_ps(1.0f), zero = _mm256_setzero_ps();
-    __m256 e = exp_minus8(abs8(z));
+    __m256 e = vec_exp_minus(abs8(z));
     __m256 above = _mm256_blendv_ps(e, one, _mm256_cmp_ps(z, zero, _CMP_GE_OQ));
     logits8 l;
 
     l.s = _mm256_div_ps(above, _mm256_add_ps(one, e));
-    l.bce = _mm256_add_ps(_mm256_sub_ps(relu8(z), _mm256_mul_ps(z, t)), log1p8(e));
+    l.bce = _mm256_add_ps(_mm256_sub_ps(vec_relu(z), _mm256_mul_ps(z, t)), log1p8(e));
     return l;
 }
 
 static sg_status quality_focal_loss_run(const sg_args *a) {
     const focal_state *s = a->state;
     const float *z = a->in[0], *t = a->in[1];
-    sg_double8 sum = zero_double8();
+    dvec sum = dvec_zero();
 
     for (int64_t i = 0; i < s->count; i += 8) {
         int n = s->count - i < 8 ? (int)(s->count - i) : 8;
-        __m256 target = load_some8(t + i, n), loss;
-        logits8 l = logits_of(load_some8(z + i, n), target);
+        __m256 target = vec_load_some(t + i, n), loss;
+        logits8 l = logits_of(vec_load_some(z + i, n), target);
 
         loss = _mm256_mul_ps(power8(_mm256_sub_ps(l.s, target), s->beta), l.bce);
-        add_double8(&sum, _mm256_and_ps(loss, _mm256_castsi256_ps(mask8(n))));
+        dvec_add(&sum, _mm256_and_ps(loss, _mm256_castsi256_ps(mask8(n))));
     }
-    *(float *)a->out[0] = (float)total_double8(sum);
+    *(float *)a->out[0] = (float)dvec_total(sum);
     return SG_OK;
 }
 
@@ -225,8 +177,8 @@ static sg_status quality_focal_loss_dx_run(const sg_args *a) {
 
     for (int64_t i = 0; i < s->count; i += 8) {
         int n = s->count - i < 8 ? (int)(s->count - i) : 8;
-        __m256 target = load_some8(t + i, n), d, slope, pull;
-        logits8 l = logits_of(load_some8(z + i, n), target);
+        __m256 target = vec_load_some(t + i, n), d, slope, pull;
+        logits8 l = logits_of(vec_load_some(z + i, n), target);
 
         d = _mm256_sub_ps(l.s, target);
         slope = _mm256_mul_ps(power8(d, s->beta), d);
@@ -239,31 +191,12 @@ static sg_status quality_focal_loss_dx_run(const sg_args *a) {
             slope = _mm256_add_ps(
                 slope, _mm256_and_ps(pull, _mm256_cmp_ps(d, _mm256_setzero_ps(), _CMP_NEQ_UQ)));
         }
-        store_some8(dz + i, n, _mm256_mul_ps(dloss, slope));
+        vec_store_some(dz + i, n, _mm256_mul_ps(dloss, slope));
     }
     return SG_OK;
 }
 
 /* --- selection -------------------------------------------------------------------------------- */
-
-sg_status sg_cpu_select_levels_concat(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
-                                      sg_kernel_plan *plan) {
-    (void)cpu;
-    (void)have;
-    sg_cpu_plan(plan, node, levels_concat_run, SG_LAYOUT_NC8);
-    return SG_OK;
-}
-
-sg_status sg_cpu_select_level_split(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
-                                    sg_kernel_plan *plan) {
-    const sg_level_attr *attr = node->attr;
-    level_state s = {sg_cpu_dims_of(&node->out[0]), node->in[0]->shape.dim[1], attr->start};
-
-    (void)cpu;
-    (void)have;
-    sg_cpu_plan(plan, node, level_split_run, SG_LAYOUT_NC8);
-    return sg_cpu_plan_state(plan, &s, sizeof s);
-}
 
 static sg_status select_focal(const sg_node *node, const sg_layout have[], sg_kernel run,
                               sg_kernel_plan *plan) {

@@ -51,6 +51,10 @@ void sg_dnnl_cap_avx2(void) {
     (void)dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
 }
 
+bool sg_dnnl_has_avx512(void) {
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+}
+
 void sg_dnnl_version(char *text, size_t bytes) {
     const dnnl_version_t *v = dnnl_version();
 
@@ -177,13 +181,12 @@ static sg_status describe(const sg_dnnl_conv *c, conv_descs *m) {
     dnnl_dims_t w = {c->OC, c->IC, c->KH, c->KW};
     dnnl_dims_t wg = {c->groups, c->OC / c->groups, c->IC / c->groups, c->KH, c->KW};
     bool grouped = c->groups > 1;
+    dnnl_format_tag_t blocked = c->block == 16 ? dnnl_nChw16c : dnnl_nChw8c;
     dnnl_status_t st =
-        dnnl_memory_desc_init_by_tag(&m->x, 4, x, dnnl_f32, c->plain_x ? dnnl_nchw : dnnl_nChw8c);
+        dnnl_memory_desc_init_by_tag(&m->x, 4, x, dnnl_f32, c->plain_x ? dnnl_nchw : blocked);
 
-    if (st == dnnl_success) {
-        st = dnnl_memory_desc_init_by_tag(&m->y, 4, y, dnnl_f32,
-                                          c->plain_y ? dnnl_nchw : dnnl_nChw8c);
-    }
+    if (st == dnnl_success)
+        st = dnnl_memory_desc_init_by_tag(&m->y, 4, y, dnnl_f32, c->plain_y ? dnnl_nchw : blocked);
     if (st == dnnl_success) st = dnnl_memory_desc_init_by_tag(&m->b, 1, b, dnnl_f32, dnnl_a);
     if (st == dnnl_success) {
         st = dnnl_memory_desc_init_by_tag(&m->w, grouped ? 5 : 4, grouped ? wg : w, dnnl_f32,

@@ -16,6 +16,8 @@ typedef struct sg_dnnl_op sg_dnnl_op;
 
 /* Cap the instruction set at AVX2, if oneDNN has not been used yet in this process. */
 void sg_dnnl_cap_avx2(void);
+/* Whether oneDNN may use AVX-512 (F, BW, VL, DQ); settles the instruction set of this process. */
+bool sg_dnnl_has_avx512(void);
 void sg_dnnl_version(char *text, size_t bytes); /* "2.6.3" */
 
 /* c = op(a) op(b), row-major, on this thread: (M, K) x (K, N) -> (M, N); a flag transposes that
@@ -32,12 +34,13 @@ typedef enum {
     SG_DNNL_WEIGHTS  /* x, dy -> dw */
 } sg_dnnl_pass;
 
-/* Channels are counted as they lie in memory: padded to a multiple of 8 where blocked. */
+/* Channels are counted as they lie in memory: padded to a multiple of `block` where blocked. */
 typedef struct {
     sg_dnnl_pass pass;
     int64_t N, IC, IH, IW, OC, OH, OW, KH, KW, stride, pad, groups;
     bool bias, relu;       /* forward only */
-    bool plain_x, plain_y; /* nchw instead of nChw8c */
+    bool plain_x, plain_y; /* nchw instead of nChw8c or nChw16c */
+    int block;             /* 8 or 16 */
 } sg_dnnl_conv;
 
 /* *filter: the number, in `d`, of the format that this convolution wants its filter in (or gives

@@ -1,7 +1,7 @@
-/* Conversions between layouts: PLAIN <-> NC8 by 8 x 8 transposes, filters by oneDNN.
+/* Conversions between layouts: PLAIN <-> BLOCKED by transposes, filters by oneDNN.
  *
- * A filter whose channels are not multiples of 8 is padded with zeros on the way to its private
- * format, and cropped on the way back, in scratch memory. Both are small. */
+ * A filter whose channels are not multiples of kBlock is padded with zeros on the way to its
+ * private format, and cropped on the way back, in scratch memory. Both are small. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,43 +9,44 @@
 #include "cpu/backend_cpu.h"
 #include "cpu/simd.h"
 
-void sg_cpu_pack_nc8(const float *x, float *y, int64_t N, int64_t C, int64_t HW) {
+static void pack_blocks(const float *x, float *y, int64_t N, int64_t C, int64_t HW) {
     for (int64_t n = 0; n < N; n++, x += C * HW) {
-        for (int64_t c0 = 0; c0 < C; c0 += 8, y += 8 * HW) {
-            int channels = C - c0 < 8 ? (int)(C - c0) : 8;
+        for (int64_t c0 = 0; c0 < C; c0 += kBlock, y += kBlock * HW) {
+            int channels = C - c0 < kBlock ? (int)(C - c0) : kBlock;
             const float *xc = x + c0 * HW;
             int64_t p = 0;
 
-            for (; p + 8 <= HW; p += 8) {
-                __m256 r[8];
+            for (; p + kBlock <= HW; p += kBlock) {
+                vec r[kBlock];
 
-                for (int c = 0; c < 8; c++)
-                    r[c] = c < channels ? _mm256_loadu_ps(xc + c * HW + p) : _mm256_setzero_ps();
-                transpose8(r);
-                for (int i = 0; i < 8; i++) _mm256_storeu_ps(y + (p + i) * 8, r[i]);
+                for (int c = 0; c < kBlock; c++)
+                    r[c] = c < channels ? vec_load(xc + c * HW + p) : vec_zero();
+                vec_transpose(r);
+                for (int i = 0; i < kBlock; i++) vec_store(y + (p + i) * kBlock, r[i]);
             }
             for (; p < HW; p++)
-                for (int c = 0; c < 8; c++) y[p * 8 + c] = c < channels ? xc[c * HW + p] : 0.0f;
+                for (int c = 0; c < kBlock; c++)
+                    y[p * kBlock + c] = c < channels ? xc[c * HW + p] : 0.0f;
         }
     }
 }
 
-void sg_cpu_unpack_nc8(const float *x, float *y, int64_t N, int64_t C, int64_t HW) {
+static void unpack_blocks(const float *x, float *y, int64_t N, int64_t C, int64_t HW) {
     for (int64_t n = 0; n < N; n++, y += C * HW) {
-        for (int64_t c0 = 0; c0 < C; c0 += 8, x += 8 * HW) {
-            int channels = C - c0 < 8 ? (int)(C - c0) : 8;
+        for (int64_t c0 = 0; c0 < C; c0 += kBlock, x += kBlock * HW) {
+            int channels = C - c0 < kBlock ? (int)(C - c0) : kBlock;
             float *yc = y + c0 * HW;
             int64_t p = 0;
 
-            for (; p + 8 <= HW; p += 8) {
-                __m256 r[8];
+            for (; p + kBlock <= HW; p += kBlock) {
+                vec r[kBlock];
 
-                for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(x + (p + i) * 8);
-                transpose8(r);
-                for (int c = 0; c < channels; c++) _mm256_storeu_ps(yc + c * HW + p, r[c]);
+                for (int i = 0; i < kBlock; i++) r[i] = vec_load(x + (p + i) * kBlock);
+                vec_transpose(r);
+                for (int c = 0; c < channels; c++) vec_store(yc + c * HW + p, r[c]);
             }
             for (; p < HW; p++)
-                for (int c = 0; c < channels; c++) yc[c * HW + p] = x[p * 8 + c];
+                for (int c = 0; c < channels; c++) yc[c * HW + p] = x[p * kBlock + c];
         }
     }
 }
@@ -67,14 +68,14 @@ static sg_status copy(const sg_args *a) {
 static sg_status pack(const sg_args *a) {
     const move_state *s = a->state;
 
-    sg_cpu_pack_nc8(a->in[0], a->out[0], s->N, s->C, s->HW);
+    pack_blocks(a->in[0], a->out[0], s->N, s->C, s->HW);
     return SG_OK;
 }
 
 static sg_status unpack(const sg_args *a) {
     const move_state *s = a->state;
 
-    sg_cpu_unpack_nc8(a->in[0], a->out[0], s->N, s->C, s->HW);
+    unpack_blocks(a->in[0], a->out[0], s->N, s->C, s->HW);
     return SG_OK;
 }
 
@@ -157,9 +158,9 @@ static sg_status convert_filter(sg_cpu *cpu, const sg_value *v, sg_layout from, 
     return SG_OK;
 }
 
-sg_status sg_cpu_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
-                         sg_kernel_plan *plan) {
-    sg_cpu_dims d = sg_cpu_dims_of(v);
+sg_status SG_BLOCKED(sg_cpu_convert)(void *context, const sg_value *v, sg_layout from, sg_layout to,
+                                     sg_kernel_plan *plan) {
+    sg_cpu_dims d = sg_cpu_dims_of(v, kBlock);
     move_state s = {0, d.N, d.C, d.HW};
 
     plan->in[0] = from;
@@ -168,9 +169,9 @@ sg_status sg_cpu_convert(void *context, const sg_value *v, sg_layout from, sg_la
     if (from == to) {
         s.bytes = sg_backend_cpu.bytes(context, v, from);
         plan->run = copy;
-    } else if (from == SG_LAYOUT_PLAIN && to == SG_LAYOUT_NC8) {
+    } else if (from == SG_LAYOUT_PLAIN && to == SG_LAYOUT_BLOCKED) {
         plan->run = pack;
-    } else if (from == SG_LAYOUT_NC8 && to == SG_LAYOUT_PLAIN) {
+    } else if (from == SG_LAYOUT_BLOCKED && to == SG_LAYOUT_PLAIN) {
         plan->run = unpack;
     } else {
         return convert_filter(context, v, from, to, plan);

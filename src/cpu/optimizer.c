@@ -12,17 +12,16 @@ static int64_t count_of(const sg_args *a) { return sg_shape_count(&a->node->in[0
 /* --- grad_scale ------------------------------------------------------------------------------- */
 
 static double block_squares(const float *g, int64_t n) {
-    sg_double8 sum[2] = {zero_double8(), zero_double8()};
+    dvec sum[2] = {dvec_zero(), dvec_zero()};
 
     for (int64_t i = 0; i < n; i += 8) {
         int k = (int)(i / 8 & 1);
-        sg_double8 d =
-            to_double8(n - i < 8 ? load_some8(g + i, (int)(n - i)) : _mm256_loadu_ps(g + i));
+        dvec d = dvec_of(n - i < 8 ? vec_load_some(g + i, (int)(n - i)) : _mm256_loadu_ps(g + i));
 
         sum[k].lo = _mm256_fmadd_pd(d.lo, d.lo, sum[k].lo);
         sum[k].hi = _mm256_fmadd_pd(d.hi, d.hi, sum[k].hi);
     }
-    return total_double8(sum[0]) + total_double8(sum[1]);
+    return dvec_total(sum[0]) + dvec_total(sum[1]);
 }
 
 /* Blocks in the reference's tree. */
@@ -61,22 +60,22 @@ typedef struct {
 
 /* n (1 .. 8) elements from i on. */
 SG_INLINE void sgd8(const sg_args *a, const step_numbers *k, int64_t i, int n) {
-    __m256 w = load_some8((const float *)a->in[0] + i, n);
-    __m256 m = load_some8((const float *)a->in[1] + i, n);
-    __m256 dw = load_some8((const float *)a->in[2] + i, n), way;
+    __m256 w = vec_load_some((const float *)a->in[0] + i, n);
+    __m256 m = vec_load_some((const float *)a->in[1] + i, n);
+    __m256 dw = vec_load_some((const float *)a->in[2] + i, n), way;
 
     dw = mul_add(k->factor, dw, _mm256_mul_ps(k->wd, w));
     m = mul_add(k->beta1, m, dw);
     way = k->nesterov ? _mm256_add_ps(dw, _mm256_mul_ps(k->beta1, m)) : m;
-    store_some8((float *)a->out[0] + i, n, _mm256_sub_ps(w, _mm256_mul_ps(k->lr, way)));
-    store_some8((float *)a->out[1] + i, n, m);
+    vec_store_some((float *)a->out[0] + i, n, _mm256_sub_ps(w, _mm256_mul_ps(k->lr, way)));
+    vec_store_some((float *)a->out[1] + i, n, m);
 }
 
 SG_INLINE void adamw8(const sg_args *a, const step_numbers *k, int64_t i, int n) {
-    __m256 w = load_some8((const float *)a->in[0] + i, n);
-    __m256 m = load_some8((const float *)a->in[1] + i, n);
-    __m256 v = load_some8((const float *)a->in[2] + i, n);
-    __m256 g = _mm256_mul_ps(k->factor, load_some8((const float *)a->in[3] + i, n));
+    __m256 w = vec_load_some((const float *)a->in[0] + i, n);
+    __m256 m = vec_load_some((const float *)a->in[1] + i, n);
+    __m256 v = vec_load_some((const float *)a->in[2] + i, n);
+    __m256 g = _mm256_mul_ps(k->factor, vec_load_some((const float *)a->in[3] + i, n));
     __m256 root, way;
 
     m = mul_add(k->beta1, m, _mm256_mul_ps(k->rest1, g));
@@ -84,9 +83,9 @@ SG_INLINE void adamw8(const sg_args *a, const step_numbers *k, int64_t i, int n)
     root = _mm256_add_ps(_mm256_sqrt_ps(_mm256_div_ps(v, k->bias2)), _mm256_set1_ps(1e-8f));
     way = _mm256_div_ps(_mm256_div_ps(m, k->bias1), root);
     way = _mm256_add_ps(way, _mm256_mul_ps(k->wd, w));
-    store_some8((float *)a->out[0] + i, n, _mm256_sub_ps(w, _mm256_mul_ps(k->lr, way)));
-    store_some8((float *)a->out[1] + i, n, m);
-    store_some8((float *)a->out[2] + i, n, v);
+    vec_store_some((float *)a->out[0] + i, n, _mm256_sub_ps(w, _mm256_mul_ps(k->lr, way)));
+    vec_store_some((float *)a->out[1] + i, n, m);
+    vec_store_some((float *)a->out[2] + i, n, v);
 }
 
 static step_numbers numbers_of(const float *factor, const float *step) {
@@ -147,9 +146,10 @@ static void blend(const sg_args *a, float keep, float take, float divisor) {
 
     for (int64_t i = 0; i < count; i += 8) {
         int n = count - i < 8 ? (int)(count - i) : 8;
-        __m256 v = _mm256_div_ps(load_some8(fresh + i, n), divisor8);
+        __m256 v = _mm256_div_ps(vec_load_some(fresh + i, n), divisor8);
 
-        store_some8(out + i, n, mul_add(keep8, load_some8(old + i, n), _mm256_mul_ps(take8, v)));
+        vec_store_some(out + i, n,
+                       mul_add(keep8, vec_load_some(old + i, n), _mm256_mul_ps(take8, v)));
     }
 }
 
@@ -185,11 +185,11 @@ static sg_status norm_fold_run(const sg_args *a) {
 
         for (int64_t i = 0; i < filter; i += 8) {
             int n = filter - i < 8 ? (int)(filter - i) : 8;
-            sg_double8 d = to_double8(load_some8(w + i, n));
+            dvec d = dvec_of(vec_load_some(w + i, n));
 
             d.lo = _mm256_mul_pd(d.lo, _mm256_set1_pd(r));
             d.hi = _mm256_mul_pd(d.hi, _mm256_set1_pd(r));
-            store_some8(w_out + i, n, to_float8(d));
+            vec_store_some(w_out + i, n, vec_of(d));
         }
         b_out[o] = (float)((double)beta[o] - r * (double)mean[o]);
     }

@@ -1,5 +1,5 @@
-/* Pooling and upsampling on NC8: eight channels of one pixel at a time. The padding channels are
- * zeros throughout: the greatest, the mean and the copies of zeros. */
+/* Pooling and upsampling on BLOCKED: a block of channels of one pixel at a time. The padding
+ * channels are zeros throughout: the greatest, the mean and the copies of zeros. */
 #include <string.h>
 
 #include "cpu/backend_cpu.h"
@@ -26,9 +26,8 @@ static window window_at(const pool_state *s, int64_t row, int64_t col) {
 }
 
 /* Where v is greater than `best`, or the first NaN. */
-SG_INLINE __m256 beats8(__m256 v, __m256 best) {
-    return _mm256_and_ps(_mm256_cmp_ps(v, best, _CMP_NLE_UQ),
-                         _mm256_cmp_ps(best, best, _CMP_EQ_OQ));
+SG_INLINE vec_mask beats(vec v, vec best) {
+    return mask_and(mask_above(v, best), mask_number(best));
 }
 
 static sg_status max_pool2d_run(const sg_args *a) {
@@ -36,37 +35,38 @@ static sg_status max_pool2d_run(const sg_args *a) {
     const float *x = a->in[0];
     float *y = a->out[0];
 
-    for (int64_t p = 0; p < s->x.N * s->x.blocks; p++, x += s->x.HW * 8) {
-        for (int64_t i = 0; i < s->y.HW; i++, y += 8) {
+    for (int64_t p = 0; p < s->x.N * s->x.blocks; p++, x += s->x.HW * kBlock) {
+        for (int64_t i = 0; i < s->y.HW; i++, y += kBlock) {
             window win = window_at(s, i / s->y.W, i % s->y.W);
-            __m256 best = _mm256_loadu_ps(x + (win.top * s->x.W + win.left) * 8);
+            vec best = vec_load(x + (win.top * s->x.W + win.left) * kBlock);
 
             for (int64_t h = win.top; h < win.bottom; h++) {
                 for (int64_t w = win.left; w < win.right; w++) {
-                    __m256 v = _mm256_loadu_ps(x + (h * s->x.W + w) * 8);
+                    vec v = vec_load(x + (h * s->x.W + w) * kBlock);
 
-                    best = _mm256_blendv_ps(best, v, beats8(v, best));
+                    best = vec_where(beats(v, best), v, best);
                 }
             }
-            _mm256_storeu_ps(y, best);
+            vec_store(y, best);
         }
     }
     return SG_OK;
 }
 
-/* The winner's pixel for each of eight channels. */
-static __m256i winners(const pool_state *s, const float *x, window win) {
+/* The winner's pixel for each channel of the block. */
+static ivec winners(const pool_state *s, const float *x, window win) {
     int64_t first = win.top * s->x.W + win.left;
-    __m256 best = _mm256_loadu_ps(x + first * 8);
-    __m256i at = _mm256_set1_epi32((int)first);
+    vec best = vec_load(x + first * kBlock);
+    ivec at = ivec_set1((int32_t)first);
 
     for (int64_t h = win.top; h < win.bottom; h++) {
         for (int64_t w = win.left; w < win.right; w++) {
             int64_t pixel = h * s->x.W + w;
-            __m256 v = _mm256_loadu_ps(x + pixel * 8), beats = beats8(v, best);
+            vec v = vec_load(x + pixel * kBlock);
+            vec_mask won = beats(v, best);
 
-            best = _mm256_blendv_ps(best, v, beats);
-            at = _mm256_blendv_epi8(at, _mm256_set1_epi32((int)pixel), _mm256_castps_si256(beats));
+            best = vec_where(won, v, best);
+            at = ivec_where(won, ivec_set1((int32_t)pixel), at);
         }
     }
     return at;
@@ -77,13 +77,14 @@ static sg_status max_pool2d_dx_run(const sg_args *a) {
     const float *x = a->in[0], *dy = a->in[1];
     float *dx = a->out[0];
 
-    for (int64_t p = 0; p < s->x.N * s->x.blocks; p++, x += s->x.HW * 8, dx += s->x.HW * 8) {
-        memset(dx, 0, (size_t)s->x.HW * 8 * sizeof(float));
-        for (int64_t i = 0; i < s->y.HW; i++, dy += 8) {
-            int32_t at[8];
+    for (int64_t p = 0; p < s->x.N * s->x.blocks;
+         p++, x += s->x.HW * kBlock, dx += s->x.HW * kBlock) {
+        memset(dx, 0, (size_t)s->x.HW * kBlock * sizeof(float));
+        for (int64_t i = 0; i < s->y.HW; i++, dy += kBlock) {
+            int32_t at[kBlock];
 
-            _mm256_storeu_si256((__m256i *)at, winners(s, x, window_at(s, i / s->y.W, i % s->y.W)));
-            for (int c = 0; c < 8; c++) dx[(int64_t)at[c] * 8 + c] += dy[c];
+            ivec_store(at, winners(s, x, window_at(s, i / s->y.W, i % s->y.W)));
+            for (int c = 0; c < kBlock; c++) dx[(int64_t)at[c] * kBlock + c] += dy[c];
         }
     }
     return SG_OK;
@@ -95,17 +96,17 @@ static sg_status global_avg_pool_run(const sg_args *a) {
     const pool_state *s = a->state;
     const float *x = a->in[0];
     float *y = a->out[0];
-    const __m256d per = _mm256_set1_pd((double)s->x.HW);
+    const hvec per = hvec_set1((double)s->x.HW);
 
     for (int64_t n = 0; n < s->x.N; n++, y += s->x.C) {
-        for (int64_t b = 0; b < s->x.blocks; b++, x += s->x.HW * 8) {
-            int some = s->x.C - b * 8 < 8 ? (int)(s->x.C - b * 8) : 8;
-            sg_double8 sum = zero_double8();
+        for (int64_t b = 0; b < s->x.blocks; b++, x += s->x.HW * kBlock) {
+            int some = s->x.C - b * kBlock < kBlock ? (int)(s->x.C - b * kBlock) : kBlock;
+            dvec sum = dvec_zero();
 
-            for (int64_t i = 0; i < s->x.HW; i++) add_double8(&sum, _mm256_loadu_ps(x + i * 8));
-            sum.lo = _mm256_div_pd(sum.lo, per);
-            sum.hi = _mm256_div_pd(sum.hi, per);
-            store_some8(y + b * 8, some, to_float8(sum));
+            for (int64_t i = 0; i < s->x.HW; i++) dvec_add(&sum, vec_load(x + i * kBlock));
+            sum.lo = hvec_div(sum.lo, per);
+            sum.hi = hvec_div(sum.hi, per);
+            vec_store_some(y + b * kBlock, some, vec_of(sum));
         }
     }
     return SG_OK;
@@ -115,14 +116,14 @@ static sg_status global_avg_pool_dx_run(const sg_args *a) {
     const pool_state *s = a->state;
     const float *dy = a->in[0];
     float *dx = a->out[0];
-    const __m256 per = _mm256_set1_ps((float)s->x.HW);
+    const vec per = vec_set1((float)s->x.HW);
 
     for (int64_t n = 0; n < s->x.N; n++, dy += s->x.C) {
-        for (int64_t b = 0; b < s->x.blocks; b++, dx += s->x.HW * 8) {
-            int some = s->x.C - b * 8 < 8 ? (int)(s->x.C - b * 8) : 8;
-            __m256 v = _mm256_div_ps(load_some8(dy + b * 8, some), per);
+        for (int64_t b = 0; b < s->x.blocks; b++, dx += s->x.HW * kBlock) {
+            int some = s->x.C - b * kBlock < kBlock ? (int)(s->x.C - b * kBlock) : kBlock;
+            vec v = vec_div(vec_load_some(dy + b * kBlock, some), per);
 
-            for (int64_t i = 0; i < s->x.HW; i++) _mm256_storeu_ps(dx + i * 8, v);
+            for (int64_t i = 0; i < s->x.HW; i++) vec_store(dx + i * kBlock, v);
         }
     }
     return SG_OK;
@@ -134,16 +135,17 @@ static sg_status upsample2x_run(const sg_args *a) {
     const pool_state *s = a->state;
     const float *x = a->in[0];
     float *y = a->out[0];
-    int64_t row = 2 * s->x.W * 8; /* floats of a row of y */
+    int64_t row = 2 * s->x.W * kBlock; /* floats of a row of y */
 
-    for (int64_t r = 0; r < s->x.N * s->x.blocks * s->x.H; r++, x += s->x.W * 8, y += 2 * row) {
+    for (int64_t r = 0; r < s->x.N * s->x.blocks * s->x.H;
+         r++, x += s->x.W * kBlock, y += 2 * row) {
         for (int64_t w = 0; w < s->x.W; w++) {
-            __m256 v = _mm256_loadu_ps(x + w * 8);
+            vec v = vec_load(x + w * kBlock);
 
-            _mm256_storeu_ps(y + w * 16, v);
-            _mm256_storeu_ps(y + w * 16 + 8, v);
-            _mm256_storeu_ps(y + row + w * 16, v);
-            _mm256_storeu_ps(y + row + w * 16 + 8, v);
+            vec_store(y + w * 2 * kBlock, v);
+            vec_store(y + w * 2 * kBlock + kBlock, v);
+            vec_store(y + row + w * 2 * kBlock, v);
+            vec_store(y + row + w * 2 * kBlock + kBlock, v);
         }
     }
     return SG_OK;
@@ -153,16 +155,17 @@ static sg_status upsample2x_dx_run(const sg_args *a) {
     const pool_state *s = a->state;
     const float *dy = a->in[0];
     float *dx = a->out[0];
-    int64_t row = 2 * s->x.W * 8; /* floats of a row of dy */
+    int64_t row = 2 * s->x.W * kBlock; /* floats of a row of dy */
 
-    for (int64_t r = 0; r < s->x.N * s->x.blocks * s->x.H; r++, dx += s->x.W * 8, dy += 2 * row) {
+    for (int64_t r = 0; r < s->x.N * s->x.blocks * s->x.H;
+         r++, dx += s->x.W * kBlock, dy += 2 * row) {
         for (int64_t w = 0; w < s->x.W; w++) {
-            __m256 upper =
-                _mm256_add_ps(_mm256_loadu_ps(dy + w * 16), _mm256_loadu_ps(dy + w * 16 + 8));
-            __m256 lower = _mm256_add_ps(_mm256_loadu_ps(dy + row + w * 16),
-                                         _mm256_loadu_ps(dy + row + w * 16 + 8));
+            vec upper =
+                vec_add(vec_load(dy + w * 2 * kBlock), vec_load(dy + w * 2 * kBlock + kBlock));
+            vec lower = vec_add(vec_load(dy + row + w * 2 * kBlock),
+                                vec_load(dy + row + w * 2 * kBlock + kBlock));
 
-            _mm256_storeu_ps(dx + w * 8, _mm256_add_ps(upper, lower));
+            vec_store(dx + w * kBlock, vec_add(upper, lower));
         }
     }
     return SG_OK;
@@ -173,17 +176,17 @@ static sg_status upsample2x_dx_run(const sg_args *a) {
 /* x: the tensor of the forward pass's input; y: of its output. */
 static sg_status select_pool(const sg_node *node, const sg_value *x, const sg_value *y,
                              sg_kernel run, sg_kernel_plan *plan) {
-    pool_state s = {.x = sg_cpu_dims_of(x), .y = sg_cpu_dims_of(y)};
+    pool_state s = {.x = sg_cpu_dims_of(x, kBlock), .y = sg_cpu_dims_of(y, kBlock)};
 
     if (node->op == &sg_op_max_pool2d || node->op == &sg_op_max_pool2d_dx)
         s.pool = *(const sg_pool_attr *)node->attr;
-    sg_cpu_plan(plan, node, run, SG_LAYOUT_NC8);
+    sg_cpu_plan(plan, node, run, SG_LAYOUT_BLOCKED);
     return sg_cpu_plan_state(plan, &s, sizeof s);
 }
 
 #define SELECT(name, x, y)                                                                         \
-    sg_status sg_cpu_select_##name(sg_cpu *cpu, const sg_node *node, const sg_layout have[],       \
-                                   sg_kernel_plan *plan) {                                         \
+    sg_status SG_BLOCKED(sg_cpu_select_##name)(sg_cpu * cpu, const sg_node *node,                  \
+                                               const sg_layout have[], sg_kernel_plan *plan) {     \
         (void)cpu;                                                                                 \
         (void)have;                                                                                \
         return select_pool(node, x, y, name##_run, plan);                                          \

@@ -3,7 +3,7 @@
 #include "cpu/backend_cpu.h"
 #include "cpu/simd.h"
 
-enum { kTile = 64 }; /* vectors of 8 added in float before they go to double */
+enum { kTile = 64 }; /* vectors added in float before they go to double */
 
 typedef struct {
     int64_t count;
@@ -15,18 +15,18 @@ typedef struct {
 static sg_status sum_run(const sg_args *a) {
     const reduce_state *s = a->state;
     const float *x = a->in[0];
-    sg_double8 sum = zero_double8();
+    dvec sum = dvec_zero();
     int64_t i = 0;
 
-    while (i + 8 <= s->count) {
-        int64_t end = s->count - i < 8 * kTile ? s->count - 7 : i + 8 * kTile;
-        __m256 part = _mm256_setzero_ps();
+    while (i + kBlock <= s->count) {
+        int64_t end = s->count - i < kBlock * kTile ? s->count - (kBlock - 1) : i + kBlock * kTile;
+        vec part = vec_zero();
 
-        for (; i < end; i += 8) part = _mm256_add_ps(part, _mm256_loadu_ps(x + i));
-        add_double8(&sum, part);
+        for (; i < end; i += kBlock) part = vec_add(part, vec_load(x + i));
+        dvec_add(&sum, part);
     }
-    if (i < s->count) add_double8(&sum, load_some8(x + i, (int)(s->count - i)));
-    *(float *)a->out[0] = (float)total_double8(sum);
+    if (i < s->count) dvec_add(&sum, vec_load_some(x + i, (int)(s->count - i)));
+    *(float *)a->out[0] = (float)dvec_total(sum);
     return SG_OK;
 }
 
@@ -41,17 +41,18 @@ static sg_status fill_run(const sg_args *a) {
 
 /* --- bias ------------------------------------------------------------------------------------- */
 
-static sg_status bias_nc8_run(const sg_args *a) {
+static sg_status bias_blocked_run(const sg_args *a) {
     const reduce_state *s = a->state;
     const float *x = a->in[0], *b = a->in[1];
     float *y = a->out[0];
 
-    for (int64_t p = 0; p < s->d.N * s->d.blocks; p++, x += s->d.HW * 8, y += s->d.HW * 8) {
-        int64_t c = p % s->d.blocks * 8;
-        __m256 v = load_some8(b + c, s->d.C - c < 8 ? (int)(s->d.C - c) : 8);
+    for (int64_t p = 0; p < s->d.N * s->d.blocks;
+         p++, x += s->d.HW * kBlock, y += s->d.HW * kBlock) {
+        int64_t c = p % s->d.blocks * kBlock;
+        vec v = vec_load_some(b + c, s->d.C - c < kBlock ? (int)(s->d.C - c) : kBlock);
 
-        for (int64_t i = 0; i < s->d.HW * 8; i += 8)
-            _mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(x + i), v));
+        for (int64_t i = 0; i < s->d.HW * kBlock; i += kBlock)
+            vec_store(y + i, vec_add(vec_load(x + i), v));
     }
     return SG_OK;
 }
@@ -67,27 +68,28 @@ static sg_status bias_rows_run(const sg_args *a) {
     return SG_OK;
 }
 
-static sg_status bias_db_nc8_run(const sg_args *a) {
+static sg_status bias_db_blocked_run(const sg_args *a) {
     const reduce_state *s = a->state;
     const float *dy = a->in[0];
     float *db = a->out[0];
 
     for (int64_t b = 0; b < s->d.blocks; b++) {
-        sg_double8 sum = zero_double8();
+        dvec sum = dvec_zero();
 
         for (int64_t n = 0; n < s->d.N; n++) {
-            const float *row = dy + (n * s->d.blocks + b) * s->d.HW * 8;
+            const float *row = dy + (n * s->d.blocks + b) * s->d.HW * kBlock;
 
             for (int64_t i = 0; i < s->d.HW; i += kTile) {
                 int64_t end = s->d.HW - i < kTile ? s->d.HW : i + kTile;
-                __m256 part = _mm256_setzero_ps();
+                vec part = vec_zero();
 
-                for (int64_t k = i; k < end; k++)
-                    part = _mm256_add_ps(part, _mm256_loadu_ps(row + k * 8));
-                add_double8(&sum, part);
+                for (int64_t k = i; k < end; k++) part = vec_add(part, vec_load(row + k * kBlock));
+                dvec_add(&sum, part);
             }
         }
-        store_some8(db + b * 8, s->d.C - b * 8 < 8 ? (int)(s->d.C - b * 8) : 8, to_float8(sum));
+        vec_store_some(db + b * kBlock,
+                       s->d.C - b * kBlock < kBlock ? (int)(s->d.C - b * kBlock) : kBlock,
+                       vec_of(sum));
     }
     return SG_OK;
 }
@@ -97,31 +99,31 @@ static sg_status bias_db_rows_run(const sg_args *a) {
     const float *dy = a->in[0];
     float *db = a->out[0];
 
-    for (int64_t c = 0; c < s->d.C; c += 8) {
-        int some = s->d.C - c < 8 ? (int)(s->d.C - c) : 8;
-        sg_double8 sum = zero_double8();
+    for (int64_t c = 0; c < s->d.C; c += kBlock) {
+        int some = s->d.C - c < kBlock ? (int)(s->d.C - c) : kBlock;
+        dvec sum = dvec_zero();
 
         for (int64_t n = 0; n < s->d.N; n++)
-            add_double8(&sum, load_some8(dy + n * s->d.C + c, some));
-        store_some8(db + c, some, to_float8(sum));
+            dvec_add(&sum, vec_load_some(dy + n * s->d.C + c, some));
+        vec_store_some(db + c, some, vec_of(sum));
     }
     return SG_OK;
 }
 
 /* --- selection -------------------------------------------------------------------------------- */
 
-sg_status sg_cpu_select_sum(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
-                            sg_kernel_plan *plan) {
+sg_status SG_BLOCKED(sg_cpu_select_sum)(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
+                                        sg_kernel_plan *plan) {
     sg_layout layout = sg_cpu_common_layout(node, have);
-    reduce_state s = {.count = sg_cpu_floats(node->in[0], layout)};
+    reduce_state s = {.count = sg_cpu_floats(node->in[0], layout, kBlock)};
 
     (void)cpu;
     sg_cpu_plan(plan, node, sum_run, layout);
     return sg_cpu_plan_state(plan, &s, sizeof s);
 }
 
-sg_status sg_cpu_select_fill(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
-                             sg_kernel_plan *plan) {
+sg_status SG_BLOCKED(sg_cpu_select_fill)(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
+                                         sg_kernel_plan *plan) {
     reduce_state s = {.count = sg_shape_count(&node->out[0].shape)};
 
     (void)cpu;
@@ -130,25 +132,25 @@ sg_status sg_cpu_select_fill(sg_cpu *cpu, const sg_node *node, const sg_layout h
     return sg_cpu_plan_state(plan, &s, sizeof s);
 }
 
-static sg_status select_bias(const sg_node *node, sg_kernel nc8, sg_kernel rows,
+static sg_status select_bias(const sg_node *node, sg_kernel blocked, sg_kernel rows,
                              sg_kernel_plan *plan) {
-    reduce_state s = {.d = sg_cpu_dims_of(node->in[0])};
+    reduce_state s = {.d = sg_cpu_dims_of(node->in[0], kBlock)};
 
-    sg_cpu_plan(plan, node, node->in[0]->shape.rank == 4 ? nc8 : rows, SG_LAYOUT_NC8);
+    sg_cpu_plan(plan, node, node->in[0]->shape.rank == 4 ? blocked : rows, SG_LAYOUT_BLOCKED);
     return sg_cpu_plan_state(plan, &s, sizeof s);
 }
 
-sg_status sg_cpu_select_bias(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
-                             sg_kernel_plan *plan) {
+sg_status SG_BLOCKED(sg_cpu_select_bias)(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
+                                         sg_kernel_plan *plan) {
     (void)cpu;
     (void)have;
     plan->inplace[0] = 0;
-    return select_bias(node, bias_nc8_run, bias_rows_run, plan);
+    return select_bias(node, bias_blocked_run, bias_rows_run, plan);
 }
 
-sg_status sg_cpu_select_bias_db(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
-                                sg_kernel_plan *plan) {
+sg_status SG_BLOCKED(sg_cpu_select_bias_db)(sg_cpu *cpu, const sg_node *node,
+                                            const sg_layout have[], sg_kernel_plan *plan) {
     (void)cpu;
     (void)have;
-    return select_bias(node, bias_db_nc8_run, bias_db_rows_run, plan);
+    return select_bias(node, bias_db_blocked_run, bias_db_rows_run, plan);
 }

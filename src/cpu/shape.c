@@ -54,10 +54,10 @@ static sg_status slice_dx_run(const sg_args *a) {
 /* --- selection -------------------------------------------------------------------------------- */
 
 /* Floats of `channels` channels of one picture of `v`. */
-static int64_t floats_of(const sg_value *v, int64_t channels, sg_layout layout) {
-    sg_cpu_dims d = sg_cpu_dims_of(v);
+static int64_t floats_of(const sg_value *v, int64_t channels, sg_layout layout, int block) {
+    sg_cpu_dims d = sg_cpu_dims_of(v, block);
 
-    return (layout == SG_LAYOUT_NC8 ? (channels + 7) / 8 * 8 : channels) * d.HW;
+    return (layout == SG_LAYOUT_BLOCKED ? (channels + block - 1) / block * block : channels) * d.HW;
 }
 
 sg_status sg_cpu_select_concat(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
@@ -65,25 +65,25 @@ sg_status sg_cpu_select_concat(sg_cpu *cpu, const sg_node *node, const sg_layout
     sg_layout layout = sg_cpu_common_layout(node, have);
     shape_state s = {.N = node->out[0].shape.dim[0]};
 
-    (void)cpu;
     for (int i = 0; i + 1 < node->n_in; i++)
-        if (node->in[i]->shape.dim[1] % 8 != 0) layout = SG_LAYOUT_PLAIN;
+        if (node->in[i]->shape.dim[1] % cpu->block != 0) layout = SG_LAYOUT_PLAIN;
     for (int i = 0; i < node->n_in; i++)
-        s.part[i] = floats_of(node->in[i], node->in[i]->shape.dim[1], layout);
+        s.part[i] = floats_of(node->in[i], node->in[i]->shape.dim[1], layout, cpu->block);
     sg_cpu_plan(plan, node, concat_run, layout);
     return sg_cpu_plan_state(plan, &s, sizeof s);
 }
 
 /* Channels [start, start + count) of `wide`. */
-static sg_status select_slice(const sg_node *node, const sg_layout have[], const sg_value *wide,
-                              int64_t start, int64_t count, sg_kernel run, sg_kernel_plan *plan) {
+static sg_status select_slice(const sg_cpu *cpu, const sg_node *node, const sg_layout have[],
+                              const sg_value *wide, int64_t start, int64_t count, sg_kernel run,
+                              sg_kernel_plan *plan) {
     int64_t C = wide->shape.dim[1];
-    bool aligned = start % 8 == 0 && (count % 8 == 0 || start + count == C);
+    bool aligned = start % cpu->block == 0 && (count % cpu->block == 0 || start + count == C);
     sg_layout layout = aligned ? sg_cpu_common_layout(node, have) : SG_LAYOUT_PLAIN;
     shape_state s = {.N = wide->shape.dim[0],
-                     .row = floats_of(wide, C, layout),
-                     .start = floats_of(wide, start, layout),
-                     .part = {floats_of(wide, count, layout)}};
+                     .row = floats_of(wide, C, layout, cpu->block),
+                     .start = floats_of(wide, start, layout, cpu->block),
+                     .part = {floats_of(wide, count, layout, cpu->block)}};
 
     sg_cpu_plan(plan, node, run, layout);
     return sg_cpu_plan_state(plan, &s, sizeof s);
@@ -93,15 +93,13 @@ sg_status sg_cpu_select_slice(sg_cpu *cpu, const sg_node *node, const sg_layout 
                               sg_kernel_plan *plan) {
     const sg_slice_attr *attr = node->attr;
 
-    (void)cpu;
-    return select_slice(node, have, node->in[0], attr->start, attr->count, slice_run, plan);
+    return select_slice(cpu, node, have, node->in[0], attr->start, attr->count, slice_run, plan);
 }
 
 sg_status sg_cpu_select_slice_dx(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
                                  sg_kernel_plan *plan) {
     const sg_slice_attr *attr = node->attr;
 
-    (void)cpu;
-    return select_slice(node, have, &node->out[0], attr->start, node->in[0]->shape.dim[1],
+    return select_slice(cpu, node, have, &node->out[0], attr->start, node->in[0]->shape.dim[1],
                         slice_dx_run, plan);
 }

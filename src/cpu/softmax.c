@@ -16,23 +16,23 @@ static float row_max(const float *x, int64_t C) {
 /* p = exp(x - m); the sum. */
 static double row_exp(const float *x, float *p, int64_t C, float m) {
     const __m256 shift = _mm256_set1_ps(m);
-    sg_double8 sum = zero_double8();
+    dvec sum = dvec_zero();
     int64_t c = 0;
     __m256 e;
 
     for (; c + 8 <= C; c += 8) {
-        e = exp8(_mm256_sub_ps(_mm256_loadu_ps(x + c), shift));
+        e = vec_exp(_mm256_sub_ps(_mm256_loadu_ps(x + c), shift));
         _mm256_storeu_ps(p + c, e);
-        add_double8(&sum, e);
+        dvec_add(&sum, e);
     }
     if (c < C) {
         int some = (int)(C - c);
 
-        e = exp8(_mm256_sub_ps(load_some8(x + c, some), shift));
-        store_some8(p + c, some, e);
-        add_double8(&sum, _mm256_and_ps(e, _mm256_castsi256_ps(mask8(some))));
+        e = vec_exp(_mm256_sub_ps(vec_load_some(x + c, some), shift));
+        vec_store_some(p + c, some, e);
+        dvec_add(&sum, _mm256_and_ps(e, _mm256_castsi256_ps(mask8(some))));
     }
-    return total_double8(sum);
+    return dvec_total(sum);
 }
 
 static void row_scale(float *p, int64_t C, float factor) {
@@ -57,15 +57,15 @@ static sg_status softmax_dx_run(const sg_args *a) {
     float *dx = a->out[0];
 
     for (int64_t n = 0; n < N; n++, y += C, dy += C, dx += C) {
-        sg_double8 sum = zero_double8();
+        dvec sum = dvec_zero();
         float dot;
 
         for (int64_t c = 0; c < C; c += 8) {
             int some = C - c < 8 ? (int)(C - c) : 8;
 
-            add_double8(&sum, _mm256_mul_ps(load_some8(y + c, some), load_some8(dy + c, some)));
+            dvec_add(&sum, _mm256_mul_ps(vec_load_some(y + c, some), vec_load_some(dy + c, some)));
         }
-        dot = (float)total_double8(sum);
+        dot = (float)dvec_total(sum);
         for (int64_t c = 0; c < C; c++) dx[c] = y[c] * (dy[c] - dot);
     }
     return SG_OK;

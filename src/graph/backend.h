@@ -16,12 +16,12 @@ extern "C" {
 #endif
 
 /* How a value's elements lie in memory. PLAIN is row-major; every sink, input and output is PLAIN.
- * NC8 is oneDNN's nChw8c for f32 (N, C, H, W): blocks of 8 channels innermost, C rounded up to a
- * multiple of 8, and the padding channels hold ZERO at all times (a kernel that would break that
- * asks for PLAIN where C % 8 != 0). Numbers from SG_LAYOUT_PRIVATE on are the backend's own
- * (filters in the format that one convolution wants). */
+ * BLOCKED is oneDNN's nChw8c or nChw16c for f32 (N, C, H, W): blocks of 8 or 16 channels (the
+ * backend's choice) innermost, C rounded up to whole blocks, and the padding channels hold ZERO at
+ * all times (a kernel that would break that asks for PLAIN where there is padding). Numbers from
+ * SG_LAYOUT_PRIVATE on are the backend's own (filters in the format that one convolution wants). */
 typedef int sg_layout;
-enum { SG_LAYOUT_PLAIN = 0, SG_LAYOUT_NC8 = 1, SG_LAYOUT_PRIVATE = 2 };
+enum { SG_LAYOUT_PLAIN = 0, SG_LAYOUT_BLOCKED = 1, SG_LAYOUT_PRIVATE = 2 };
 
 typedef struct {
     uint64_t seed;
