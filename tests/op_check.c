@@ -340,7 +340,7 @@ static sg_graph *single_node(const sg_node *node, sg_value *copy[]) {
     return g;
 }
 
-/* A backend whose kernels are told that every picture arrives in blocks of 8 channels, so that
+/* A backend whose kernels are told that every picture arrives in blocks of channels, so that
  * they choose that layout; the planner then converts. One test runs at a time. */
 static const sg_backend *blocked_of;
 
@@ -352,7 +352,8 @@ static sg_status select_blocked(void *context, const sg_node *node, const sg_lay
     for (int i = 0; i < SG_MAX_IN; i++) {
         const sg_value *v = i < node->n_in ? node->in[i] : NULL;
 
-        told[i] = v && v->dtype == SG_F32 && v->shape.rank == 4 ? SG_LAYOUT_BLOCKED : SG_LAYOUT_PLAIN;
+        told[i] =
+            v && v->dtype == SG_F32 && v->shape.rank == 4 ? SG_LAYOUT_BLOCKED : SG_LAYOUT_PLAIN;
     }
     return blocked_of->select(context, node, told, plan);
 }

@@ -100,4 +100,9 @@ extern unsigned op_coverage[SG_OP_COUNT];
 /* Fails the running cmocka test where something is wrong. `backends`: those to compare. */
 void op_check_case(const op_case *c, const sg_backend *const backends[], int n_backends);
 
+/* Run `group` in a child process under run.isa = native, where that means AVX-512; elsewhere one
+ * skipped test stands for it. The instruction set is a process's, so call this before anything else
+ * and run the group once more after it. 0 if nothing failed. */
+int op_run_native(int (*group)(void));
+
 #endif

@@ -1,7 +1,8 @@
 /* Every CPU kernel against the reference, at odd shapes: graphs are compiled for both backends and
- * fed the same numbers. On the way: padding channels of NC8 stay zero (kernels are wrapped to
+ * fed the same numbers. On the way: padding channels of BLOCKED stay zero (kernels are wrapped to
  * look), no node falls back to the reference, a second run and a run in two threads at once give
- * the same bits, and no compilation leaks when an allocation fails. */
+ * the same bits, and no compilation leaks when an allocation fails. Twice: run.isa = avx2, and
+ * native where there is AVX-512. */
 #define _POSIX_C_SOURCE 200809L /* fork */
 
 #include <setjmp.h>
@@ -29,6 +30,7 @@
 #include "nn/mask_detector.h"
 #include "ops/detect.h"
 #include "ops/ops.h"
+#include "op_check.h"
 
 /* --- a backend that looks at padding ---------------------------------------------------------- */
 
@@ -39,15 +41,16 @@ typedef struct {
 } watched;
 
 static bool padding_is_zero(const float *p, const sg_shape *s) {
-    int64_t blocks = (s->dim[1] + 7) / 8, HW = s->dim[2] * s->dim[3];
-    int first = (int)(s->dim[1] - (blocks - 1) * 8);
+    int block = sg_cpu_block();
+    int64_t blocks = (s->dim[1] + block - 1) / block, HW = s->dim[2] * s->dim[3];
+    int first = (int)(s->dim[1] - (blocks - 1) * block);
 
     for (int64_t n = 0; n < s->dim[0]; n++) {
-        const float *last = p + (n * blocks + blocks - 1) * HW * 8;
+        const float *last = p + (n * blocks + blocks - 1) * HW * block;
 
         for (int64_t i = 0; i < HW; i++)
-            for (int c = first; c < 8; c++)
-                if (last[i * 8 + c] != 0.0f) return false;
+            for (int c = first; c < block; c++)
+                if (last[i * block + c] != 0.0f) return false;
     }
     return true;
 }
@@ -140,7 +143,7 @@ static sg_value *fixed(sg_graph *g, const char *name, sg_shape shape) {
     return v;
 }
 
-/* x in NC8: bias is one of the ops that always give it. */
+/* x in BLOCKED: bias is one of the ops that always give it. */
 static sg_value *blocked(sg_graph *g, const char *name, sg_shape shape) {
     return sg_bias(g, f32(g, name, shape), fixed(g, "a bias", sg_shape_1(shape.dim[1])));
 }
@@ -472,7 +475,7 @@ static void build_pointwise(sg_graph *g) {
     sg_shape s = the_shape;
     sg_value *a = f32(g, "a", s), *b = f32(g, "b", s);
 
-    if (the_act == SG_ACT_SILU) { /* in NC8 */
+    if (the_act == SG_ACT_SILU) { /* in BLOCKED */
         a = blocked(g, "a", s);
         b = blocked(g, "b", s);
     }
@@ -563,6 +566,57 @@ static void pools(void **state) {
     for (size_t i = 0; i < 6; i++) {
         the_pool = kinds[i % 3];
         the_shape = shapes[i / 3];
+        check(build_pool, 1e-6f);
+    }
+}
+
+/* Channels that fill no block, just one, and a little more than one, of 8 and of 16. */
+static const int64_t kOdd[] = {1, 3, 8, 17, 24, 33};
+
+enum { kOddCount = sizeof kOdd / sizeof *kOdd };
+
+static void build_odd_channels(sg_graph *g) {
+    sg_value *part[kOddCount], *all;
+    int64_t start = 0;
+    char name[24];
+
+    for (int i = 0; i < kOddCount; i++) {
+        snprintf(name, sizeof name, "part %d", i);
+        part[i] = blocked(g, name, sg_shape_4(2, kOdd[i], 3, 5));
+    }
+    all = sg_concat(g, part, kOddCount);
+    sg_output(g, "all", all);
+    if (!all) return;
+    for (int i = 0; i < kOddCount; start += kOdd[i++]) {
+        snprintf(name, sizeof name, "slice %d", i);
+        sg_output(g, name, sg_slice(g, all, start, kOdd[i]));
+        snprintf(name, sizeof name, "slice_dx %d", i);
+        sg_output(g, name, sg_slice_dx(g, part[i], start, all->shape.dim[1]));
+    }
+    sg_output(g, "slice of blocks of 16", sg_slice(g, all, 16, 48));
+    sg_output(g, "slice_dx of blocks of 16",
+              sg_slice_dx(g, blocked(g, "b", sg_shape_4(2, 32, 3, 5)), 16, 64));
+}
+
+static void odd_channels(void **state) {
+    (void)state;
+    check(build_odd_channels, 0.0f);
+    for (int i = 0; i < kOddCount; i++) {
+        int64_t OC = kOdd[(i + 2) % kOddCount];
+        conv_case cases[] = {{2, kOdd[i], 9, 7, OC, 3, 1, 1, 1, true, SG_ACT_NONE},
+                             {2, kOdd[i], 9, 18, OC, 3, 2, 1, 1, false, SG_ACT_NONE},
+                             {3, kOdd[i], 6, 5, OC, 1, 1, 0, 1, true, SG_ACT_NONE},
+                             {1, kOdd[i], 6, 5, OC, 1, 1, 0, 1, true, SG_ACT_SILU}};
+
+        for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+            the_case = cases[k];
+            check(build_conv, 2e-5f);
+        }
+        the_shape = sg_shape_4(2, kOdd[i], 11, 5);
+        the_pool = (sg_pool_attr){3, 2, 1};
+        the_act = SG_ACT_SILU;
+        check(build_norm, 3e-5f);
+        check(build_pointwise, 1e-5f); /* sums that nearly cancel */
         check(build_pool, 1e-6f);
     }
 }
@@ -802,7 +856,8 @@ static int try_native(void) {
 
     if (sg_cpu_set_isa("native") != SG_OK) return 1;
     sg_cpu_class(text, sizeof text);
-    if (!strstr(text, "cpu native oneDNN ")) return 2;
+    if (!strstr(text, sg_cpu_block() == 16 ? "cpu native avx512 oneDNN " : "cpu native oneDNN "))
+        return 2;
     return sg_cpu_set_isa("avx2") == SG_ERR_UNAVAILABLE ? 0 : 3;
 }
 
@@ -821,6 +876,7 @@ static void instruction_set(void **state) {
     assert_int_equal(sg_cpu_set_isa("avx2"), SG_OK);
     sg_cpu_class(text, sizeof text);
     assert_non_null(strstr(text, "cpu avx2 oneDNN "));
+    assert_int_equal(sg_cpu_block(), 8);
     assert_null(strstr(text, "OpenBLAS")); /* no matrix product yet: it is not loaded */
 }
 
@@ -882,27 +938,28 @@ static void peaks(void **state) {
     assert_true(sg_cpu_peak_seconds(&peak, 0.0, 17.0) == 17.0);
 }
 
-int main(void) {
+static int run_kernels(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(instruction_set),
-        cmocka_unit_test(class_of_products),
-        cmocka_unit_test(onednn_products),
-        cmocka_unit_test(peaks),
-        cmocka_unit_test(exponentials),
-        cmocka_unit_test(convolutions),
-        cmocka_unit_test(threads_in_an_op),
-        cmocka_unit_test(batch_norms),
-        cmocka_unit_test(batch_norm_far_mean),
-        cmocka_unit_test(pointwise),
-        cmocka_unit_test(channels),
-        cmocka_unit_test(pools),
-        cmocka_unit_test(rows),
-        cmocka_unit_test(updates),
-        cmocka_unit_test(folds),
-        cmocka_unit_test(detection),
-        cmocka_unit_test(whole_detector),
-        cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(convolutions),   cmocka_unit_test(threads_in_an_op),
+        cmocka_unit_test(batch_norms),    cmocka_unit_test(batch_norm_far_mean),
+        cmocka_unit_test(pointwise),      cmocka_unit_test(channels),
+        cmocka_unit_test(odd_channels),   cmocka_unit_test(pools),
+        cmocka_unit_test(rows),           cmocka_unit_test(updates),
+        cmocka_unit_test(folds),          cmocka_unit_test(detection),
+        cmocka_unit_test(whole_detector), cmocka_unit_test(failing_allocations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(instruction_set), cmocka_unit_test(class_of_products),
+        cmocka_unit_test(onednn_products), cmocka_unit_test(peaks),
+        cmocka_unit_test(exponentials),
+    };
+    int failed = op_run_native(run_kernels);
+
+    failed += cmocka_run_group_tests(tests, NULL, NULL);
+    return run_kernels() + failed;
 }

@@ -40,7 +40,7 @@ static void test_every_op_is_covered(void **state) {
     if (missing) fail_msg("%d ops are not tested", missing);
 }
 
-int main(void) {
+static int run_all(void) {
     static struct CMUnitTest tests[kMaxTests];
     size_t n = 0;
 
@@ -53,4 +53,10 @@ int main(void) {
     tests[n].name = "every op is covered";
     tests[n++].test_func = test_every_op_is_covered;
     return _cmocka_run_group_tests("ops", tests, n, NULL, NULL);
+}
+
+int main(void) {
+    int failed = op_run_native(run_all);
+
+    return run_all() + failed;
 }

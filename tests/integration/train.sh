@@ -33,6 +33,11 @@ train "$work/two" train.threads=2
 same "2 threads: the same bits" "$(hash_of)" "$whole"
 train "$work/three" train.threads=4 data.threads=3 data.cache_mb=0
 same "other threads and no cache: the same bits" "$(hash_of)" "$whole"
+for threads in 1 2; do
+    train "$work/native-$threads" run.isa=native train.threads=$threads
+    [ $threads = 2 ] || native=$(hash_of)
+done
+same "run.isa = native, 2 threads: the same bits" "$(hash_of)" "$native"
 train "$work/one" train.threads=1
 expect "a finished run again" 0 "resumed: step 8 (epoch 2, position 0)" "done: 8 steps, 2 epochs"
 same "a finished run again: the same bits" "$(hash_of)" "$whole"
