@@ -78,7 +78,8 @@ typedef struct sg_backend {
 
 /* Plain C, one thread, PLAIN layouts: what defines every op. */
 extern const sg_backend sg_backend_ref;
-/* oneDNN, OpenBLAS and own AVX2 or AVX-512 kernels; an op without one of these is served by the reference. */
+/* oneDNN, OpenBLAS and own kernels for AVX2 and AVX-512; an op without one of these is served by
+ * the reference. */
 extern const sg_backend sg_backend_cpu;
 
 /* For backends: fill `plan` with the op's reference kernel, label "ref". */
