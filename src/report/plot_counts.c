@@ -173,8 +173,10 @@ static void draw_words(sheet *s) {
     }
     font.anchor = SG_TEXT_CENTER;
     if (s->t->title) {
+        float room = (float)s->canvas.width - middle - 0.5f * kMargin * s->u; /* on its right */
+
         font.dot = kTitle * s->u;
-        sg_plot_text_cut(s->t->title, 64, name);
+        sg_plot_text_cut(s->t->title, (int64_t)(room / (3.0f * font.dot)), name);
         sg_plot_text(&s->canvas, middle, y + 8.0f * s->u, name, &font);
         font.dot = s->dot;
         y += 34.0f * s->u;

@@ -1,0 +1,182 @@
+#define _GNU_SOURCE
+/* The history of a run: what goes into a model file comes back, and goes on to the same. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/file.h"
+#include "core/mem.h"
+#include "data/image.h"
+#include "train/history.h"
+#include "train/run_plots.h"
+
+static const char kFirst[] = "{\"step\":4,\"epoch\":1,\"lr\":0.1,\"loss\":2.5,\"mAP50\":0.25,"
+                             "\"mAP50_95\":null,\"classes\":{}}";
+static const char kSecond[] = "{\"step\":8,\"epoch\":2,\"lr\":0.1,\"loss\":1.5,\"mAP50\":0.125,"
+                              "\"mAP50_95\":0.1,\"classes\":{}}";
+static const char kPoint[] = "{\"train\":2,\"lr\":0.1,\"loss\":3.5}";
+
+static void fill(sg_history *h) {
+    double sum[SG_MAX_SUMS] = {1.0, 1.0 / 3.0, 0.1};
+
+    assert_int_equal(sg_history_add_point(h, kPoint), SG_OK);
+    assert_int_equal(sg_history_add(h, 4, 0.25, kFirst), SG_OK);
+    sg_history_step(h, sum);
+    assert_int_equal(sg_history_add(h, 8, 0.125, kSecond), SG_OK);
+    sg_history_step(h, sum);
+    sg_history_step(h, sum);
+}
+
+static void test_comes_back(void **state) {
+    sg_history a = {0}, b = {0};
+    long live = sg_mem_live();
+    char *text = NULL, *again = NULL;
+
+    (void)state;
+    fill(&a);
+    assert_int_equal(a.since_point.n, 3);
+    assert_int_equal(a.since_evaluation.n, 2);
+    assert_int_equal(sg_history_write(&a, &text), SG_OK);
+    assert_int_equal(sg_history_set(&b, text), SG_OK);
+    assert_string_equal(b.text, a.text);
+    assert_string_equal(b.points, a.points);
+    assert_memory_equal(&b.since_point, &a.since_point, sizeof a.since_point);
+    assert_memory_equal(&b.since_evaluation, &a.since_evaluation, sizeof a.since_evaluation);
+    assert_int_equal(b.n, 2);
+    assert_int_equal(sg_history_last_step(&b), 8);
+    assert_int_equal(sg_history_since_best(&b), 1);
+    assert_true(sg_history_best(&b) == 0.25);
+    assert_int_equal(sg_history_write(&b, &again), SG_OK);
+    assert_string_equal(again, text);
+    sg_free(text);
+    sg_free(again);
+    sg_history_clear(&a);
+    sg_history_clear(&b);
+    assert_int_equal(sg_mem_live(), live);
+}
+
+static void test_empty_and_older(void **state) {
+    sg_history h = {0};
+    char *text = NULL;
+
+    (void)state;
+    assert_int_equal(sg_history_write(&h, &text), SG_OK);
+    assert_int_equal(sg_history_set(&h, text), SG_OK);
+    assert_int_equal(h.n, 0);
+    assert_int_equal(sg_history_last_step(&h), -1);
+    assert_true(isnan(sg_history_best(&h)));
+    sg_free(text);
+    text = sg_str_printf("%s\n", kFirst); /* a file of before there were points */
+    assert_int_equal(sg_history_set(&h, text), SG_OK);
+    assert_int_equal(h.n, 1);
+    assert_null(h.points);
+    assert_int_equal(h.since_point.n, 0);
+    sg_free(text);
+    sg_history_clear(&h);
+}
+
+static void test_refuses_what_is_none(void **state) {
+    static const char *const texts[] = {"{", "{}", "{\"since_point\":[1]}",
+                                        "{\"since_point\":[],\"since_evaluation\":[]}",
+                                        "{\"step\":\"4\"}"};
+    sg_history h = {0};
+
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(sg_history_set(&h, texts[i]), SG_ERR_DATA);
+        sg_history_clear(&h);
+    }
+}
+
+static void test_no_memory(void **state) {
+    long live = sg_mem_live();
+    sg_history a = {0};
+    char *text = NULL;
+    sg_status st = SG_ERR_OOM;
+
+    (void)state;
+    fill(&a);
+    for (long n = 1; st != SG_OK; n++) {
+        sg_mem_fail_at(n);
+        st = sg_history_write(&a, &text);
+        sg_mem_fail_at(0);
+    }
+    st = SG_ERR_OOM;
+    for (long n = 1; st != SG_OK; n++) {
+        sg_history b = {0};
+
+        sg_mem_fail_at(n);
+        st = sg_history_set(&b, text);
+        sg_mem_fail_at(0);
+        assert_true(st == SG_OK || st == SG_ERR_OOM);
+        sg_history_clear(&b);
+    }
+    sg_free(text);
+    sg_history_clear(&a);
+    assert_int_equal(sg_mem_live(), live);
+}
+
+/* --- plots of it --- */
+
+static char loss[] = "loss", normaliser[] = "normaliser";
+
+static void check_png(const char *folder, const char *name) {
+    char *path = sg_path_join(folder, name);
+    sg_image image;
+
+    assert_int_equal(sg_image_read(path, &image), SG_OK);
+    assert_int_equal(image.width, 1600);
+    sg_image_clear(&image);
+    assert_int_equal(unlink(path), 0);
+    sg_free(path);
+}
+
+static void test_plots(void **state) {
+    char folder[] = "/tmp/spotgrad-plots-XXXXXX";
+    sg_table table = {.n_sums = 2, .sum_name = {normaliser, loss}};
+    sg_history h = {0};
+    long live = sg_mem_live();
+    sg_status st = SG_ERR_OOM;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(sg_run_plots(&h, &table, folder), SG_OK); /* nothing to draw */
+    assert_int_equal(rmdir(folder), 0);
+    assert_int_equal(sg_make_dirs(folder), SG_OK);
+    fill(&h);
+    for (long n = 1; st != SG_OK; n += n < 20 ? 1 : 3) {
+        long before = sg_mem_live();
+
+        sg_mem_fail_at(n);
+        st = sg_run_plots(&h, &table, folder);
+        sg_mem_fail_at(0);
+        assert_true(st == SG_OK || st == SG_ERR_OOM);
+        assert_int_equal(sg_mem_live(), before);
+    }
+    check_png(folder, "loss.png");
+    check_png(folder, "metrics.png");
+    assert_int_equal(rmdir(folder), 0);
+    assert_int_equal(sg_run_plots(&h, &table, folder), SG_ERR_IO);
+    sg_history_clear(&h);
+    assert_int_equal(sg_mem_live(), live);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_empty_and_older),
+        cmocka_unit_test(test_refuses_what_is_none),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_plots),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
