@@ -111,6 +111,10 @@ bench:
 	scripts/bench
 	$(BUILD)/bench/kernels
 
+## size          bytes of the program and of every library that it loads
+size: $(BIN)/spotgrad
+	@scripts/size $<
+
 ## unit          build and run the unit tests: offline, under a minute
 unit: $(TESTS)
 	@tests/run $(TESTS)
@@ -166,6 +170,6 @@ help:
 	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
 	@sed -n 's/^## /make /p' Makefile
 
-.PHONY: all bench examples unit test check asan demo headers docs format lint clean help
+.PHONY: all bench examples size unit test check asan demo headers docs format lint clean help
 .DELETE_ON_ERROR:
 -include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(TESTS:=.d) $(EXAMPLES:=.d)

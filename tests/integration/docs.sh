@@ -21,6 +21,11 @@ run taskset -c 0 $example "$work/again.h5"; expect "on one processor" 0 "$right 
 if cmp -s "$work/shapes.h5" "$work/again.h5"; then pass "the same bytes on one processor"; else
     fail "the same bytes on one processor" "the model files differ"; fi
 
+# a library that cannot be loaded, as if there were none
+mkdir "$work/blas"; echo damaged >"$work/blas/libopenblas.so.0"
+run env LD_LIBRARY_PATH="$work/blas" $example "$work/sgemm.h5"
+expect "without OpenBLAS" 0 "of 500 new pictures are right"
+
 run $example "$work/none/shapes.h5"; expect "a folder that is not there" 1 "$work/none/shapes.h5"
 
 for page in docs/architecture.md docs/custom-model.md; do
