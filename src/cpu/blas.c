@@ -64,15 +64,6 @@ sg_status sg_blas_default_isa(void) {
     return st;
 }
 
-bool sg_cpu_is_native(void) {
-    bool native;
-
-    pthread_mutex_lock(&lock);
-    native = chosen == ISA_NATIVE;
-    pthread_mutex_unlock(&lock);
-    return native;
-}
-
 static int block(void) { return chosen == ISA_NATIVE && sg_dnnl_has_avx512() ? 16 : 8; }
 
 int sg_cpu_block(void) {

@@ -11,8 +11,6 @@
 
 /* Settle the instruction set if nobody has chosen one: AVX2. */
 sg_status sg_blas_default_isa(void) SG_CHECKED;
-/* Whether run.isa = native was chosen. */
-bool sg_cpu_is_native(void);
 
 /* Load OpenBLAS, on one thread; *found is false where it is not installed, for good in this
  * process: sg_dnnl_matmul serves then. SG_ERR_UNAVAILABLE: no AVX2. Any thread, any number of

@@ -13,6 +13,7 @@
 #include "core/mem.h"
 #include "core/threads.h"
 #include "cpu/blas.h"
+#include "cpu/cpu.h"
 
 enum {
     kChains = 12,
@@ -93,7 +94,7 @@ sg_status sg_cpu_measure_peak(sg_cpu_peak *out) {
     SG_TRY(sg_blas_default_isa());
     block = sg_calloc(1, kMemoryBytes);
     if (!block) return sg_fail(SG_ERR_OOM, "peak: no memory for %d bytes", kMemoryBytes);
-    out->flop_rate = measure_fma(sg_cpu_is_native() && __builtin_cpu_supports("avx512f"));
+    out->flop_rate = measure_fma(sg_cpu_block() == 16);
     for (int i = 0; i < SG_PEAK_LEVELS; i++) {
         out->level[i].bytes = i + 1 < SG_PEAK_LEVELS ? (double)kBytes[i] : (double)INFINITY;
         out->level[i].rate = measure_triad(block, kBytes[i]);
