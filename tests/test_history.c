@@ -18,19 +18,22 @@
 #include "train/history.h"
 #include "train/run_plots.h"
 
-static const char kFirst[] = "{\"step\":4,\"epoch\":1,\"lr\":0.1,\"loss\":2.5,\"mAP50\":0.25,"
-                             "\"mAP50_95\":null,\"classes\":{}}";
-static const char kSecond[] = "{\"step\":8,\"epoch\":2,\"lr\":0.1,\"loss\":1.5,\"mAP50\":0.125,"
-                              "\"mAP50_95\":0.1,\"classes\":{}}";
-static const char kPoint[] = "{\"train\":2,\"lr\":0.1,\"loss\":3.5}";
+static char loss[] = "loss", normaliser[] = "normaliser";
+static const sg_table table = {.n_sums = 2, .sum_name = {normaliser, loss}};
+static const char kFirst[] = "{\"mAP50\":0.25,\"mAP50_95\":null,\"classes\":{}}";
+static const char kSecond[] = "{\"mAP50\":0.125,\"mAP50_95\":0.1,\"classes\":{}}";
+static const char kFirstLine[] = "{\"step\":4,\"epoch\":1,\"lr\":0.1,\"loss\":0.333333,"
+                                 "\"mAP50\":0.25,\"mAP50_95\":null,\"classes\":{}}\n";
 
+/* A step, a point, an evaluation, a step, an evaluation, two steps. */
 static void fill(sg_history *h) {
     double sum[SG_MAX_SUMS] = {1.0, 1.0 / 3.0, 0.1};
 
-    assert_int_equal(sg_history_add_point(h, kPoint), SG_OK);
-    assert_int_equal(sg_history_add(h, 4, 0.25, kFirst), SG_OK);
     sg_history_step(h, sum);
-    assert_int_equal(sg_history_add(h, 8, 0.125, kSecond), SG_OK);
+    assert_int_equal(sg_history_add_point(h, &table, 2, 0.1), SG_OK);
+    assert_int_equal(sg_history_add_evaluation(h, &table, 4, 1, 0.1, 0.25, kFirst), SG_OK);
+    sg_history_step(h, sum);
+    assert_int_equal(sg_history_add_evaluation(h, &table, 8, 2, 0.1, 0.125, kSecond), SG_OK);
     sg_history_step(h, sum);
     sg_history_step(h, sum);
 }
@@ -42,6 +45,8 @@ static void test_comes_back(void **state) {
 
     (void)state;
     fill(&a);
+    assert_string_equal(a.points, "{\"train\":2,\"lr\":0.1,\"loss\":0.333333}\n");
+    assert_memory_equal(a.text, kFirstLine, strlen(kFirstLine));
     assert_int_equal(a.since_point.n, 3);
     assert_int_equal(a.since_evaluation.n, 2);
     assert_int_equal(sg_history_write(&a, &text), SG_OK);
@@ -74,7 +79,7 @@ static void test_empty_and_older(void **state) {
     assert_int_equal(sg_history_last_step(&h), -1);
     assert_true(isnan(sg_history_best(&h)));
     sg_free(text);
-    text = sg_str_printf("%s\n", kFirst); /* a file of before there were points */
+    text = sg_strdup(kFirstLine); /* a file of before there were points */
     assert_int_equal(sg_history_set(&h, text), SG_OK);
     assert_int_equal(h.n, 1);
     assert_null(h.points);
@@ -90,6 +95,9 @@ static void test_refuses_what_is_none(void **state) {
     sg_history h = {0};
 
     (void)state;
+    assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, 0.25, "[]"), SG_ERR_DATA);
+    assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, 0.25, "{"), SG_ERR_DATA);
+    assert_int_equal(h.n, 0);
     for (int i = 0; i < 5; i++) {
         assert_int_equal(sg_history_set(&h, texts[i]), SG_ERR_DATA);
         sg_history_clear(&h);
@@ -126,8 +134,6 @@ static void test_no_memory(void **state) {
 
 /* --- plots of it --- */
 
-static char loss[] = "loss", normaliser[] = "normaliser";
-
 static void check_png(const char *folder, const char *name) {
     char *path = sg_path_join(folder, name);
     sg_image image;
@@ -141,7 +147,6 @@ static void check_png(const char *folder, const char *name) {
 
 static void test_plots(void **state) {
     char folder[] = "/tmp/spotgrad-plots-XXXXXX";
-    sg_table table = {.n_sums = 2, .sum_name = {normaliser, loss}};
     sg_history h = {0};
     long live = sg_mem_live();
     sg_status st = SG_ERR_OOM;

@@ -231,70 +231,19 @@ static void draw_legend(sheet *s, const layout *l) {
 /* --- curves
  * --------------------------------------------------------------------------------------------- */
 
-/* A line that is drawn piece by piece. */
-typedef struct {
-    sheet *s;
-    sg_paint paint;
-    float width, dash; /* dash: 0: none */
-    sg_point at;
-    bool down;      /* `at` is a point of the line */
-    bool moved;     /* and something was drawn from it */
-    float distance; /* along the line, for dashes */
-} pen;
-
-static void pen_dashed(pen *p, sg_point to, float length) {
-    float done = 0.0f;
-
-    while (done < length) {
-        float phase = fmodf(p->distance, 2.0f * p->dash);
-        bool on = phase < p->dash;
-        float left = (on ? p->dash : 2.0f * p->dash) - phase;
-        float next = done + left < length ? done + left : length;
-        float a = done / length, b = next / length;
-
-        if (on)
-            sg_raster_line(&p->s->canvas, p->s->pixels, p->at.x + a * (to.x - p->at.x),
-                           p->at.y + a * (to.y - p->at.y), p->at.x + b * (to.x - p->at.x),
-                           p->at.y + b * (to.y - p->at.y), p->width, p->paint);
-        p->distance += next - done + 1e-3f;
-        done = next;
-        if (!(left > 0.0f)) break;
-    }
-}
-
-static void pen_to(pen *p, sg_point to) {
-    if (p->down && p->dash > 0.0f) {
-        float dx = to.x - p->at.x, dy = to.y - p->at.y;
-
-        pen_dashed(p, to, sqrtf(dx * dx + dy * dy));
-    } else if (p->down) {
-        sg_plot_stroke(&p->s->canvas, p->s->pixels, p->at, to, p->width, p->paint);
-    }
-    p->moved = p->down;
-    p->at = to;
-    p->down = true;
-}
-
-/* The line ends; one that was a single point shows as a dot. */
-static void pen_up(pen *p) {
-    if (p->down && !p->moved)
-        sg_plot_stroke(&p->s->canvas, p->s->pixels, p->at, p->at, 2.0f * p->width, p->paint);
-    p->down = p->moved = false;
-}
-
-static pen pen_for(sheet *s, const sg_plot_series *series) {
-    return (pen){.s = s,
-                 .paint = sg_paint_solid(color_of(series->color)),
-                 .width = kLine * s->u,
-                 .dash = series->color / kColors % 2 ? 6.0f * s->u : 0.0f};
+static sg_plot_pen pen_for(sheet *s, const sg_plot_series *series) {
+    return (sg_plot_pen){.canvas = &s->canvas,
+                         .paint = sg_paint_solid(color_of(series->color)),
+                         .width = kLine * s->u,
+                         .dash = series->color / kColors % 2 ? 6.0f * s->u : 0.0f};
 }
 
 static void draw_sample(sheet *s, const sg_plot_series *series, float x, float y) {
-    pen p = pen_for(s, series);
+    sg_plot_pen p = pen_for(s, series);
 
     p.width *= 1.3f;
-    pen_to(&p, (sg_point){x, y});
-    pen_to(&p, (sg_point){x + kSample * s->u, y});
+    sg_plot_pen_to(&p, (sg_point){x, y});
+    sg_plot_pen_to(&p, (sg_point){x + kSample * s->u, y});
 }
 
 /* Points that fall into one column of pixels: they are drawn as its first, lowest, highest, last.
@@ -306,18 +255,18 @@ typedef struct {
     float low, high;
 } bucket;
 
-static void flush(pen *p, bucket *b) {
-    if (b->n > 0) pen_to(p, b->first);
+static void flush(sg_plot_pen *p, bucket *b) {
+    if (b->n > 0) sg_plot_pen_to(p, b->first);
     if (b->n > 2) {
-        pen_to(p, (sg_point){b->column + 0.5f, b->low});
-        pen_to(p, (sg_point){b->column + 0.5f, b->high});
+        sg_plot_pen_to(p, (sg_point){b->column + 0.5f, b->low});
+        sg_plot_pen_to(p, (sg_point){b->column + 0.5f, b->high});
     }
-    if (b->n > 1) pen_to(p, b->last);
+    if (b->n > 1) sg_plot_pen_to(p, b->last);
     b->n = 0;
 }
 
 static void draw_curve(sheet *s, const layout *l, const sg_plot_series *series) {
-    pen p = pen_for(s, series);
+    sg_plot_pen p = pen_for(s, series);
     bucket b = {0};
 
     for (int64_t i = 0; i < series->n; i++) {
@@ -325,7 +274,7 @@ static void draw_curve(sheet *s, const layout *l, const sg_plot_series *series) 
 
         if (!isfinite(series->x[i]) || !isfinite(series->y[i])) {
             flush(&p, &b);
-            pen_up(&p);
+            sg_plot_pen_up(&p);
             continue;
         }
         at = point_at(l, series->x[i], series->y[i]);
@@ -336,7 +285,7 @@ static void draw_curve(sheet *s, const layout *l, const sg_plot_series *series) 
         b.high = fmaxf(b.high, at.y);
     }
     flush(&p, &b);
-    pen_up(&p);
+    sg_plot_pen_up(&p);
     if (!series->points || series->n > kManyPoints) return;
     for (int64_t i = 0; i < series->n; i++) {
         sg_point at = point_at(l, series->x[i], series->y[i]);

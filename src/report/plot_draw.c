@@ -39,6 +39,45 @@ void sg_plot_stroke(sg_canvas *c, sg_frame f, sg_point a, sg_point b, float widt
     sg_raster_polygon(c, f, p, n, paint);
 }
 
+static void pen_dashed(sg_plot_pen *p, sg_point to, float length) {
+    float done = 0.0f;
+
+    while (done < length) {
+        float phase = fmodf(p->distance, 2.0f * p->dash);
+        bool on = phase < p->dash;
+        float left = (on ? p->dash : 2.0f * p->dash) - phase;
+        float next = done + left < length ? done + left : length;
+        float a = done / length, b = next / length;
+
+        if (on)
+            sg_raster_line(p->canvas, sg_frame_pixels(), p->at.x + a * (to.x - p->at.x),
+                           p->at.y + a * (to.y - p->at.y), p->at.x + b * (to.x - p->at.x),
+                           p->at.y + b * (to.y - p->at.y), p->width, p->paint);
+        p->distance += next - done + 1e-3f;
+        done = next;
+        if (!(left > 0.0f)) break;
+    }
+}
+
+void sg_plot_pen_to(sg_plot_pen *p, sg_point to) {
+    if (p->down && p->dash > 0.0f) {
+        float dx = to.x - p->at.x, dy = to.y - p->at.y;
+
+        pen_dashed(p, to, sqrtf(dx * dx + dy * dy));
+    } else if (p->down) {
+        sg_plot_stroke(p->canvas, sg_frame_pixels(), p->at, to, p->width, p->paint);
+    }
+    p->moved = p->down;
+    p->at = to;
+    p->down = true;
+}
+
+void sg_plot_pen_up(sg_plot_pen *p) {
+    if (p->down && !p->moved)
+        sg_plot_stroke(p->canvas, sg_frame_pixels(), p->at, p->at, 2.0f * p->width, p->paint);
+    p->down = p->moved = false;
+}
+
 /* --- text
  * --------------------------------------------------------------------------------------------- */
 

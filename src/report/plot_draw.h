@@ -9,6 +9,21 @@
 /* From a to b in the frame, `width` wide there; a dot where they are one point. */
 void sg_plot_stroke(sg_canvas *c, sg_frame f, sg_point a, sg_point b, float width, sg_paint paint);
 
+/* A line that is drawn piece by piece, in pixels. */
+typedef struct {
+    sg_canvas *canvas;
+    sg_paint paint;
+    float width, dash; /* dash: length of dashes and of gaps; 0: none */
+    sg_point at;
+    bool down;      /* `at` is a point of the line */
+    bool moved;     /* and something was drawn from it */
+    float distance; /* along the line, for dashes */
+} sg_plot_pen;
+
+void sg_plot_pen_to(sg_plot_pen *pen, sg_point to);
+/* The line ends; one that was a single point shows as a dot. */
+void sg_plot_pen_up(sg_plot_pen *pen);
+
 typedef enum { SG_TEXT_LEFT, SG_TEXT_CENTER, SG_TEXT_RIGHT } sg_text_anchor;
 
 typedef struct {

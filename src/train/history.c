@@ -7,7 +7,7 @@
 
 #include "core/mem.h"
 
-enum { kExactDigits = 17 }; /* a double comes back to the bit */
+enum { kDigits = 6, kExactDigits = 17 }; /* a double comes back to the bit */
 
 void sg_history_clear(sg_history *history) {
     sg_free(history->text);
@@ -33,13 +33,13 @@ static sg_status append(char **text, const char *line) {
     return SG_OK;
 }
 
-sg_status sg_history_add_point(sg_history *history, const char *line) {
+static sg_status add_point_line(sg_history *history, const char *line) {
     SG_TRY(append(&history->points, line));
     memset(&history->since_point, 0, sizeof history->since_point);
     return SG_OK;
 }
 
-sg_status sg_history_add(sg_history *history, int64_t step, double score, const char *line) {
+static sg_status add_line(sg_history *history, int64_t step, double score, const char *line) {
     SG_TRY(append(&history->text, line));
     memset(&history->since_evaluation, 0, sizeof history->since_evaluation);
     if (history->n == 0 || (!isnan(score) && !(score <= history->best))) {
@@ -49,6 +49,55 @@ sg_status sg_history_add(sg_history *history, int64_t step, double score, const 
     history->n++;
     history->last_step = step;
     return SG_OK;
+}
+
+/* `lr` and the means of `sums`. */
+static void add_means(json_t *line, double lr, const sg_step_sums *sums, const sg_table *table) {
+    json_object_set_new(line, "lr", json_real(lr));
+    for (int i = SG_SUM_LOSS; i < table->n_sums && sums->n > 0; i++)
+        json_object_set_new(line, table->sum_name[i], json_real(sums->sum[i] / (double)sums->n));
+}
+
+/* The text of `line`, which is given up; the caller's (free), NULL without memory. */
+static char *line_text(json_t *line) {
+    char *text = json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(kDigits));
+
+    json_decref(line);
+    return text;
+}
+
+sg_status sg_history_add_evaluation(sg_history *history, const sg_table *table, int64_t step,
+                                    int64_t epoch, double lr, double score, const char *json) {
+    json_t *line = json_pack("{s:I, s:I}", "step", (json_int_t)step, "epoch", (json_int_t)epoch);
+    json_t *figures = json_loads(json, 0, NULL);
+    bool good = json_is_object(figures);
+    char *text;
+    sg_status st;
+
+    add_means(line, lr, &history->since_evaluation, table);
+    json_object_update(line, figures);
+    json_decref(figures);
+    text = line_text(line);
+    if (!good)
+        st = sg_fail(SG_ERR_DATA, "history: \"%.60s\" is no JSON object", json);
+    else
+        st =
+            text ? add_line(history, step, score, text) : sg_fail(SG_ERR_OOM, "history: no memory");
+    free(text);
+    return st;
+}
+
+sg_status sg_history_add_point(sg_history *history, const sg_table *table, int64_t step,
+                               double lr) {
+    json_t *line = json_pack("{s:I}", "train", (json_int_t)step);
+    char *text;
+    sg_status st;
+
+    add_means(line, lr, &history->since_point, table);
+    text = line_text(line);
+    st = text ? add_point_line(history, text) : sg_fail(SG_ERR_OOM, "history: no memory");
+    free(text);
+    return st;
 }
 
 /* --- model files ------------------------------------------------------------------------------ */
@@ -93,8 +142,8 @@ static sg_status add_evaluation(sg_history *history, const json_t *object, const
     const json_t *score = json_object_get(object, "mAP50");
 
     if (!score) score = json_object_get(object, "value");
-    return sg_history_add(history, json_integer_value(json_object_get(object, "step")),
-                          json_is_number(score) ? json_number_value(score) : (double)NAN, line);
+    return add_line(history, json_integer_value(json_object_get(object, "step")),
+                    json_is_number(score) ? json_number_value(score) : (double)NAN, line);
 }
 
 static sg_status add_parsed(sg_history *history, sg_history *sums, const char *line) {
@@ -105,7 +154,7 @@ static sg_status add_parsed(sg_history *history, sg_history *sums, const char *l
     if (json_is_integer(json_object_get(object, "step")))
         st = add_evaluation(history, object, line);
     else if (json_is_integer(json_object_get(object, "train")))
-        st = sg_history_add_point(history, line);
+        st = add_point_line(history, line);
     else if (!take_sums(since, &sums->since_point) ||
              !take_sums(json_object_get(object, "since_evaluation"), &sums->since_evaluation))
         st = sg_fail(SG_ERR_DATA, "history: \"%.60s\" is no metrics line", line);

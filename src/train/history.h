@@ -44,12 +44,15 @@ void sg_history_clear(sg_history *history);
 
 /* Add a step's report to both sums. */
 void sg_history_step(sg_history *history, const double sum[SG_MAX_SUMS]);
-/* One more evaluation, without newline; its sum begins anew. A score that is NaN never is the best.
- */
-sg_status sg_history_add(sg_history *history, int64_t step, double score,
-                         const char *line) SG_CHECKED;
-/* One more point, without newline; its sum begins anew. */
-sg_status sg_history_add_point(sg_history *history, const char *line) SG_CHECKED;
+/* One more evaluation, after `step`: the means of the sums since the last one, by their names in
+ * `table`, and the figures of `json`, an object. A score that is NaN never is the best. SG_ERR_DATA
+ * when json is none, SG_ERR_OOM. */
+sg_status sg_history_add_evaluation(sg_history *history, const sg_table *table, int64_t step,
+                                    int64_t epoch, double lr, double score,
+                                    const char *json) SG_CHECKED;
+/* One more point of the loss's curve: the means since the last one. SG_ERR_OOM. */
+sg_status sg_history_add_point(sg_history *history, const sg_table *table, int64_t step,
+                               double lr) SG_CHECKED;
 
 int64_t sg_history_last_step(const sg_history *history); /* -1 without evaluations */
 double sg_history_best(const sg_history *history);       /* NaN without */

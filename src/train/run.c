@@ -3,11 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -221,56 +219,14 @@ static bool evaluation_due(const run *r) {
     return now / r->config->train.eval_every > before / r->config->train.eval_every;
 }
 
-/* The means of `sums` by their names, and the learning rate of the last step. */
-static void add_means(const run *r, const sg_step_sums *sums, json_t *line) {
-    const sg_table *table = r->state->table;
-
-    json_object_set_new(line, "lr", json_real(sg_schedule_lr(&r->schedule, r->state->step - 1)));
-    for (int i = SG_SUM_LOSS; i < table->n_sums && sums->n > 0; i++)
-        json_object_set_new(line, table->sum_name[i], json_real(sums->sum[i] / (double)sums->n));
-}
-
-/* The text of `line`, which is given up; the caller's (free), NULL without memory. */
-static char *line_text(json_t *line) {
-    char *text = json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6));
-
-    json_decref(line);
-    return text;
-}
+/* The learning rate of the last step. */
+static double last_lr(const run *r) { return sg_schedule_lr(&r->schedule, r->state->step - 1); }
 
 static sg_status record(run *r, const sg_evaluation *evaluation) {
-    json_t *line = json_pack("{s:I, s:I}", "step", (json_int_t)r->state->step, "epoch",
-                             (json_int_t)epochs_at(r, r->state->samples));
-    json_t *figures = json_loads(evaluation->json, 0, NULL);
-    char *text;
-    sg_status st;
-
-    add_means(r, &r->history.since_evaluation, line);
-    json_object_update(line, figures);
-    json_decref(figures);
-    text = line_text(line);
-    st = text ? sg_history_add(&r->history, r->state->step, evaluation->score, text)
-              : sg_fail(SG_ERR_OOM, "%s: no memory", r->metrics);
-    free(text);
-    if (st == SG_OK) st = sg_file_write(r->metrics, r->history.text, strlen(r->history.text));
-    return st;
-}
-
-/* A step's report into the history; a point of the loss's curve where one is due. */
-static sg_status record_step(run *r) {
-    json_t *line;
-    char *text;
-    sg_status st;
-
-    sg_history_step(&r->history, r->at.report.sum);
-    if (r->state->step % r->point_every != 0) return SG_OK;
-    line = json_pack("{s:I}", "train", (json_int_t)r->state->step);
-    add_means(r, &r->history.since_point, line);
-    text = line_text(line);
-    st = text ? sg_history_add_point(&r->history, text)
-              : sg_fail(SG_ERR_OOM, "%s: no memory", r->metrics);
-    free(text);
-    return st;
+    SG_TRY(sg_history_add_evaluation(&r->history, r->state->table, r->state->step,
+                                     epochs_at(r, r->state->samples), last_lr(r), evaluation->score,
+                                     evaluation->json));
+    return sg_file_write(r->metrics, r->history.text, strlen(r->history.text));
 }
 
 /* Pictures are a service: without them the run goes on. Those of an evaluation are drawn before the
@@ -319,7 +275,9 @@ static sg_status step(run *r) {
     SG_TRY(r->task->next(r->task, inputs));
     r->at.lr = sg_schedule_lr(&r->schedule, r->state->step);
     SG_TRY(sg_trainer_step(r->trainer, inputs, r->at.lr, &r->at.report));
-    SG_TRY(record_step(r));
+    sg_history_step(&r->history, r->at.report.sum);
+    if (r->state->step % r->point_every == 0)
+        SG_TRY(sg_history_add_point(&r->history, r->state->table, r->state->step, r->at.lr));
     fill_at(r);
     if (r->observer->stepped) r->observer->stepped(r->observer->context, &r->at);
     return SG_OK;
