@@ -2,6 +2,7 @@
 #include "data_fixture.h"
 
 #include <math.h>
+#include <sys/stat.h>
 
 #include "data/coco.h"
 #include "data/dataset.h"
@@ -417,6 +418,22 @@ static void faults_end_the_reading(void **state) {
         assert_fails(sg_dataset_read(&place, cases[i].list, NULL, &d), cases[i].status,
                      cases[i].error);
         if (cases[i].file) remove(fixture_path(path));
+    }
+    static const char *const pipes[][3] = {
+        {"images/train", "labels/train/a.txt", "a.txt: is a pipe or a device"},
+        {"images/train", "data.yaml", "data.yaml: is a pipe or a device"},
+        {"list.txt", "list.txt", "list.txt: is a pipe or a device"},
+        {"set.json", "set.json", "set.json: is a pipe or a device"}};
+    for (size_t i = 0; i < sizeof pipes / sizeof *pipes; i++) {
+        sg_dataset_place place = place_of(i == 3 ? SG_FORMAT_COCO : SG_FORMAT_YOLO, "bad");
+        char path[128];
+
+        write_all("bad");
+        snprintf(path, sizeof path, "bad/%s", pipes[i][1]);
+        assert_int_equal(remove(fixture_path(path)), 0);
+        assert_int_equal(mkfifo(fixture_path(path), 0600), 0);
+        assert_fails(sg_dataset_read(&place, pipes[i][0], NULL, &d), SG_ERR_DATA, pipes[i][2]);
+        assert_int_equal(remove(fixture_path(path)), 0);
     }
     /* a class that the training part does not have */
     sg_classes classes;

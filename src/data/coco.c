@@ -353,6 +353,7 @@ sg_status sg_coco_read(const char *path, const sg_fault_sink *sink, sg_coco *out
     size_t size;
     sg_status st;
 
+    SG_TRY(sg_file_check(path));
     SG_TRY(sg_file_read(path, SG_COCO_MAX_BYTES, &data, &size));
     st = sg_coco_parse(path, (const char *)data, size, sink, out, names);
     sg_free(data);

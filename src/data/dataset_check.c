@@ -145,14 +145,18 @@ static sg_status check_object(check *c, const char *path, const sg_object *o, in
     return st;
 }
 
+static int compare_boxes(const sg_object *p, const sg_object *q) {
+    for (int i = 0; i < 4; i++)
+        if (p->box[i] != q->box[i]) return p->box[i] < q->box[i] ? -1 : 1;
+    return strcmp(p->name, q->name);
+}
+
 /* By box and name; of equal ones, the first in the file first. */
 static int by_box(const void *a, const void *b) {
     const sg_object *p = *(const sg_object *const *)a, *q = *(const sg_object *const *)b;
+    int order = compare_boxes(p, q);
 
-    for (int i = 0; i < 4; i++)
-        if (p->box[i] != q->box[i]) return p->box[i] < q->box[i] ? -1 : 1;
-    if (strcmp(p->name, q->name)) return strcmp(p->name, q->name);
-    return p < q ? -1 : p > q;
+    return order ? order : p < q ? -1 : p > q;
 }
 
 static sg_status check_twins(check *c, const char *path, const sg_annotation *a) {
@@ -162,13 +166,10 @@ static sg_status check_twins(check *c, const char *path, const sg_annotation *a)
     if (!sorted) return sg_fail(SG_ERR_OOM, "check: no memory to compare boxes");
     for (int64_t i = 0; i < a->n; i++) sorted[i] = &a->objects[i];
     qsort((void *)sorted, (size_t)a->n, sizeof *sorted, by_box);
-    for (int64_t i = 1; i < a->n; i++) {
-        const sg_object *o = sorted[i], *before = sorted[i - 1];
-
-        if (memcmp(o->box, before->box, sizeof o->box) == 0 && strcmp(o->name, before->name) == 0)
-            fault(c, SG_FAULT_WARNING, path, o->line, "%sthe same box as another one",
-                  sg_object_place(o, place));
-    }
+    for (int64_t i = 1; i < a->n; i++)
+        if (compare_boxes(sorted[i], sorted[i - 1]) == 0)
+            fault(c, SG_FAULT_WARNING, path, sorted[i]->line, "%sthe same box as another one",
+                  sg_object_place(sorted[i], place));
     sg_free((void *)sorted);
     return SG_OK;
 }

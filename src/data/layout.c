@@ -79,7 +79,8 @@ sg_status sg_list_read(const char *root, const char *name, sg_list *out) {
     sg_status st;
 
     if (!list.path) return sg_fail(SG_ERR_OOM, "%s: no memory for its path", name);
-    st = sg_file_read(list.path, kMaxListBytes, &data, &size);
+    st = sg_file_check(list.path);
+    if (st == SG_OK) st = sg_file_read(list.path, kMaxListBytes, &data, &size);
     if (st == SG_OK) {
         list.text = (char *)data;
         st = sg_list_cut(&list, list.text, size);

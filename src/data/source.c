@@ -217,8 +217,9 @@ static sg_status read_yolo(const sg_source *s, const char *path, int64_t width, 
     int64_t n = 0;
     uint8_t *data;
     size_t size;
-    sg_status st = sg_file_read(path, SG_YOLO_MAX_BYTES, &data, &size);
+    sg_status st = sg_file_check(path);
 
+    if (st == SG_OK) st = sg_file_read(path, SG_YOLO_MAX_BYTES, &data, &size);
     a->missing = st == SG_ERR_MISSING;
     if (a->missing) return SG_OK;
     if (st != SG_OK) return st;

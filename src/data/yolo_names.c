@@ -249,6 +249,7 @@ sg_status sg_yolo_read_names(const char *path, sg_classes *out) {
     size_t size;
     sg_status st;
 
+    SG_TRY(sg_file_check(path));
     SG_TRY(sg_file_read(path, kMaxBytes, &data, &size));
     st = sg_yolo_parse_names(path, (char *)data, size, out);
     sg_free(data);
