@@ -367,6 +367,28 @@ static void test_out_of_memory(void **state) {
     sg_image_clear(&in);
 }
 
+/* Down into the frame with its shape kept, each pixel a mean; never up. */
+static void test_fit(void **state) {
+    sg_image in = grey(40, 20), out;
+    const uint8_t mean[3] = {(kGrey + 1) / 2, (kGrey + 1) / 2, (kGrey + 1) / 2};
+
+    (void)state;
+    for (int64_t x = 0; x < 40; x += 2) memset(in.rgb + x * 3, 0, 3); /* row 0: every other black */
+    for (int64_t x = 1; x < 40; x += 2) memset(in.rgb + (40 + x) * 3, 0, 3);
+    assert_int_equal(sg_image_fit(&in, 20, 20, &out), SG_OK);
+    assert_int_equal(out.width, 20);
+    assert_int_equal(out.height, 10);
+    assert_true(is_color(&out, 7, 0, mean));
+    assert_true(is_grey(&out, 7, 1));
+    sg_image_clear(&out);
+    assert_int_equal(sg_image_fit(&in, 100, 100, &out), SG_OK);
+    assert_int_equal(out.width, 40);
+    assert_memory_equal(out.rgb, in.rgb, 40 * 20 * 3);
+    sg_image_clear(&out);
+    assert_int_equal(sg_image_fit(&in, 0, 5, &out), SG_ERR_ARG);
+    sg_image_clear(&in);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_line_lies_around_the_box),
@@ -383,6 +405,7 @@ int main(void) {
         cmocka_unit_test(test_grid_shrinks),
         cmocka_unit_test(test_bad_arguments),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_fit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,7 +206,8 @@ static void label_text(item *it) {
     if (b->truth || !(b->score >= 0.0f))
         snprintf(it->text, sizeof it->text, "%s", name);
     else
-        snprintf(it->text, sizeof it->text, "%.100s %.2f", name, (double)b->score);
+        snprintf(it->text, sizeof it->text, "%.100s%s%.2f", name, name[0] ? " " : "",
+                 (double)b->score);
     if (!b->name) it->text[0] = '\0';
 }
 

@@ -34,6 +34,11 @@ sg_status sg_annotate(const sg_image *image, const sg_annotate_box *boxes, int64
 /* The colour of a class (RGB), from Okabe and Ito's palette; repeats after seven. */
 const uint8_t *sg_annotate_color(int label);
 
+/* A copy scaled down (never up) to fit into width x height pixels. *out is the caller's.
+ * SG_ERR_ARG, SG_ERR_OOM. */
+sg_status sg_image_fit(const sg_image *image, int64_t width, int64_t height,
+                       sg_image *out) SG_CHECKED;
+
 /* One sheet of n pictures, `columns` in a row (0: about square), each scaled down (never up) to fit
  * into cell_width x cell_height pixels and centred; `titles` (may be NULL, as may single ones)
  * stand below each. *out is the caller's. SG_ERR_ARG, SG_ERR_OOM, SG_ERR_UNSUPPORTED when the sheet

@@ -39,6 +39,18 @@ static void fitted(const sg_image *in, int64_t cell_w, int64_t cell_h, int64_t *
     if (*h < 1) *h = 1;
 }
 
+sg_status sg_image_fit(const sg_image *image, int64_t width, int64_t height, sg_image *out) {
+    int64_t w, h;
+
+    if (width < 1 || height < 1)
+        return sg_fail(SG_ERR_ARG, "fit: into %lld x %lld pixels", (long long)width,
+                       (long long)height);
+    fitted(image, width, height, &w, &h);
+    SG_TRY(sg_image_create(w, h, out));
+    shrink_into(image, out, 0, 0, w, h);
+    return SG_OK;
+}
+
 static void draw_title(sg_image *sheet, int64_t x, int64_t y, int64_t width, const char *title) {
     static const uint8_t ink[3] = {235, 235, 235};
     char text[256];

@@ -16,6 +16,8 @@ enum {
     kHead = 34,   /* its legend's height */
     kColors = 6,  /* of classes; the seventh is that of all */
     kMostScale = 8,
+    kFew = 6, /* boxes */
+    kCrowd = 16,
     kNameBytes = 160,
 };
 
@@ -211,26 +213,38 @@ static void list_boxes(const sg_sample *sample, const shown *s, sg_annotate_box 
     }
 }
 
-/* Drawn at a whole multiple of the picture's size that is no smaller than a cell, with lines and
- * text that are right once it is shrunk into it. */
+/* At a whole multiple of the picture's size, at least two pixels for one of the cell, so that lines
+ * and text come out smooth; text is larger where there are few boxes, and left out of crowds. */
+static sg_annotate_options options_for(const sg_image *image, int64_t n) {
+    int64_t longer = image->width > image->height ? image->width : image->height;
+    sg_annotate_options o = {.scale = 1, .no_tags = n > kCrowd};
+    double pixels;
+
+    while (longer * o.scale < 2 * kCell && o.scale < kMostScale) o.scale++;
+    pixels = (double)(longer * o.scale) / kCell; /* for one of the cell */
+    o.text = (int)((n <= kFew ? 1.5 : 1.0) * pixels + 0.5);
+    o.text = o.text < 1 ? 1 : o.text > kMostScale ? kMostScale : o.text;
+    o.thickness = (int)(2.0 * pixels + 0.5);
+    if (o.thickness < 1) o.thickness = 1;
+    return o;
+}
+
 static sg_status draw_picture(const sg_detector_report *r, const shown *s, sg_image *out) {
     const sg_sample *sample = &r->dataset->samples[s->sample];
-    int64_t n = s->n + sample->count, longer;
+    int64_t n = s->n + sample->count;
     sg_annotate_box *boxes = sg_calloc((size_t)n, sizeof *boxes);
-    sg_annotate_options o = {.scale = 1};
-    sg_image image = {0};
+    sg_image image = {0}, large = {0};
     sg_status st = boxes ? SG_OK : sg_fail(SG_ERR_OOM, "report: no memory for boxes");
 
     if (st == SG_OK) st = sg_image_read(sample->path, &image);
     if (st == SG_OK) {
-        longer = image.width > image.height ? image.width : image.height;
-        while (longer * o.scale < kCell && o.scale < kMostScale) o.scale++;
-        o.text = (int)((3 * longer * o.scale / 2 + kCell / 2) / kCell);
-        o.text = o.text < 1 ? 1 : o.text > kMostScale ? kMostScale : o.text;
-        o.thickness = (int)((2 * longer * o.scale + kCell / 2) / kCell);
+        sg_annotate_options o = options_for(&image, s->n);
+
         list_boxes(sample, s, boxes);
-        st = sg_annotate(&image, boxes, n, &o, out);
+        st = sg_annotate(&image, boxes, n, &o, &large);
     }
+    if (st == SG_OK) st = sg_image_fit(&large, kCell, kCell, out);
+    sg_image_clear(&large);
     sg_image_clear(&image);
     sg_free(boxes);
     return st;
