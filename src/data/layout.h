@@ -23,8 +23,8 @@ typedef struct {
 
 /* SG_ERR_MISSING, SG_ERR_IO, SG_ERR_OOM, SG_ERR_DATA (too large, a control byte in a line). */
 sg_status sg_list_read(const char *root, const char *name, sg_list *out) SG_CHECKED;
-/* Cut `text`, which gets NULs, into `list->entry`; `list->path` is for messages. SG_ERR_OOM,
- * SG_ERR_DATA (a control byte). */
+/* Cut `text`, which gets NULs (text[size] is written too), into `list->entry`; `list->path` is for
+ * messages. SG_ERR_OOM, SG_ERR_DATA (a control byte). */
 sg_status sg_list_cut(sg_list *list, char *text, size_t size) SG_CHECKED;
 void sg_list_clear(sg_list *list);
 

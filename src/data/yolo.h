@@ -22,9 +22,11 @@ typedef struct {
     int line;
 } sg_yolo_box;
 
-/* `class cx cy w h` a line, shares of `width` and `height` pixels, each 0 .. 1 (1.01 is let pass);
- * a box that reaches out by less than half a pixel is rounding and ends at the border. `*boxes` is
- * the caller's (sg_free). SG_ERR_DATA with path and line, SG_ERR_OOM; lines at fault go to `sink`.
+/* Both parsers need a NUL behind the text (sg_file_read puts it there); labels are cut into lines
+ * in place. `class cx cy w h` a line, shares of `width` and `height` pixels, each 0 .. 1 (1.01 is
+ * let pass); a box that reaches out by less than half a pixel is rounding and ends at the border.
+ * `*boxes` is the caller's (sg_free). SG_ERR_DATA with path and line, SG_ERR_OOM; lines at fault go
+ * to `sink`.
  */
 sg_status sg_yolo_parse(const char *path, char *text, size_t size, int64_t width, int64_t height,
                         int n_classes, const sg_fault_sink *sink, sg_yolo_box **boxes,
