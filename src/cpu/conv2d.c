@@ -183,9 +183,8 @@ sg_status SG_BLOCKED(sg_cpu_select_conv2d_dw)(sg_cpu *cpu, const sg_node *node,
     sg_dnnl_conv c = describe(SG_DNNL_WEIGHTS, &attr->options, &node->in[0]->shape,
                               &node->out[0].shape, &node->in[1]->shape);
 
-    /* with AVX-512 oneDNN's are at 200 GFLOP/s and more (2.6.3, a Zen 5 core) */
-    if (kBlock == 8 && !is_picture(&c, have[0]) && sg_cpu_own_dw(node))
-        return sg_cpu_plan_own_dw(node, plan);
+    if (!is_picture(&c, have[0]) && SG_BLOCKED(sg_cpu_own_dw)(node))
+        return SG_BLOCKED(sg_cpu_plan_own_dw)(node, plan);
     return plan_conv(cpu, &c, is_picture(&c, have[0]), plan, &plan->in[0], &plan->out[0],
                      &plan->in[1]);
 }

@@ -31,35 +31,35 @@ typedef struct {
 static void write_block(const dw_state *s, const float *acc, int64_t bo, int64_t bi, int64_t taps,
                         float *dw) {
     int64_t IC = s->x.C, OC = s->y.C, row = IC * taps;
-    int64_t count = (IC - bi * 8 < 8 ? IC - bi * 8 : 8) * taps;
-    int some_oc = OC - bo * 8 < 8 ? (int)(OC - bo * 8) : 8;
+    int64_t count = (IC - bi * kBlock < kBlock ? IC - bi * kBlock : kBlock) * taps;
+    int some_oc = OC - bo * kBlock < kBlock ? (int)(OC - bo * kBlock) : kBlock;
 
-    for (int64_t r = 0; r < count; r += 8) {
-        int some = count - r < 8 ? (int)(count - r) : 8;
-        __m256 v[8];
+    for (int64_t r = 0; r < count; r += kBlock) {
+        int some = count - r < kBlock ? (int)(count - r) : kBlock;
+        vec v[kBlock];
 
-        for (int i = 0; i < 8; i++) v[i] = _mm256_loadu_ps(acc + (r + i) * 8);
+        for (int i = 0; i < kBlock; i++) v[i] = vec_load(acc + (r + i) * kBlock);
         vec_transpose(v);
         for (int o = 0; o < some_oc; o++)
-            vec_store_some(dw + (bo * 8 + o) * row + bi * 8 * taps + r, some, v[o]);
+            vec_store_some(dw + (bo * kBlock + o) * row + bi * kBlock * taps + r, some, v[o]);
     }
 }
 
 /* --- 3x3 -------------------------------------------------------------------------------------- */
 
 /* a[kw][i] += sum over the row of dy[ow] x[ow + kw - 1][i] */
-SG_INLINE void row_stride1(const float *x, const float *dy, int64_t W, __m256 a[3][4]) {
-    __m256 before = _mm256_setzero_ps(), here = _mm256_loadu_ps(dy), after;
+SG_INLINE void row_stride1(const float *x, const float *dy, int64_t W, vec a[3][4]) {
+    vec before = vec_zero(), here = vec_load(dy), after;
 
     for (int64_t p = 0; p < W; p++) {
-        after = p + 1 < W ? _mm256_loadu_ps(dy + (p + 1) * 8) : _mm256_setzero_ps();
+        after = p + 1 < W ? vec_load(dy + (p + 1) * kBlock) : vec_zero();
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            __m256 b = _mm256_broadcast_ss(x + p * 8 + i);
+            vec b = vec_set1(*(x + p * kBlock + i));
 
-            a[0][i] = _mm256_fmadd_ps(after, b, a[0][i]);
-            a[1][i] = _mm256_fmadd_ps(here, b, a[1][i]);
-            a[2][i] = _mm256_fmadd_ps(before, b, a[2][i]);
+            a[0][i] = vec_fma(after, b, a[0][i]);
+            a[1][i] = vec_fma(here, b, a[1][i]);
+            a[2][i] = vec_fma(before, b, a[2][i]);
         }
         before = here;
         here = after;
@@ -67,24 +67,24 @@ SG_INLINE void row_stride1(const float *x, const float *dy, int64_t W, __m256 a[
 }
 
 /* The same of dy[ow] x[2 ow + kw - 1][i]; OW outputs, W inputs in the row. */
-SG_INLINE void row_stride2(const float *x, const float *dy, int64_t W, int64_t OW, __m256 a[3][4]) {
-    __m256 here = _mm256_loadu_ps(dy), after;
+SG_INLINE void row_stride2(const float *x, const float *dy, int64_t W, int64_t OW, vec a[3][4]) {
+    vec here = vec_load(dy), after;
 
     for (int64_t p = 0; p < OW; p++) {
-        after = p + 1 < OW ? _mm256_loadu_ps(dy + (p + 1) * 8) : _mm256_setzero_ps();
+        after = p + 1 < OW ? vec_load(dy + (p + 1) * kBlock) : vec_zero();
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            __m256 b = _mm256_broadcast_ss(x + p * 16 + i);
+            vec b = vec_set1(*(x + p * 2 * kBlock + i));
 
-            a[1][i] = _mm256_fmadd_ps(here, b, a[1][i]);
+            a[1][i] = vec_fma(here, b, a[1][i]);
         }
         if (2 * p + 1 < W) {
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++) {
-                __m256 b = _mm256_broadcast_ss(x + p * 16 + 8 + i);
+                vec b = vec_set1(*(x + p * 2 * kBlock + kBlock + i));
 
-                a[0][i] = _mm256_fmadd_ps(after, b, a[0][i]);
-                a[2][i] = _mm256_fmadd_ps(here, b, a[2][i]);
+                a[0][i] = vec_fma(after, b, a[0][i]);
+                a[2][i] = vec_fma(here, b, a[2][i]);
             }
         }
         here = after;
@@ -94,25 +94,25 @@ SG_INLINE void row_stride2(const float *x, const float *dy, int64_t W, int64_t O
 /* Rows top .. bottom - 1 of dy, one kh, four ic from `x` on; acc: rows of (ic, kh, kw). */
 SG_INLINE void tile3(const dw_state *s, const float *x, const float *dy, int64_t top,
                      int64_t bottom, int64_t kh, float *acc, bool stride2) {
-    __m256 a[3][4];
+    vec a[3][4];
 
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
 #pragma GCC unroll 3
-        for (int k = 0; k < 3; k++) a[k][i] = _mm256_loadu_ps(acc + (i * 9 + kh * 3 + k) * 8);
+        for (int k = 0; k < 3; k++) a[k][i] = vec_load(acc + (i * 9 + kh * 3 + k) * kBlock);
     for (int64_t row = top; row < bottom; row++) {
         int64_t h = row * (stride2 ? 2 : 1) + kh - 1;
 
         if (h < 0 || h >= s->x.H) continue;
         if (stride2)
-            row_stride2(x + h * s->x.W * 8, dy + row * s->y.W * 8, s->x.W, s->y.W, a);
+            row_stride2(x + h * s->x.W * kBlock, dy + row * s->y.W * kBlock, s->x.W, s->y.W, a);
         else
-            row_stride1(x + h * s->x.W * 8, dy + row * s->y.W * 8, s->x.W, a);
+            row_stride1(x + h * s->x.W * kBlock, dy + row * s->y.W * kBlock, s->x.W, a);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
 #pragma GCC unroll 3
-        for (int k = 0; k < 3; k++) _mm256_storeu_ps(acc + (i * 9 + kh * 3 + k) * 8, a[k][i]);
+        for (int k = 0; k < 3; k++) vec_store(acc + (i * 9 + kh * 3 + k) * kBlock, a[k][i]);
 }
 
 static void tile3_stride1(const dw_state *s, const float *x, const float *dy, int64_t top,
@@ -126,29 +126,29 @@ static void tile3_stride2(const dw_state *s, const float *x, const float *dy, in
 }
 
 static void block3(const dw_state *s, const float *x, const float *dy, float *acc) {
-    int64_t rows = kTileBytes / (s->x.W * s->stride * 32);
+    int64_t rows = kTileBytes / (s->x.W * s->stride * kBlock * (int64_t)sizeof *x);
 
     if (rows < 1) rows = 1;
     for (int64_t top = 0; top < s->y.H; top += rows) {
         int64_t bottom = top + rows < s->y.H ? top + rows : s->y.H;
 
         for (int64_t kh = 0; kh < 3; kh++)
-            for (int half = 0; half < 2; half++)
-                (s->stride == 2 ? tile3_stride2 : tile3_stride1)(s, x + half * 4, dy, top, bottom,
-                                                                 kh, acc + (int64_t)half * 4 * 72);
+            for (int i = 0; i < kBlock; i += 4)
+                (s->stride == 2 ? tile3_stride2 : tile3_stride1)(s, x + i, dy, top, bottom, kh,
+                                                                 acc + (int64_t)i * 9 * kBlock);
     }
 }
 
 static sg_status dw3_run(const sg_args *a) {
     const dw_state *s = a->state;
-    float acc[72 * 8];
+    float acc[9 * kBlock * kBlock];
 
     for (int64_t bo = 0; bo < s->y.blocks; bo++) {
         for (int64_t bi = 0; bi < s->x.blocks; bi++) {
             memset(acc, 0, sizeof acc);
             for (int64_t n = 0; n < s->x.N; n++)
-                block3(s, (const float *)a->in[0] + (n * s->x.blocks + bi) * s->x.HW * 8,
-                       (const float *)a->in[1] + (n * s->y.blocks + bo) * s->y.HW * 8, acc);
+                block3(s, (const float *)a->in[0] + (n * s->x.blocks + bi) * s->x.HW * kBlock,
+                       (const float *)a->in[1] + (n * s->y.blocks + bo) * s->y.HW * kBlock, acc);
             write_block(s, acc, bo, bi, 9, a->out[0]);
         }
     }
@@ -160,51 +160,53 @@ static sg_status dw3_run(const sg_args *a) {
 /* acc[g][i] += sum over pixels of dy_g x[i]: G blocks of oc, `step` floats apart; I of the 8 ic. */
 SG_INLINE void tile1(const float *x, const float *dy, int64_t step, int64_t pixels, float *acc,
                      int G, int I) {
-    __m256 a[3][8], d[3];
+    vec a[3][8], d[3];
 
 #pragma GCC unroll 3
     for (int g = 0; g < G; g++)
 #pragma GCC unroll 8
-        for (int i = 0; i < I; i++) a[g][i] = _mm256_loadu_ps(acc + (g * 8 + i) * 8);
-    for (int64_t p = 0; p < pixels * 8; p += 8) {
+        for (int i = 0; i < I; i++) a[g][i] = vec_load(acc + (g * kBlock + i) * kBlock);
+    for (int64_t p = 0; p < pixels * kBlock; p += kBlock) {
 #pragma GCC unroll 3
-        for (int g = 0; g < G; g++) d[g] = _mm256_loadu_ps(dy + g * step + p);
+        for (int g = 0; g < G; g++) d[g] = vec_load(dy + g * step + p);
 #pragma GCC unroll 8
         for (int i = 0; i < I; i++) {
-            __m256 b = _mm256_broadcast_ss(x + p + i);
+            vec b = vec_set1(*(x + p + i));
 
 #pragma GCC unroll 3
-            for (int g = 0; g < G; g++) a[g][i] = _mm256_fmadd_ps(d[g], b, a[g][i]);
+            for (int g = 0; g < G; g++) a[g][i] = vec_fma(d[g], b, a[g][i]);
         }
     }
 #pragma GCC unroll 3
     for (int g = 0; g < G; g++)
 #pragma GCC unroll 8
-        for (int i = 0; i < I; i++) _mm256_storeu_ps(acc + (g * 8 + i) * 8, a[g][i]);
+        for (int i = 0; i < I; i++) vec_store(acc + (g * kBlock + i) * kBlock, a[g][i]);
 }
 
 static void block1(const dw_state *s, const float *x, const float *dy, float *acc, int G) {
-    int64_t step = s->y.HW * 8;
+    int64_t step = s->y.HW * kBlock;
 
     for (int64_t p = 0; p < s->x.HW; p += kTilePixels) {
         int64_t n = s->x.HW - p < kTilePixels ? s->x.HW - p : kTilePixels;
-        const float *xp = x + p * 8, *dp = dy + p * 8;
+        const float *xp = x + p * kBlock, *dp = dy + p * kBlock;
 
-        if (G == 1) {
-            tile1(xp, dp, step, n, acc, 1, 8);
-        } else if (G == 2) {
-            tile1(xp, dp, step, n, acc, 2, 4);
-            tile1(xp + 4, dp, step, n, acc + 32, 2, 4);
-        } else {
-            tile1(xp, dp, step, n, acc, 3, 4);
-            tile1(xp + 4, dp, step, n, acc + 32, 3, 4);
+        for (int i = 0; i < kBlock; i += 8) {
+            if (G == 1) {
+                tile1(xp + i, dp, step, n, acc + (int64_t)i * kBlock, 1, 8);
+            } else if (G == 2) {
+                tile1(xp + i, dp, step, n, acc + (int64_t)i * kBlock, 2, 4);
+                tile1(xp + i + 4, dp, step, n, acc + (int64_t)(i + 4) * kBlock, 2, 4);
+            } else {
+                tile1(xp + i, dp, step, n, acc + (int64_t)i * kBlock, 3, 4);
+                tile1(xp + i + 4, dp, step, n, acc + (int64_t)(i + 4) * kBlock, 3, 4);
+            }
         }
     }
 }
 
 static sg_status dw1_run(const sg_args *a) {
     const dw_state *s = a->state;
-    float acc[3 * 64];
+    float acc[3 * kBlock * kBlock];
     int64_t left;
     int G;
 
@@ -214,9 +216,10 @@ static sg_status dw1_run(const sg_args *a) {
         for (int64_t bi = 0; bi < s->x.blocks; bi++) {
             memset(acc, 0, sizeof acc);
             for (int64_t n = 0; n < s->x.N; n++)
-                block1(s, (const float *)a->in[0] + (n * s->x.blocks + bi) * s->x.HW * 8,
-                       (const float *)a->in[1] + (n * s->y.blocks + bo) * s->y.HW * 8, acc, G);
-            for (int g = 0; g < G; g++) write_block(s, acc + g * 64, bo + g, bi, 1, a->out[0]);
+                block1(s, (const float *)a->in[0] + (n * s->x.blocks + bi) * s->x.HW * kBlock,
+                       (const float *)a->in[1] + (n * s->y.blocks + bo) * s->y.HW * kBlock, acc, G);
+            for (int g = 0; g < G; g++)
+                write_block(s, acc + (int64_t)g * kBlock * kBlock, bo + g, bi, 1, a->out[0]);
         }
     }
     return SG_OK;
@@ -224,7 +227,7 @@ static sg_status dw1_run(const sg_args *a) {
 
 /* --- selection -------------------------------------------------------------------------------- */
 
-bool sg_cpu_own_dw(const sg_node *node) {
+bool SG_BLOCKED(sg_cpu_own_dw)(const sg_node *node) {
     const sg_conv_options *o = &((const sg_conv_attr *)node->attr)->options;
     const sg_shape *w = &node->out[0].shape, *y = &node->in[1]->shape;
 
@@ -233,10 +236,11 @@ bool sg_cpu_own_dw(const sg_node *node) {
                           : w->dim[2] == 3 && o->pad == 1 && o->stride <= 2;
 }
 
-sg_status sg_cpu_plan_own_dw(const sg_node *node, sg_kernel_plan *plan) {
+sg_status SG_BLOCKED(sg_cpu_plan_own_dw)(const sg_node *node, sg_kernel_plan *plan) {
     const sg_conv_options *o = &((const sg_conv_attr *)node->attr)->options;
     const sg_shape *w = &node->out[0].shape;
-    dw_state s = {sg_cpu_dims_of(node->in[0], 8), sg_cpu_dims_of(node->in[1], 8), o->stride};
+    dw_state s = {sg_cpu_dims_of(node->in[0], kBlock), sg_cpu_dims_of(node->in[1], kBlock),
+                  o->stride};
 
     plan->run = w->dim[2] == 1 ? dw1_run : dw3_run;
     plan->in[0] = plan->in[1] = SG_LAYOUT_BLOCKED;

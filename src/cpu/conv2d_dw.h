@@ -4,10 +4,10 @@
 
 #include <stdbool.h>
 
-#include "graph/backend.h"
+#include "cpu/backend_cpu.h"
 
 /* Whether they serve this conv2d_dw: 1x1, or 3x3 with padding 1 and stride 1 or 2; no groups. */
-bool sg_cpu_own_dw(const sg_node *node);
-sg_status sg_cpu_plan_own_dw(const sg_node *node, sg_kernel_plan *plan) SG_CHECKED;
+bool SG_BLOCKED(sg_cpu_own_dw)(const sg_node *node);
+sg_status SG_BLOCKED(sg_cpu_plan_own_dw)(const sg_node *node, sg_kernel_plan *plan) SG_CHECKED;
 
 #endif
