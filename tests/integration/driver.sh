@@ -49,6 +49,6 @@ counts "python" 0 "1 passed, 0 failed, 0 skipped" "$work/snake.py"
 counts "all together" 1 "8 passed, 5 failed, 3 skipped" "$work"/{good,bad,crash,silent} \
     "$work"/{some,broken}.sh "$work"/hang.sh "$work"/snake.py "$work/good"
 
-run scripts/setup; expect_error "set-up without a list" 64 "usage: scripts/setup build|test|ci"
+run scripts/setup; expect_error "set-up without a list" 64 "usage: scripts/setup build|test|ci|bench"
 
 [ $failures = 0 ]
