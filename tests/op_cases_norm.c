@@ -10,6 +10,13 @@ static int norm(sg_graph *g, const op_case *c, sg_value *const in[], sg_value *o
     return 4;
 }
 
+/* in: x, gamma, beta, mean, rstd and perhaps the residual */
+static int again(sg_graph *g, const op_case *c, sg_value *const in[], sg_value *out[]) {
+    out[0] = sg_batch_norm_again(g, in[0], in[1], in[2], in[3], in[4], c->n_in > 5 ? in[5] : NULL,
+                                 c->f[0], (sg_act)c->p[0]);
+    return 1;
+}
+
 static int fold(sg_graph *g, const op_case *c, sg_value *const in[], sg_value *out[]) {
     sg_value *w = sg_norm_fold(g, in[0], in[1], in[2], in[3], in[4], c->f[0]);
 
@@ -78,6 +85,19 @@ static const op_case cases[] = {
      .n_project = 1, .zero_ok = 3},
     {"batch_norm: no pictures", norm, 3, {P(0, 8, 2, 2), V(8, .fill = OP_POSITIVE), V(8)},
      .f = {1e-3f}, .n_project = 1, .zero_ok = 6},
+    {"batch_norm_again: by hand", again, 5,
+     {P(2, 2, 1, 1, .data = kX), V(2, .data = kGamma), V(2, .data = kBeta), V(2, .data = kMean),
+      V(2, .data = kRstd)}, .f = {3.0f}, .want = {kPlain}, .no_grad = true},
+    {"batch_norm_again: relu, residual, by hand", again, 6,
+     {P(2, 2, 1, 1, .data = kX), V(2, .data = kGamma), V(2, .data = kBeta), V(2, .data = kMean),
+      V(2, .data = kRstd), P(2, 2, 1, 1, .data = kResidual)}, .f = {3.0f}, .p = {SG_ACT_RELU},
+     .want = {kRelu}, .no_grad = true},
+    {"batch_norm_again: silu, odd", again, 5,
+     {P(2, 13, 5, 7), V(13), V(13), V(13), V(13, .fill = OP_POSITIVE)}, .f = {1e-3f},
+     .p = {SG_ACT_SILU}, .no_grad = true},
+    {"batch_norm_again: silu, residual", again, 6,
+     {P(1, 16, 5, 7), V(16), V(16), V(16), V(16, .fill = OP_POSITIVE), P(1, 16, 5, 7)},
+     .f = {1e-3f}, .p = {SG_ACT_SILU}, .no_grad = true},
     {"norm_fold: by hand", fold, 5,
      {P(2, 1, 1, 2, .data = kW), V(2, .data = kFoldGamma), V(2, .data = kFoldBeta),
       V(2, .data = kFoldMean), V(2, .data = kFoldVar)}, .f = {3.0f}, .want = {kFoldedW, kFoldedB},

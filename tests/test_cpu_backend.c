@@ -430,6 +430,9 @@ static void build_norm(sg_graph *g) {
     sg_output(g, "rstd", &y->node->out[2]);
     sg_output(g, "var", &y->node->out[3]);
     sg_output(g, "y with residual", z);
+    sg_output(g, "y again",
+              sg_batch_norm_again(g, x, gamma, beta, &y->node->out[1], &y->node->out[2], NULL,
+                                  1e-3f, the_act));
     dx =
         sg_batch_norm_dx(g, x, gamma, beta, &y->node->out[1], &y->node->out[2], dy, 1e-3f, the_act);
     sg_output(g, "dx", dx);
@@ -448,6 +451,45 @@ static void batch_norms(void **state) {
             the_shape = shapes[i];
             check(build_norm, 3e-5f);
         }
+}
+
+/* What the backward pass computes again has the bits of the forward pass, on both backends. */
+static void build_norm_twice(sg_graph *g) {
+    int64_t C = the_shape.dim[1];
+    sg_value *x = f32(g, "x", the_shape), *r = f32(g, "r", the_shape);
+    sg_value *gamma = f32(g, "gamma", sg_shape_1(C)), *beta = f32(g, "beta", sg_shape_1(C));
+    sg_value *y = sg_batch_norm(g, x, gamma, beta, r, 1e-3f, the_act);
+
+    if (!y) return;
+    sg_output(g, "first", y);
+    sg_output(g, "again",
+              sg_batch_norm_again(g, x, gamma, beta, &y->node->out[1], &y->node->out[2], r, 1e-3f,
+                                  the_act));
+}
+
+static void check_same_bits(const sg_backend *backend) {
+    sg_program *p;
+    buffers m;
+    sg_graph *g;
+
+    must(sg_graph_create(SG_TRAIN, NULL, &g));
+    build_norm_twice(g);
+    must(sg_program_compile(g, backend, NULL, &p));
+    m = make_buffers(g);
+    run(p, &m);
+    assert_memory_equal(m.output[0], m.output[1], output_bytes(g, 0));
+    free_buffers(&m);
+    sg_program_destroy(p);
+    sg_graph_destroy(g);
+}
+
+static void batch_norm_again_bits(void **state) {
+    (void)state;
+    the_shape = sg_shape_4(2, 13, 17, 19);
+    for (the_act = SG_ACT_NONE; the_act <= SG_ACT_SILU; the_act++) {
+        check_same_bits(&sg_backend_ref);
+        check_same_bits(&sg_backend_cpu);
+    }
 }
 
 /* A mean a thousand deviations from zero: one pass over squares would lose everything. */
@@ -940,13 +982,21 @@ static void peaks(void **state) {
 
 static int run_kernels(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(convolutions),   cmocka_unit_test(threads_in_an_op),
-        cmocka_unit_test(batch_norms),    cmocka_unit_test(batch_norm_far_mean),
-        cmocka_unit_test(pointwise),      cmocka_unit_test(channels),
-        cmocka_unit_test(odd_channels),   cmocka_unit_test(pools),
-        cmocka_unit_test(rows),           cmocka_unit_test(updates),
-        cmocka_unit_test(folds),          cmocka_unit_test(detection),
-        cmocka_unit_test(whole_detector), cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(convolutions),
+        cmocka_unit_test(threads_in_an_op),
+        cmocka_unit_test(batch_norms),
+        cmocka_unit_test(batch_norm_far_mean),
+        cmocka_unit_test(batch_norm_again_bits),
+        cmocka_unit_test(pointwise),
+        cmocka_unit_test(channels),
+        cmocka_unit_test(odd_channels),
+        cmocka_unit_test(pools),
+        cmocka_unit_test(rows),
+        cmocka_unit_test(updates),
+        cmocka_unit_test(folds),
+        cmocka_unit_test(detection),
+        cmocka_unit_test(whole_detector),
+        cmocka_unit_test(failing_allocations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "core/philox.h"
 #include "graph/program.h"
 #include "nn/mask_detector.h"
+#include "ops/ops.h"
 #include "train/trainer.h"
 
 enum { kSide = 64, kBatch = 2, kPixels = kBatch * 3 * kSide * kSide };
@@ -316,10 +317,8 @@ static void take_statistics(model *m) {
         char name[160];
         int entry;
 
-        if (strstr(node->name, ".batch_norm") == NULL || strchr(node->name, '#') ||
-            strstr(node->name, "batch_norm.") || strstr(node->name, "batch_norm_dx"))
-            continue;
-        x = &node->in[0]->shape; /* an input has no in[0] */
+        if (node->op != &sg_op_batch_norm) continue;
+        x = &node->in[0]->shape;
         count = (double)(x->dim[0] * x->dim[2] * x->dim[3]);
         snprintf(name, sizeof name, "%.*s.norm.mean", (int)(strlen(node->name) - 11), node->name);
         entry = sg_table_find(m->table, name);

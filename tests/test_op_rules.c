@@ -336,6 +336,40 @@ static void test_update_in_place(void **state) {
     }
 }
 
+/* --- values that are not kept ----------------------------------------------------------------- */
+
+/* The filter's gradient reads the activation computed again, once for all that read it. */
+static void test_computed_again(void **state) {
+    const sg_conv_options options = {1, 1, 1, SG_ACT_NONE};
+    const sg_node *again = NULL;
+    sg_value *w, *b, *y, *loss;
+    int readers = 0;
+    sg_graph *g;
+
+    (void)state;
+    assert_int_equal(sg_graph_create(SG_TRAIN, NULL, &g), SG_OK);
+    w = sg_input(g, "w", SG_F32, sg_shape_4(8, 8, 3, 3));
+    b = sg_input(g, "b", SG_F32, sg_shape_1(8));
+    sg_require_grad(w);
+    y = sg_conv2d(g, sg_input(g, "x", SG_F32, sg_shape_4(2, 8, 4, 4)), w, NULL, options);
+    y = sg_batch_norm(g, y, b, b, NULL, 1e-3f, SG_ACT_SILU);
+    loss = sg_sum(g, sg_add(g, sg_conv2d(g, y, w, NULL, options), sg_conv2d(g, y, w, b, options)));
+    assert_int_equal(sg_gradients(g, loss), SG_OK);
+    for (int i = 0; i < sg_graph_nodes(g); i++) {
+        const sg_node *node = sg_graph_node(g, i);
+
+        if (node->op == &sg_op_batch_norm_again) {
+            assert_null(again);
+            again = node;
+        }
+        if (node->op != &sg_op_conv2d_dw) continue;
+        assert_ptr_not_equal(node->in[0], y);
+        if (again && node->in[0] == &again->out[0]) readers++;
+    }
+    assert_int_equal(readers, 2);
+    sg_graph_destroy(g);
+}
+
 /* --- builders without memory ------------------------------------------------------------------ */
 
 /* A node of every family, and their gradients. */
@@ -352,6 +386,7 @@ static sg_status build_all(sg_graph *g) {
     sg_require_grad(b);
     y = sg_conv2d(g, x, w, b, options);
     y = sg_batch_norm(g, y, b, b, x, 1e-3f, SG_ACT_SILU);
+    y = sg_conv2d(g, y, w, b, options);
     both[0] = sg_max_pool2d(g, y, 2, 2, 0);
     both[1] = sg_silu(g, sg_slice(g, sg_scale(g, both[0], 2.0f), 0, 3));
     y = sg_upsample2x(g, sg_concat(g, both, 2));
@@ -390,8 +425,9 @@ int main(void) {
         cmocka_unit_test(test_refused_linear),    cmocka_unit_test(test_refused_conv2d),
         cmocka_unit_test(test_refused_norm),      cmocka_unit_test(test_refused_pool),
         cmocka_unit_test(test_refused_softmax),   cmocka_unit_test(test_refused_optimizer),
-        cmocka_unit_test(test_no_gradient),       cmocka_unit_test(test_stop_gradient),
-        cmocka_unit_test(test_update_in_place),   cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_computed_again),    cmocka_unit_test(test_no_gradient),
+        cmocka_unit_test(test_stop_gradient),     cmocka_unit_test(test_update_in_place),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,6 +121,22 @@ static void apply_rows(const float *x, const float *r, float *y, int64_t rows, v
         apply(x, r, y, rows, scale, shift, SG_ACT_NONE, false);
 }
 
+/* Block b of y; `r` may be NULL. */
+static void apply_block(const norm_state *s, int64_t b, const float *x, const float *gamma,
+                        const float *beta, vec mean, vec rstd, const float *r, float *y) {
+    const sg_cpu_dims *d = &s->d;
+    int some = d->C - b * kBlock < kBlock ? (int)(d->C - b * kBlock) : kBlock;
+    /* gamma and beta of padding channels read as 0, which keeps them 0 */
+    vec scale = vec_mul(vec_load_some(gamma + b * kBlock, some), rstd);
+    vec shift = vec_fnma(mean, scale, vec_load_some(beta + b * kBlock, some));
+
+    for (int64_t n = 0; n < d->N; n++) {
+        int64_t at = (n * d->blocks + b) * d->HW * kBlock;
+
+        apply_rows(x + at, r ? r + at : NULL, y + at, d->HW, scale, shift, s->act);
+    }
+}
+
 /* in: x, gamma, beta, residual or NULL; out: y, mean, rstd, var */
 static sg_status norm_run(const sg_args *a) {
     const norm_state *s = a->state;
@@ -135,7 +151,7 @@ static sg_status norm_run(const sg_args *a) {
         int some = d->C - b * kBlock < kBlock ? (int)(d->C - b * kBlock) : kBlock;
         moments m = block_moments(x, d, b);
         dvec v = {hvec_mul(m.m2.lo, per), hvec_mul(m.m2.hi, per)}, w;
-        vec mean_v = vec_of(m.mean), rstd_v, scale, shift;
+        vec mean_v = vec_of(m.mean), rstd_v;
 
         w.lo = hvec_div(hvec_set1(1.0), hvec_sqrt(hvec_add(v.lo, eps)));
         w.hi = hvec_div(hvec_set1(1.0), hvec_sqrt(hvec_add(v.hi, eps)));
@@ -143,14 +159,22 @@ static sg_status norm_run(const sg_args *a) {
         vec_store_some(mean + b * kBlock, some, mean_v);
         vec_store_some(rstd + b * kBlock, some, rstd_v);
         vec_store_some(var + b * kBlock, some, vec_mul(vec_of(v), unbias));
-        /* gamma and beta of padding channels read as 0, which keeps them 0 */
-        scale = vec_mul(vec_load_some(gamma + b * kBlock, some), rstd_v);
-        shift = vec_fnma(mean_v, scale, vec_load_some(beta + b * kBlock, some));
-        for (int64_t n = 0; n < d->N; n++) {
-            int64_t at = (n * d->blocks + b) * d->HW * kBlock;
+        apply_block(s, b, x, gamma, beta, mean_v, rstd_v, r, y);
+    }
+    return SG_OK;
+}
 
-            apply_rows(x + at, r ? r + at : NULL, y + at, d->HW, scale, shift, s->act);
-        }
+/* in: x, gamma, beta, mean, rstd, residual or NULL; out: y, to the bits of norm_run's */
+static sg_status norm_again_run(const sg_args *a) {
+    const norm_state *s = a->state;
+    const sg_cpu_dims *d = &s->d;
+    const float *mean = a->in[3], *rstd = a->in[4];
+
+    for (int64_t b = 0; b < d->blocks; b++) {
+        int some = d->C - b * kBlock < kBlock ? (int)(d->C - b * kBlock) : kBlock;
+
+        apply_block(s, b, a->in[0], a->in[1], a->in[2], vec_load_some(mean + b * kBlock, some),
+                    vec_load_some(rstd + b * kBlock, some), a->in[5], a->out[0]);
     }
     return SG_OK;
 }
@@ -272,6 +296,15 @@ sg_status SG_BLOCKED(sg_cpu_select_batch_norm)(sg_cpu *cpu, const sg_node *node,
     (void)have;
     SG_TRY(select_norm(node, norm_run, plan));
     if (plan->state && node->n_in > 3 && node->in[3]) plan->inplace[0] = 3;
+    return SG_OK;
+}
+
+sg_status SG_BLOCKED(sg_cpu_select_batch_norm_again)(sg_cpu *cpu, const sg_node *node,
+                                                     const sg_layout have[], sg_kernel_plan *plan) {
+    (void)cpu;
+    (void)have;
+    SG_TRY(select_norm(node, norm_again_run, plan));
+    if (plan->state && node->in[5]) plan->inplace[0] = 5;
     return SG_OK;
 }
 

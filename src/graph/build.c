@@ -50,6 +50,7 @@ void sg_graph_destroy(sg_graph *g) {
     sg_free(g->hash);
     sg_free(g->sink);
     sg_free(g->gradient);
+    sg_free(g->again);
     sg_free(g->error);
     sg_free(g);
 }

@@ -2,7 +2,9 @@
  *
  * The forward nodes are walked backwards; each op's rule appends ordinary nodes that compute the
  * gradients of its inputs from those of its outputs, and hands them to sg_accumulate. A value used
- * several times collects a sum. */
+ * several times collects a sum. What a rule reads of the forward pass it may have computed again
+ * (sg_again): half of what a convolutional network would keep is an activation of the other half.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -35,6 +37,12 @@ sg_status sg_accumulate(sg_graph *g, sg_value *v, sg_value *dv) {
     sum = &g->gradient[v->id];
     *sum = *sum ? sg_add(g, *sum, dv) : dv;
     return sg_graph_status(g);
+}
+
+sg_value *sg_again(sg_graph *g, sg_value *v) {
+    if (!v || v->index != 0 || !v->node->op->again || v->id >= g->n_gradients) return v;
+    if (!g->again[v->id]) g->again[v->id] = v->node->op->again(g, v->node);
+    return g->again[v->id];
 }
 
 static sg_status differentiate(sg_graph *g, sg_node *node) {
@@ -97,7 +105,8 @@ sg_status sg_gradients(sg_graph *g, sg_value *loss) {
     if (!loss->needs_grad)
         return sg_fail(SG_ERR_ARG, "%s: the loss depends on no parameter", loss->node->name);
     g->gradient = sg_calloc((size_t)g->n_values, sizeof(sg_value *));
-    if (!g->gradient) return sg_fail(SG_ERR_OOM, "gradients: no memory");
+    g->again = sg_calloc((size_t)g->n_values, sizeof(sg_value *));
+    if (!g->gradient || !g->again) return sg_fail(SG_ERR_OOM, "gradients: no memory");
     g->n_gradients = g->n_values;
     memcpy(scope, g->scope, sizeof scope);
 

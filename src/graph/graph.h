@@ -131,6 +131,9 @@ sg_status sg_gradients(sg_graph *g, sg_value *loss) SG_CHECKED;
 /* For gradient rules: add `dv` to the gradient of `v`. Quiet where v is NULL or needs no gradient.
  * A NULL dv (a builder failed) returns the graph's status. */
 sg_status sg_accumulate(sg_graph *g, sg_value *v, sg_value *dv) SG_CHECKED;
+/* For gradient rules that read `v`, a value of the forward pass: `v` itself, or the same computed
+ * again (sg_op.again), so that it need not be kept until then. NULL after a failure. */
+sg_value *sg_again(sg_graph *g, sg_value *v);
 /* Whether a rule must build the gradient of `v` at all (false for NULL). */
 bool sg_wants_grad(const sg_value *v);
 /* Whether sg_gradients has appended them. */

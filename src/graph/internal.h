@@ -29,6 +29,7 @@ struct sg_graph {
     sg_sink_entry *sink; /* owned */
     int n_sinks, sink_capacity;
     sg_value **gradient; /* by id of a forward value; owned; NULL before sg_gradients */
+    sg_value **again;    /* likewise: the same value computed again, or NULL; owned */
     int n_gradients;
     char scope[SG_SCOPE_BYTES];         /* "backbone.stage1." */
     size_t scope_start[SG_SCOPE_DEPTH]; /* where each open scope begins: a name may hold dots */

@@ -9,7 +9,8 @@
  *
  *   dbeta = sum dz,  dgamma = sum dz xh,  dx = gamma rstd (dz - dbeta / n - xh dgamma / n)
  *
- * and the residual's gradient is dy itself. Statistics take no gradient: sg_stat_into only.
+ * and the residual's gradient is dy itself. Statistics take no gradient: sg_stat_into only. y is
+ * not kept for the backward pass: batch_norm_again makes it from x, which is.
  *
  *   norm_fold  r = gamma / sqrt(var + eps),  w' = r w,  b' = beta - r mean */
 #include "ops/ops.h"
@@ -73,12 +74,32 @@ static sg_status batch_norm_grad(sg_graph *g, sg_node *node, sg_value *const dy[
     return sg_accumulate(g, beta, dx ? &dx->node->out[2] : NULL);
 }
 
+/* y = act(gamma (x - mean) rstd + beta) [+ r], of x, gamma and beta in args */
+static void apply_ref(const sg_args *args, const float *mean, const float *rstd, const float *r,
+                      float *y) {
+    const sg_norm_attr *attr = args->node->attr;
+    const sg_shape *s = &args->node->in[0]->shape;
+    int64_t C = s->dim[1], area = s->dim[2] * s->dim[3], n = s->dim[0] * area;
+    const float *x = args->in[0], *gamma = args->in[1], *beta = args->in[2];
+
+    for (int64_t c = 0; c < C; c++) {
+        double scale = (double)gamma[c] * (double)rstd[c];
+
+        for (int64_t i = 0; i < n; i++) {
+            int64_t e = at(i, c, C, area);
+            double z = scale * ((double)x[e] - (double)mean[c]) + (double)beta[c];
+
+            y[e] = (float)(sg_act_value(attr->act, z) + (r ? (double)r[e] : 0.0));
+        }
+    }
+}
+
 static sg_status batch_norm_ref(const sg_args *args) {
     const sg_norm_attr *attr = args->node->attr;
     const sg_shape *s = &args->node->in[0]->shape;
     int64_t C = s->dim[1], area = s->dim[2] * s->dim[3], n = s->dim[0] * area;
-    const float *x = args->in[0], *gamma = args->in[1], *beta = args->in[2], *r = args->in[3];
-    float *y = args->out[0], *mean = args->out[1], *rstd = args->out[2], *var = args->out[3];
+    const float *x = args->in[0];
+    float *mean = args->out[1], *rstd = args->out[2], *var = args->out[3];
 
     for (int64_t c = 0; c < C; c++) {
         double m = 0.0, ss = 0.0;
@@ -93,14 +114,16 @@ static sg_status batch_norm_ref(const sg_args *args) {
         mean[c] = (float)m;
         rstd[c] = (float)(1.0 / sqrt((n > 0 ? ss / (double)n : 0.0) + (double)attr->eps));
         var[c] = (float)(n > 1 ? ss / (double)(n - 1) : ss);
-        for (int64_t i = 0; i < n; i++) {
-            int64_t e = at(i, c, C, area);
-            double z = (double)gamma[c] * ((double)x[e] - m) * (double)rstd[c] + (double)beta[c];
-
-            y[e] = (float)(sg_act_value(attr->act, z) + (r ? (double)r[e] : 0.0));
-        }
     }
+    apply_ref(args, mean, rstd, args->in[3], args->out[0]);
     return SG_OK;
+}
+
+static sg_value *batch_norm_again(sg_graph *g, sg_node *node) {
+    const sg_norm_attr *attr = node->attr;
+
+    return sg_batch_norm_again(g, node->in[0], node->in[1], node->in[2], &node->out[1],
+                               &node->out[2], sg_again(g, node->in[3]), attr->eps, attr->act);
 }
 
 sg_value *sg_batch_norm(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *beta,
@@ -117,7 +140,40 @@ const sg_op sg_op_batch_norm = {
     .attr_size = sizeof(sg_norm_attr),
     .infer = batch_norm_infer,
     .grad = batch_norm_grad,
+    .again = batch_norm_again,
     .run = batch_norm_ref,
+    .inplace = {1},
+};
+
+/* --- batch_norm_again ------------------------------------------------------------------------- */
+
+static sg_status batch_norm_again_infer(sg_node *node) {
+    SG_TRY(sg_op_expect(node, 0, SG_F32, 4));
+    SG_TRY(expect_channels(node, 1, 5, node->in[0]->shape.dim[1]));
+    if (node->in[5]) SG_TRY(expect_like_x(node, 5));
+    sg_op_out(node, 0, SG_F32, node->in[0]->shape);
+    return SG_OK;
+}
+
+static sg_status batch_norm_again_ref(const sg_args *args) {
+    apply_ref(args, args->in[3], args->in[4], args->in[5], args->out[0]);
+    return SG_OK;
+}
+
+sg_value *sg_batch_norm_again(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *beta,
+                              sg_value *mean, sg_value *rstd, sg_value *residual, float eps,
+                              sg_act act) {
+    sg_value *in[] = {x, gamma, beta, mean, rstd, residual};
+    sg_norm_attr attr = {eps, act};
+
+    return sg_node_append(g, &sg_op_batch_norm_again, in, 6, 5, &attr);
+}
+
+const sg_op sg_op_batch_norm_again = {
+    .name = "batch_norm_again",
+    .attr_size = sizeof(sg_norm_attr),
+    .infer = batch_norm_again_infer,
+    .run = batch_norm_again_ref,
     .inplace = {1},
 };
 

@@ -96,7 +96,8 @@ static sg_status conv2d_grad(sg_graph *g, sg_node *node, sg_value *const dy[]) {
     if (sg_wants_grad(x))
         SG_TRY(sg_accumulate(g, x, sg_conv2d_dx(g, w, dy[0], attr->options, x->shape)));
     if (sg_wants_grad(w))
-        SG_TRY(sg_accumulate(g, w, sg_conv2d_dw(g, x, dy[0], attr->options, w->shape)));
+        SG_TRY(
+            sg_accumulate(g, w, sg_conv2d_dw(g, sg_again(g, x), dy[0], attr->options, w->shape)));
     if (sg_wants_grad(b)) SG_TRY(sg_accumulate(g, b, sg_bias_db(g, dy[0])));
     return SG_OK;
 }

@@ -23,6 +23,9 @@ struct sg_op {
     /* Append the backward nodes. dy[o] is the gradient of output o, or NULL when none arrives.
      * NULL: a gradient that would have to pass this op is an error. */
     sg_status (*grad)(sg_graph *g, sg_node *node, sg_value *const dy[]);
+    /* Append nodes that compute output 0 again, to the same bits, from what the backward pass keeps
+     * anyway: for large values that are cheaper to compute twice than to keep. NULL: it is kept. */
+    sg_value *(*again)(sg_graph *g, sg_node *node);
     /* The reference kernel; NULL for sources and views. */
     sg_kernel run;
     bool source;         /* has no inputs and is not run: input, param, constant, view_of */
@@ -146,8 +149,12 @@ sg_value *sg_conv2d_dw(sg_graph *g, sg_value *x, sg_value *dy, sg_conv_options o
 typedef struct {
     float eps;
     sg_act act; /* norm_fold: none */
-} sg_norm_attr; /* batch_norm, batch_norm_dx, norm_fold */
+} sg_norm_attr; /* batch_norm, batch_norm_again, batch_norm_dx, norm_fold */
 
+/* y of a batch_norm, from its statistics; the residual may be NULL. */
+sg_value *sg_batch_norm_again(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *beta,
+                              sg_value *mean, sg_value *rstd, sg_value *residual, float eps,
+                              sg_act act);
 /* Outputs dx (as x), dgamma (C), dbeta (C). The residual's gradient is dy itself. */
 sg_value *sg_batch_norm_dx(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *beta,
                            sg_value *mean, sg_value *rstd, sg_value *dy, float eps, sg_act act);
