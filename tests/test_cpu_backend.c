@@ -508,7 +508,7 @@ static void build_far_mean(sg_graph *g) {
 
 static void batch_norm_far_mean(void **state) {
     (void)state;
-    check(build_far_mean, 1e-6f);
+    check(build_far_mean, 3e-6f);
 }
 
 /* --- pointwise, shapes, pools ----------------------------------------------------------------- */
@@ -545,7 +545,7 @@ static void pointwise(void **state) {
         the_shape = shapes[i];
         for (the_act = SG_ACT_NONE; the_act <= (the_shape.rank == 4 ? SG_ACT_SILU : SG_ACT_NONE);
              the_act += SG_ACT_SILU)
-            check(build_pointwise, 1e-6f);
+            check(build_pointwise, 1e-5f); /* sums that nearly cancel; 1 - y where y is near 1 */
     }
 }
 

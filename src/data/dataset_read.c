@@ -4,11 +4,20 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/threads.h"
 #include "data/dataset.h"
 #include "data/image.h"
 #include "data/source.h"
 
-enum { kFirstBoxes = 256 };
+enum { kFirstBoxes = 256, kBlock = 1024, kThreads = 8 };
+
+/* What a thread has read of one picture. */
+typedef struct {
+    sg_annotation annotation; /* owned, as all of it */
+    char *path;               /* the annotation's; NULL where it has no file of its own */
+    sg_status status;
+    char *error; /* text of a failure */
+} found;
 
 typedef struct {
     const sg_source *source;
@@ -16,6 +25,8 @@ typedef struct {
     sg_dataset *dataset;
     int collect; /* class names are collected, not given */
     int64_t capacity;
+    found *found; /* of the samples from `begin` on */
+    int64_t begin;
 } reader;
 
 static sg_status grow_boxes(reader *r, int64_t more) {
@@ -70,35 +81,87 @@ static sg_status add_box(reader *r, const char *path, const sg_object *object,
     return SG_OK;
 }
 
-static sg_status add_annotation(reader *r, int64_t index, const char *path, sg_sample *sample) {
-    sg_annotation a;
-    sg_status st;
+/* --- one picture, in any thread --------------------------------------------------------------- */
 
-    SG_TRY(sg_source_annotation(r->source, index, path, sample->width, sample->height, &a));
-    st = grow_boxes(r, a.n);
-    if (st == SG_OK && a.width && a.height &&
-        (a.width != sample->width || a.height != sample->height))
-        st = sg_fail_at(SG_ERR_DATA, path, a.size_line,
-                        "says %lld x %lld pixels, but %s has %lld x %lld", (long long)a.width,
-                        (long long)a.height, sample->path, (long long)sample->width,
-                        (long long)sample->height);
-    for (int64_t i = 0; i < a.n && st == SG_OK; i++) st = add_box(r, path, &a.objects[i], sample);
-    sample->count = a.n;
-    r->dataset->n_unlabelled += a.missing;
-    sg_annotation_clear(&a);
-    return st;
-}
-
-static sg_status add_sample(reader *r, int64_t index, sg_sample *sample) {
-    char *annotation;
-    sg_status st;
+static sg_status read_files(const reader *r, int64_t index, sg_sample *sample, found *f) {
+    const sg_annotation *a = &f->annotation;
 
     sample->name = sg_strdup(r->list->entry[index].name);
     if (!sample->name) return sg_fail(SG_ERR_OOM, "%s: no memory for a name", r->list->path);
-    SG_TRY(sg_source_locate(r->source, index, &sample->path, &annotation));
-    st = sg_image_size(sample->path, &sample->width, &sample->height);
-    if (st == SG_OK) st = add_annotation(r, index, annotation, sample);
-    sg_free(annotation);
+    SG_TRY(sg_source_locate(r->source, index, &sample->path, &f->path));
+    SG_TRY(sg_image_size(sample->path, &sample->width, &sample->height));
+    SG_TRY(sg_source_annotation(r->source, index, f->path, sample->width, sample->height,
+                                &f->annotation));
+    if (a->width && a->height && (a->width != sample->width || a->height != sample->height))
+        return sg_fail_at(SG_ERR_DATA, f->path, a->size_line,
+                          "says %lld x %lld pixels, but %s has %lld x %lld", (long long)a->width,
+                          (long long)a->height, sample->path, (long long)sample->width,
+                          (long long)sample->height);
+    return SG_OK;
+}
+
+/* A fault is kept with its text: of several, the first in the list is told. */
+static sg_status find_sample(void *context, int64_t i, int worker) {
+    reader *r = context;
+    found *f = &r->found[i];
+
+    (void)worker;
+    f->status = read_files(r, r->begin + i, &r->dataset->samples[r->begin + i], f);
+    if (f->status == SG_OK) return SG_OK;
+    f->error = sg_strdup(sg_last_error());
+    return SG_OK;
+}
+
+/* --- all of them, in order -------------------------------------------------------------------- */
+
+static sg_status add_sample(reader *r, const found *f, sg_sample *sample) {
+    const sg_annotation *a = &f->annotation;
+
+    if (f->status != SG_OK)
+        return sg_fail(f->status, "%s", f->error ? f->error : "no memory for an error's text");
+    SG_TRY(grow_boxes(r, a->n));
+    for (int64_t i = 0; i < a->n; i++) SG_TRY(add_box(r, f->path, &a->objects[i], sample));
+    sample->count = a->n;
+    r->dataset->n_unlabelled += a->missing;
+    return SG_OK;
+}
+
+static void found_clear(found *f) {
+    sg_annotation_clear(&f->annotation);
+    sg_free(f->path);
+    sg_free(f->error);
+    memset(f, 0, sizeof *f);
+}
+
+static sg_status add_samples(reader *r, sg_pool *pool, found *block) {
+    sg_dataset *d = r->dataset;
+
+    r->found = block;
+    for (r->begin = 0; r->begin < d->n; r->begin += kBlock) {
+        int64_t n = d->n - r->begin < kBlock ? d->n - r->begin : kBlock;
+        sg_status st = sg_pool_run(pool, n, find_sample, r);
+
+        for (int64_t i = 0; i < n; i++) {
+            if (st == SG_OK) st = add_sample(r, &block[i], &d->samples[r->begin + i]);
+            found_clear(&block[i]);
+        }
+        SG_TRY(st);
+    }
+    return SG_OK;
+}
+
+/* Opening files takes longer than reading them. */
+static sg_status read_side_by_side(reader *r) {
+    int threads = sg_cpu_count() < kThreads ? sg_cpu_count() : kThreads;
+    found *block = sg_calloc(kBlock, sizeof *block);
+    sg_pool *pool = NULL;
+    sg_status st;
+
+    if (!block) return sg_fail(SG_ERR_OOM, "%s: no memory to read it", r->list->path);
+    st = sg_pool_create(threads, NULL, &pool);
+    if (st == SG_OK) st = add_samples(r, pool, block);
+    sg_pool_destroy(pool);
+    sg_free(block);
     return st;
 }
 
@@ -117,7 +180,7 @@ static int by_path(const void *a, const void *b) {
 static sg_status refuse_repeats(const reader *r) {
     const sg_list *list = r->list;
     listed *sorted = sg_malloc((size_t)list->n * sizeof *sorted);
-    int64_t found = 0; /* the second of a pair */
+    int64_t second = 0; /* of a pair */
 
     if (!sorted) return sg_fail(SG_ERR_OOM, "%s: no memory to sort it", list->path);
     for (int64_t i = 0; i < list->n; i++)
@@ -125,16 +188,17 @@ static sg_status refuse_repeats(const reader *r) {
     qsort(sorted, (size_t)list->n, sizeof *sorted, by_path);
     for (int64_t i = 1; i < list->n; i++)
         if (strcmp(sorted[i].path, sorted[i - 1].path) == 0 &&
-            (!found || sorted[i].line < sorted[found].line))
-            found = i;
-    if (found && sorted[found].line)
+            (!second || sorted[i].line < sorted[second].line))
+            second = i;
+    if (second && sorted[second].line)
         (void)sg_fail(SG_ERR_DATA, "%s:%d: the same picture as line %d (%s); delete one",
-                      list->path, sorted[found].line, sorted[found - 1].line, sorted[found].path);
-    else if (found)
+                      list->path, sorted[second].line, sorted[second - 1].line,
+                      sorted[second].path);
+    else if (second)
         (void)sg_fail(SG_ERR_DATA, "%s: lists %s twice; delete one", list->path,
-                      sorted[found].path);
+                      sorted[second].path);
     sg_free(sorted);
-    return found ? SG_ERR_DATA : SG_OK;
+    return second ? SG_ERR_DATA : SG_OK;
 }
 
 static int by_text(const void *a, const void *b) {
@@ -207,7 +271,7 @@ static sg_status read_samples(reader *r) {
                        (long long)list->n);
     d->n = list->n;
     d->n_crowd = r->source->coco.n_crowd;
-    for (int64_t i = 0; i < d->n; i++) SG_TRY(add_sample(r, i, &d->samples[i]));
+    SG_TRY(read_side_by_side(r));
     SG_TRY(check_whole(r));
     if (r->collect) SG_TRY(sort_classes(d));
     point_samples(d);

@@ -167,13 +167,15 @@ static void draw(const sg_entry *entry, uint64_t seed, float *x) {
                          : entry->count;
 
     if (entry->init.kind == SG_INIT_KAIMING) scale *= sqrtf(2.0f / (float)(fan_in ? fan_in : 1));
+    if (entry->init.kind == SG_INIT_KAIMING || entry->init.kind == SG_INIT_NORMAL)
+        sg_random_normals(&r, x, entry->count);
     for (int64_t i = 0; i < entry->count; i++) {
         if (entry->init.kind == SG_INIT_CONSTANT)
             x[i] = scale;
         else if (entry->init.kind == SG_INIT_UNIFORM)
             x[i] = sg_random_range(&r, -scale, scale);
         else
-            x[i] = scale * sg_random_normal(&r);
+            x[i] *= scale;
     }
 }
 
