@@ -141,6 +141,7 @@ static void refuses_bad_arguments(void **state) {
         {"train.epochs", "command line: 'train.epochs' is not section.key=value"},
         {".a=1", "command line: '.a=1' is not section.key=value"},
         {"train.=1", "command line: 'train.=1' is not section.key=value"},
+        {"a\nb", "command line: 'a?b' is not section.key=value"},
         {"run.dir=a\nb", "command line: run.dir: control character 0x0a; remove it"},
         {"train.batch=9", "command line: train.batch: 9 is not a multiple of train.shards = 8; try "
                           "16"},

@@ -8,6 +8,12 @@ enum { kTextBytes = 1024 };
 
 static _Thread_local char last_text[kTextBytes];
 
+/* What a file at fault says may be quoted in it. */
+static void make_one_line(char *text) {
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7F) *c = '?';
+}
+
 sg_status sg_fail(sg_status code, const char *fmt, ...) {
     char text[kTextBytes]; /* the arguments may include sg_last_error() itself */
     va_list args;
@@ -15,6 +21,7 @@ sg_status sg_fail(sg_status code, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    make_one_line(text);
     memcpy(last_text, text, sizeof text);
     return code;
 }

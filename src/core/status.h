@@ -35,7 +35,8 @@ typedef enum { SG_STATUS_LIST(SG_STATUS_ENUM) SG_STATUS_COUNT } sg_status;
 #define SG_PRINTF(text, first)
 #endif
 
-/* Keep the text for this thread and return `code`. */
+/* Keep the text for this thread and return `code`. A control byte in it becomes `?`, so that it is
+ * one line whatever was quoted. */
 sg_status sg_fail(sg_status code, const char *fmt, ...) SG_PRINTF(2, 3);
 /* This thread's last text; valid until its next failure. Never NULL. */
 const char *sg_last_error(void);

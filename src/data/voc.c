@@ -214,6 +214,11 @@ static void read_name(job *j) {
         refuse(j, SG_ERR_DATA, line_of(j), "an object with an empty <name>");
         return;
     }
+    for (const char *c = j->text; *c; c++) {
+        if ((unsigned char)*c >= 0x20 && *c != 0x7F) continue;
+        refuse(j, SG_ERR_DATA, line_of(j), "<name> has a control byte or more than one line");
+        return;
+    }
     object->name = sg_strdup(j->text);
     if (!object->name) refuse(j, SG_ERR_OOM, line_of(j), "no memory for a name");
 }
