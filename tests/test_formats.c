@@ -381,6 +381,8 @@ static void faults_end_the_reading(void **state) {
          "no picture of it has a label file"},
         {SG_FORMAT_YOLO, "images/train", "labels/train/b.txt", "1 0.5 0.5 0.5 0\n", SG_ERR_DATA,
          "labels/train/b.txt:1: the box (8 32 24 32) has no area"},
+        {SG_FORMAT_YOLO, "images/train", "labels/train/b.txt", "1 0.5 0.5 0.5 1e-9\n", SG_ERR_DATA,
+         "labels/train/b.txt:1: the box (8 32 24 32) has no area"}, /* none as floats */
         {SG_FORMAT_YOLO, "images/train", "images/train/x.webp", "RIFF", SG_ERR_DATA,
          "images/train/x.webp: neither PNG nor JPEG"},
         {SG_FORMAT_YOLO, "images/train", "data.yaml", "names: [a]\n", SG_ERR_DATA,

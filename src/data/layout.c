@@ -202,6 +202,8 @@ sg_box_verdict sg_box_clip(const double box[4], int64_t width, int64_t height, f
 
     if (!(box[2] > box[0] && box[3] > box[1])) return SG_BOX_EMPTY;
     if (!(x1 > x0 && y1 > y0)) return SG_BOX_OUTSIDE;
+    /* thinner than a float can tell */
+    if (!((float)x1 > (float)x0 && (float)y1 > (float)y0)) return SG_BOX_EMPTY;
     out[0] = (float)x0;
     out[1] = (float)y0;
     out[2] = (float)x1;
