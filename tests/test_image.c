@@ -269,6 +269,37 @@ static void orientation_is_applied(void **state) {
     }
 }
 
+/* The header counts, as it gives the size: an orientation behind the first scan comes too late. */
+static void late_orientation_is_ignored(void **state) {
+    uint8_t rgb[W * H * 3];
+    sg_image whole, image;
+    bytes plain, turned, late = {0};
+    size_t scan;
+
+    (void)state;
+    smooth(rgb, W, H, 0);
+    plain = make_jpeg(PROGRESSIVE, rgb, W, H, 0, 0);
+    turned = make_jpeg(YCC, rgb, W, H, 6, 0);
+    for (scan = plain.size - 1; plain.data[scan - 1] != 0xFF || plain.data[scan] != 0xDA;) scan--;
+    append(&late, plain.data, scan - 1); /* up to the last scan */
+    for (size_t i = 0; i < turned.size; i++) {
+        if (memcmp(turned.data + i, "Exif", 4) != 0) continue;
+        append(&late, turned.data + i - 4, 32 + 4); /* with marker and length */
+        break;
+    }
+    append(&late, plain.data + scan - 1, plain.size - scan + 1);
+    assert_int_equal(late.size, plain.size + 36);
+    assert_ok(sg_image_decode("plain.jpg", plain.data, plain.size, &whole));
+    assert_ok(sg_image_decode("late.jpg", late.data, late.size, &image));
+    assert_int_equal(image.width, W);
+    assert_memory_equal(image.rgb, whole.rgb, (size_t)(W * H * 3));
+    sg_image_clear(&whole);
+    sg_image_clear(&image);
+    free(plain.data);
+    free(turned.data);
+    free(late.data);
+}
+
 /* Standard error goes to a file meanwhile; returns how much was written to it. */
 static int saved_stderr;
 static void mute(void) {
@@ -543,6 +574,7 @@ int main(void) {
         cmocka_unit_test(every_png_decodes),
         cmocka_unit_test(every_jpeg_decodes),
         cmocka_unit_test(orientation_is_applied),
+        cmocka_unit_test(late_orientation_is_ignored),
         cmocka_unit_test(cut_files_fail),
         cmocka_unit_test(changed_bytes_do_no_harm),
         cmocka_unit_test(a_jpeg_with_a_hole_is_refused),

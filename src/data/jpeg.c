@@ -4,6 +4,7 @@
  * function that calls setjmp. libjpeg only warns when a file ends early and fills the rest with
  * grey: those warnings are errors here. */
 #include <setjmp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,7 +26,8 @@ typedef struct {
     struct jpeg_decompress_struct jpeg;
     struct jpeg_progress_mgr progress;
     const char *path;
-    uint8_t *row; /* one decoded row, RGB or CMYK */
+    uint8_t *row;    /* one decoded row, RGB or CMYK */
+    int orientation; /* as the header has it; an EXIF marker between two scans is none of it */
     int cut_off, no_memory;
     char text[JMSG_LENGTH_MAX];
     jmp_buf jump;
@@ -125,13 +127,14 @@ static int orientation_of(const struct jpeg_decompress_struct *jpeg) {
 static sg_status read_header(read_job *job, const uint8_t *data, size_t size, int64_t *width,
                              int64_t *height) {
     struct jpeg_decompress_struct *jpeg = &job->jpeg;
-    int turned;
+    bool turned;
 
     jpeg_mem_src(jpeg, data, (unsigned long)size);
     jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xFFFF);
     (void)jpeg_read_header(jpeg, TRUE);
     SG_TRY(sg_image_check_size(job->path, jpeg->image_width, jpeg->image_height));
-    turned = orientation_of(jpeg) >= 5;
+    job->orientation = orientation_of(jpeg);
+    turned = job->orientation >= 5;
     *width = turned ? jpeg->image_height : jpeg->image_width;
     *height = turned ? jpeg->image_width : jpeg->image_height;
     return SG_OK;
@@ -184,7 +187,7 @@ static placement place(int orientation, int64_t W, int64_t H) {
 static void read_rows(read_job *job, sg_image *image) {
     struct jpeg_decompress_struct *jpeg = &job->jpeg;
     int64_t W = jpeg->output_width, H = jpeg->output_height;
-    placement p = place(orientation_of(jpeg), W, H);
+    placement p = place(job->orientation, W, H);
 
     while (jpeg->output_scanline < jpeg->output_height) {
         uint8_t *to = image->rgb + (p.origin + jpeg->output_scanline * p.step_y) * 3;
