@@ -112,10 +112,10 @@ static void read_rows(read_job *job, sg_image *image, int passes) {
     for (int pass = 0; pass < passes; pass++) {
         for (int64_t y = 0; y < height; y++) {
             uint8_t *rgb = image->rgb + y * width * 3;
-            uint8_t *rgba = job->rgba + (passes > 1 ? y * width * 4 : 0);
+            uint8_t *rgba = job->rgba ? job->rgba + (passes > 1 ? y * width * 4 : 0) : NULL;
 
-            png_read_row(job->png, job->rgba ? rgba : rgb, NULL);
-            if (job->rgba && pass == passes - 1) lay_over_matte(rgba, width, rgb);
+            png_read_row(job->png, rgba ? rgba : rgb, NULL);
+            if (rgba && pass == passes - 1) lay_over_matte(rgba, width, rgb);
         }
     }
 }
