@@ -88,17 +88,24 @@ static void test_empty_and_older(void **state) {
     sg_history_clear(&h);
 }
 
+#define SUMS "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0"
+static const char kNoCount[] = /* of steps */
+    "{\"since_point\":[\"2\"," SUMS "],\"since_evaluation\":[2," SUMS "]}";
+
 static void test_refuses_what_is_none(void **state) {
-    static const char *const texts[] = {"{", "{}", "{\"since_point\":[1]}",
+    static const char *const texts[] = {"{",
+                                        "{}",
+                                        "{\"since_point\":[1]}",
                                         "{\"since_point\":[],\"since_evaluation\":[]}",
-                                        "{\"step\":\"4\"}"};
+                                        "{\"step\":\"4\"}",
+                                        kNoCount};
     sg_history h = {0};
 
     (void)state;
     assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, 0.25, "[]"), SG_ERR_DATA);
     assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, 0.25, "{"), SG_ERR_DATA);
     assert_int_equal(h.n, 0);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         assert_int_equal(sg_history_set(&h, texts[i]), SG_ERR_DATA);
         sg_history_clear(&h);
     }

@@ -111,9 +111,10 @@ static json_t *sums_array(const sg_step_sums *s) {
 }
 
 static bool take_sums(const json_t *array, sg_step_sums *s) {
-    bool good = json_array_size(array) == 1 + SG_MAX_SUMS;
+    const json_t *steps = json_array_get(array, 0);
+    bool good = json_array_size(array) == 1 + SG_MAX_SUMS && json_is_integer(steps);
 
-    s->n = json_integer_value(json_array_get(array, 0));
+    s->n = json_integer_value(steps);
     for (int i = 0; i < SG_MAX_SUMS; i++) {
         const json_t *number = json_array_get(array, 1 + (size_t)i);
 
