@@ -25,7 +25,7 @@ void sg_free(void *block); /* NULL is fine */
 /* Strings on the same allocator; NULL when there is no memory. */
 char *sg_strdup(const char *s);
 char *sg_str_printf(const char *fmt, ...) SG_PRINTF(1, 2);
-char *sg_str_vprintf(const char *fmt, va_list args);
+char *sg_str_vprintf(const char *fmt, va_list args) SG_PRINTF(1, 0);
 
 /* For tests: the n-th allocation from now (1 = the next one) fails, once; 0 switches it off. */
 void sg_mem_fail_at(long n);
