@@ -128,21 +128,27 @@ static sg_status decode_shrunk(const char *path, const uint8_t *data, size_t siz
     return SG_OK;
 }
 
-sg_status sg_image_read_into(const char *path, int64_t width, int64_t height, int shrink,
-                             uint8_t *full, uint8_t *rgb) {
+sg_status sg_image_decode_into(const char *path, const uint8_t *data, size_t size, int64_t width,
+                               int64_t height, int shrink, uint8_t *full, uint8_t *rgb) {
     sg_image whole = {.width = width, .height = height, .rgb = full};
     sg_image image = {.rgb = rgb};
-    uint8_t *data;
-    size_t size;
-    sg_status st;
 
     if (shrink != 1 && shrink != 2 && shrink != 4 && shrink != 8)
         return sg_fail(SG_ERR_ARG, "%s: cannot be shrunk by %d, only by 1, 2, 4 or 8", path,
                        shrink);
     image.width = (width + shrink - 1) / shrink;
     image.height = (height + shrink - 1) / shrink;
+    return decode_shrunk(path, data, size, shrink, &whole, &image);
+}
+
+sg_status sg_image_read_into(const char *path, int64_t width, int64_t height, int shrink,
+                             uint8_t *full, uint8_t *rgb) {
+    uint8_t *data;
+    size_t size;
+    sg_status st;
+
     SG_TRY(sg_file_read(path, kMaxFileBytes, &data, &size));
-    st = decode_shrunk(path, data, size, shrink, &whole, &image);
+    st = sg_image_decode_into(path, data, size, width, height, shrink, full, rgb);
     sg_free(data);
     return st;
 }

@@ -31,7 +31,7 @@ typedef struct {
 sg_status sg_image_create(int64_t width, int64_t height, sg_image *out) SG_CHECKED;
 void sg_image_clear(sg_image *image); /* frees rgb, zeroes the struct */
 
-/* Format by content, not by name. `path` is only for messages in the _memory forms.
+/* Format by content, not by name. `path` is only for messages in the _decode forms.
  * SG_ERR_MISSING: no such file. SG_ERR_DATA: empty, not PNG or JPEG, truncated, damaged, too large;
  * the text names the file and the reason. */
 sg_status sg_image_read(const char *path, sg_image *out) SG_CHECKED;
@@ -44,6 +44,8 @@ sg_status sg_image_decode(const char *path, const uint8_t *data, size_t size,
  * picture on the way and may be NULL for shrink = 1. After a failure the pixels are undefined. */
 sg_status sg_image_read_into(const char *path, int64_t width, int64_t height, int shrink,
                              uint8_t *full, uint8_t *rgb) SG_CHECKED;
+sg_status sg_image_decode_into(const char *path, const uint8_t *data, size_t size, int64_t width,
+                               int64_t height, int shrink, uint8_t *full, uint8_t *rgb) SG_CHECKED;
 /* Width and height from the header alone, upright (after EXIF orientation). */
 sg_status sg_image_size(const char *path, int64_t *width, int64_t *height) SG_CHECKED;
 

@@ -139,8 +139,7 @@ static sg_status find_picture(const char *root, const char *name, char **out) {
     return SG_ERR_MISSING;
 }
 
-/* images/a/b.png -> annotations/a/b.xml; an absolute path: its last folder `images` is replaced. */
-static char *annotation_path(const char *root, const char *name) {
+char *sg_layout_annotation(const char *root, const char *name) {
     const char *folder = NULL;
     int stem = (int)sg_layout_stem(name);
     char *relative, *path;
@@ -183,7 +182,7 @@ sg_status sg_layout_locate(const char *root, const sg_list *list, const sg_list_
     char *found = NULL;
 
     SG_TRY(sg_layout_picture(root, list, entry, &found));
-    *annotation = annotation_path(root, entry->name);
+    *annotation = sg_layout_annotation(root, entry->name);
     if (!*annotation) {
         sg_free(found);
         return sg_fail_at(SG_ERR_OOM, list->path, entry->line, "no memory for a path");

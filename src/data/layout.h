@@ -46,6 +46,10 @@ sg_status sg_fault(const sg_fault_sink *sink, const char *file, int line, const 
 /* Length of `name` without a picture's suffix (.png, .jpg, .jpeg). */
 size_t sg_layout_stem(const char *name);
 
+/* images/a/b.png -> ROOT/annotations/a/b.xml; of an absolute path the last folder `images` is
+ * replaced. The caller's; NULL: no memory. */
+char *sg_layout_annotation(const char *root, const char *name);
+
 /* Where the picture and the VOC annotation of a list's line are. Both strings are the caller's.
  * SG_ERR_MISSING, naming list and line, when there is no such picture. */
 sg_status sg_layout_locate(const char *root, const sg_list *list, const sg_list_entry *entry,
