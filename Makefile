@@ -1,6 +1,6 @@
 # Spotgrad. `make` builds bin/spotgrad and its links; `make help` lists the targets.
 #
-# One build folder per configuration, so that flags never mix: build/release, build/asan.
+# One build folder per configuration, so that flags never mix: build/release, build/asan, build/fuzz.
 CONFIG ?= release
 BUILD  := build/$(CONFIG)
 BIN    := $(if $(filter release,$(CONFIG)),bin,$(BUILD)/bin)
@@ -10,6 +10,9 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-proto
 OPTIMISE_release = -O3 -g1
 OPTIMISE_asan    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
                    -fno-sanitize-recover=all
+# clang's; the profile tells scripts/fuzz which lines were reached
+OPTIMISE_fuzz    = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+                   -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping
 MACHINE  = -mavx2 -mfma -ffp-contract=off
 CPPFLAGS += -Isrc
 CFLAGS   += -std=c11 $(OPTIMISE_$(CONFIG)) $(MACHINE) $(WARNINGS) $(if $(CI),-Werror)
@@ -22,14 +25,17 @@ BLOCKED  := batch_norm conv2d conv2d_dw layout levels pointwise pool reduce
 OBJECTS  += $(BLOCKED:%=$(BUILD)/src/cpu/%.avx512.o)
 LIBRARY  := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
 PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
-# what the tests of ops share: tests/op_check.h
-HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c))
+# what tests share: tests/op_check.h, tests/fuzz/fuzz.h
+FUZZ     := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
+HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c)) $(FUZZ)
+# and of the library what tests/fuzz/ reaches
+FUZZED   := $(filter $(BUILD)/src/core/% $(BUILD)/src/data/% %/train/history.o,$(LIBRARY))
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
-FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h bench/*.c examples/*.c)
+FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h tests/fuzz/*.[ch] bench/*.c examples/*.c)
 
 MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
@@ -43,7 +49,7 @@ all: $(BIN)/spotgrad $(LINKS)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
 PACKAGES := libpng libjpeg expat hdf5 jansson openssl
-NEED_NO_LIBRARY := help clean format test demo bench
+NEED_NO_LIBRARY := help clean format test demo bench fuzz
 ifneq ($(if $(MAKECMDGOALS),$(filter-out $(NEED_NO_LIBRARY),$(MAKECMDGOALS)),all),)
   MISSING := $(shell CC="$(CC)" scripts/missing $(PACKAGES))
   ifneq ($(MISSING),)
@@ -89,7 +95,7 @@ $(BUILD)/libtesting.a: $(HELPERS)
 $(BUILD)/tests/test_%: tests/test_%.c $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a $(LDFLAGS) -lcmocka $(LDLIBS) -o $@
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a $(LDFLAGS) -lcmocka -lz $(LDLIBS) -o $@
 
 $(BUILD)/examples/%: examples/%.c $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
@@ -133,6 +139,16 @@ check: all examples $(TESTS)
 asan:
 	$(MAKE) $(JOBS) CONFIG=asan unit
 
+$(BUILD)/fuzz: $(BUILD)/tests/fuzz/driver.o $(FUZZ) $(FUZZED)
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $^ $(LDFLAGS) -lz $(LDLIBS) -o $@
+
+## fuzz          parsers under libFuzzer, FUZZ_RUNS=1000000 each (installs clang and llvm)
+fuzz:
+	scripts/setup fuzz
+	$(MAKE) $(JOBS) CONFIG=fuzz CC=clang build/fuzz/fuzz
+	scripts/fuzz $(FUZZ_ENTRIES)
+
 ## demo          install what is needed, build, train on drawn pictures, predict (4 minutes)
 demo:
 	scripts/setup build
@@ -170,6 +186,6 @@ help:
 	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
 	@sed -n 's/^## /make /p' Makefile
 
-.PHONY: all bench examples size unit test check asan demo headers docs format lint clean help
+.PHONY: all bench examples size unit test check asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
--include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(TESTS:=.d) $(EXAMPLES:=.d)
+-include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d)

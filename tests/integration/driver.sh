@@ -1,4 +1,5 @@
-# tests/run itself: what passes, fails, is skipped, crashes or hangs is counted as that.
+# tests/run itself: what passes, fails, is skipped, crashes or hangs is counted as that. And
+# scripts/fuzz: executions and findings are counted, and a finding fails.
 . tests/lib.sh
 
 # program NAME: a shell script that stands for a cmocka program (its text on standard input)
@@ -49,6 +50,27 @@ counts "python" 0 "1 passed, 0 failed, 0 skipped" "$work/snake.py"
 counts "all together" 1 "8 passed, 5 failed, 3 skipped" "$work"/{good,bad,crash,silent} \
     "$work"/{some,broken}.sh "$work"/hang.sh "$work"/snake.py "$work/good"
 
-run scripts/setup; expect_error "set-up without a list" 64 "usage: scripts/setup build|test|ci|bench"
+run scripts/setup; expect_error "set-up without a list" 64 "usage: scripts/setup build|test|ci|bench|fuzz"
+
+# a program that stands for libFuzzer's, in which the entry png has a finding
+mkdir "$work/fuzz"
+cat >"$work/fuzz/fuzz" <<'END'
+#!/bin/sh
+echo '#90 REDUCE cov: 7 ft: 8 corp: 1/2b'
+if [ "$1" = --entry=png ]; then
+    echo 'x.c:1: broken promise: 1 == 2'; echo 'artifact_prefix=x; Test unit written to found-1'
+    echo 'stat::number_of_executed_units: 50'; exit 77
+fi
+echo '#100 DONE cov: 12 ft: 34 corp: 1/2b'; echo 'stat::number_of_executed_units: 100'
+echo 'stat::average_exec_per_sec: 25'
+END
+chmod +x "$work/fuzz/fuzz"
+export FUZZ_BUILD="$work/fuzz"
+run scripts/fuzz list coco; expect "fuzz without findings" 0 "2 entries, 200 executions, 0 findings"
+expect "fuzz tells an entry" 0 "coco            100       25     12     34      -"
+run scripts/fuzz; expect "fuzz with a finding" 1 "9 entries, 850 executions, 1 findings"
+expect "fuzz names the input" 1 "input: found-1"
+run scripts/fuzz nothing; expect_error "fuzz of no entry" 64 "fuzz: no entry nothing in tests/fuzz/entries.def"
+run env FUZZ_RUNS=1e6 scripts/fuzz; expect_error "fuzz for no number" 64 "fuzz: FUZZ_RUNS=1e6 is not a number of executions"
 
 [ $failures = 0 ]
