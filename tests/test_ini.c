@@ -155,6 +155,25 @@ static void refuses_missing_and_huge_files(void **state) {
     assert_int_equal(sg_ini_read("/tmp", &ini), SG_ERR_IO);
 }
 
+static void refuses_too_many_keys(void **state) {
+    enum { kLine = 10 }; /* bytes, or less */
+    char *text = malloc((SG_INI_MAX_KEYS + 1) * kLine + 8), *end;
+    sg_ini ini;
+
+    (void)state;
+    assert_non_null(text);
+    end = text + sprintf(text, "[a]\n");
+    for (int i = 0; i < SG_INI_MAX_KEYS; i++) end += sprintf(end, "k%d = 1\n", i);
+    assert_int_equal(parse(text, &ini), SG_OK);
+    assert_int_equal(ini.count, SG_INI_MAX_KEYS);
+    sg_ini_clear(&ini);
+    sprintf(end, "k = 1\n");
+    assert_int_equal(parse(text, &ini), SG_ERR_CONFIG);
+    assert_string_equal(sg_last_error(),
+                        "t.ini:4098: more than 4096 keys; is this a configuration?");
+    free(text);
+}
+
 static void survives_failed_allocations(void **state) {
     enum { kKeys = 200 };
     char text[4096] = "[a]\n";
@@ -187,6 +206,7 @@ int main(void) {
         cmocka_unit_test(refuses_with_file_and_line),
         cmocka_unit_test(refuses_nul_bytes),
         cmocka_unit_test(refuses_missing_and_huge_files),
+        cmocka_unit_test(refuses_too_many_keys),
         cmocka_unit_test(survives_failed_allocations),
     };
 

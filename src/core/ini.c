@@ -58,6 +58,9 @@ static char *unquote(char *value) {
 }
 
 static sg_status add_entry(const char *name, sg_ini *ini, sg_ini_entry entry) {
+    if (ini->count == SG_INI_MAX_KEYS)
+        return sg_fail(SG_ERR_CONFIG, "%s:%d: more than %d keys; is this a configuration?", name,
+                       entry.line, SG_INI_MAX_KEYS);
     for (int i = 0; i < ini->count; i++) {
         const sg_ini_entry *other = &ini->entries[i];
 

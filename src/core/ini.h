@@ -17,7 +17,10 @@
 extern "C" {
 #endif
 
-enum { SG_INI_MAX_BYTES = 1 << 20 }; /* a larger file is no configuration */
+enum { /* what is larger is no configuration */
+       SG_INI_MAX_BYTES = 1 << 20,
+       SG_INI_MAX_KEYS = 4096, /* each is compared with those before it */
+};
 
 typedef struct {
     const char *section, *key, *value; /* borrowed from the sg_ini */
@@ -31,7 +34,7 @@ typedef struct {
 } sg_ini;
 
 /* `name` stands in messages, as in "mask.ini:14: ...". `*out` is cleared with sg_ini_clear.
- * SG_ERR_CONFIG: not INI, a key twice, a NUL byte, too large. SG_ERR_OOM. */
+ * SG_ERR_CONFIG: not INI, a key twice, a NUL byte, too large or too many keys. SG_ERR_OOM. */
 sg_status sg_ini_parse(const char *name, const char *text, size_t size, sg_ini *out) SG_CHECKED;
 
 /* The same from a file; also SG_ERR_MISSING and SG_ERR_IO. */
