@@ -7,7 +7,11 @@
 
 #include "core/mem.h"
 
-enum { kDigits = 6, kExactDigits = 17 }; /* a double comes back to the bit */
+enum {
+    kDigits = 6,
+    kExactDigits = 17, /* a double comes back to the bit */
+    kFirstBytes = 256,
+};
 
 void sg_history_clear(sg_history *history) {
     sg_free(history->text);
@@ -24,23 +28,37 @@ void sg_history_step(sg_history *history, const double sum[SG_MAX_SUMS]) {
     history->since_evaluation.n++;
 }
 
-static sg_status append(char **text, const char *line) {
-    char *longer = sg_str_printf("%s%s\n", *text ? *text : "", line);
+/* Of the block of a text: a power of two, so that a long history is not copied for each line. */
+static size_t capacity_of(size_t size) {
+    size_t capacity = kFirstBytes;
 
-    if (!longer) return sg_fail(SG_ERR_OOM, "history: no memory");
-    sg_free(*text);
-    *text = longer;
+    while (capacity < size + 1) capacity *= 2;
+    return capacity;
+}
+
+static sg_status append(char **text, size_t *size, const char *line) {
+    size_t length = strlen(line), longer = *size + length + 1;
+
+    if (!*text || capacity_of(longer) > capacity_of(*size)) {
+        char *grown = sg_realloc(*text, *size, capacity_of(longer));
+
+        if (!grown) return sg_fail(SG_ERR_OOM, "history: no memory");
+        *text = grown;
+    }
+    memcpy(*text + *size, line, length);
+    memcpy(*text + *size + length, "\n", 2);
+    *size = longer;
     return SG_OK;
 }
 
 static sg_status add_point_line(sg_history *history, const char *line) {
-    SG_TRY(append(&history->points, line));
+    SG_TRY(append(&history->points, &history->points_size, line));
     memset(&history->since_point, 0, sizeof history->since_point);
     return SG_OK;
 }
 
 static sg_status add_line(sg_history *history, int64_t step, double score, const char *line) {
-    SG_TRY(append(&history->text, line));
+    SG_TRY(append(&history->text, &history->text_size, line));
     memset(&history->since_evaluation, 0, sizeof history->since_evaluation);
     if (history->n == 0 || (!isnan(score) && !(score <= history->best))) {
         history->best = score;

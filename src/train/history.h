@@ -10,6 +10,7 @@
 #ifndef SG_TRAIN_HISTORY_H
 #define SG_TRAIN_HISTORY_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/status.h"
@@ -28,6 +29,7 @@ typedef struct {
 typedef struct {
     char *text;   /* an evaluation a line, each ended by a newline; NULL: none; owned */
     char *points; /* a point a line, in the same way */
+    size_t text_size, points_size; /* bytes, without the NUL */
     sg_step_sums since_point, since_evaluation;
     int64_t n; /* evaluations */
     int64_t last_step;

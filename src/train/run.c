@@ -226,7 +226,7 @@ static sg_status record(run *r, const sg_evaluation *evaluation) {
     SG_TRY(sg_history_add_evaluation(&r->history, r->state->table, r->state->step,
                                      epochs_at(r, r->state->samples), last_lr(r), evaluation->score,
                                      evaluation->json));
-    return sg_file_write(r->metrics, r->history.text, strlen(r->history.text));
+    return sg_file_write(r->metrics, r->history.text, r->history.text_size);
 }
 
 /* Pictures are a service: without them the run goes on. Those of an evaluation are drawn before the
@@ -371,8 +371,7 @@ static sg_status start(run *r, bool fresh) {
         r->total_steps = r->config->train.steps;
     r->first_step = r->state->step;
     fill_at(r);
-    return sg_file_write(r->metrics, r->history.text ? r->history.text : "",
-                         r->history.text ? strlen(r->history.text) : 0);
+    return sg_file_write(r->metrics, r->history.text ? r->history.text : "", r->history.text_size);
 }
 
 static void tell_start(const run *r) {

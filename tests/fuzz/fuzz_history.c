@@ -16,6 +16,8 @@ static int64_t lines_of(const char *text) {
 
 static void check(const sg_history *h) {
     FUZZ_CHECK(h->n == lines_of(h->text));
+    FUZZ_CHECK(h->text_size == (h->text ? strlen(h->text) : 0));
+    FUZZ_CHECK(h->points_size == (h->points ? strlen(h->points) : 0));
     FUZZ_CHECK(h->since_point.n >= 0 && h->since_evaluation.n >= 0);
     for (int i = 0; i < SG_MAX_SUMS; i++)
         FUZZ_CHECK(isfinite(h->since_point.sum[i]) && isfinite(h->since_evaluation.sum[i]));
