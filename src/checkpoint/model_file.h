@@ -2,7 +2,7 @@
  *
  * - /: the attributes format = "spotgrad-model" and format_version = 1
  * - /parameters/NAME: f32; likewise /statistics, /ema, /optimizer/moment1 and moment2
- * - /progress/step: int64; likewise samples, epoch; seed is uint64
+ * - /progress/step: int64; likewise samples, epoch (each with an attribute `unit`); seed is uint64
  * - /run/id: text; likewise version, numeric_class, data_fingerprint, config, history
  * - /classes: text (n)
  * - /checksums/names: text (m): the paths of all data sets above, sorted

@@ -15,10 +15,10 @@ const sg_model_text sg_model_texts[SG_MODEL_TEXTS] = {
 };
 
 const sg_model_counter sg_model_counters[SG_MODEL_COUNTERS] = {
-    {"/progress/epoch", offsetof(sg_model_file, epoch)},
-    {"/progress/samples", offsetof(sg_model_file, samples)},
-    {"/progress/seed", offsetof(sg_model_file, seed)},
-    {"/progress/step", offsetof(sg_model_file, step)},
+    {"/progress/epoch", offsetof(sg_model_file, epoch), "complete epochs"},
+    {"/progress/samples", offsetof(sg_model_file, samples), "samples consumed"},
+    {"/progress/seed", offsetof(sg_model_file, seed), NULL},
+    {"/progress/step", offsetof(sg_model_file, step), "finished steps"},
 };
 
 hid_t sg_model_counter_type(int i) {

@@ -28,7 +28,8 @@ typedef struct {
 
 typedef struct {
     const char *path;
-    size_t file; /* in sg_model_file: int64_t or uint64_t */
+    size_t file;      /* in sg_model_file: int64_t or uint64_t */
+    const char *unit; /* its attribute `unit`; NULL: none */
 } sg_model_counter;
 
 enum { SG_MODEL_TEXTS = 6, SG_MODEL_COUNTERS = 4 };
