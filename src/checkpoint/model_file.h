@@ -60,6 +60,8 @@ sg_status sg_model_file_write(const char *path, const sg_model_about *about,
  * is wrong with which data set: not HDF5, not a model of ours, a newer format, truncated, damaged;
  * SG_ERR_IO, SG_ERR_OOM. */
 sg_status sg_model_file_read(const char *path, sg_model_file *out) SG_CHECKED;
+/* The same, and the checksum of every tensor: the file is whole. */
+sg_status sg_model_file_verify(const char *path, sg_model_file *out) SG_CHECKED;
 void sg_model_file_clear(sg_model_file *file); /* frees what reading gave, zeroes the struct */
 
 /* The tensors and step, samples and seed into `state`, which is left as it was on failure. All

@@ -10,7 +10,7 @@
 
 #include "core/mem.h"
 
-enum { kFolderMode = 0777, kFileMode = 0666 };
+enum { kFolderMode = 0777, kFileMode = 0666, kPage = 4096 };
 
 static sg_status read_all(int fd, const char *path, size_t limit, uint8_t **data, size_t *size) {
     size_t capacity = 1 << 16, used = 0;
@@ -80,7 +80,20 @@ static sg_status write_all(int fd, const char *path, const uint8_t *data, size_t
     return SG_OK;
 }
 
-sg_status sg_file_write(const char *path, const void *data, size_t size) {
+/* Whole pages in one go, then the end cut off. Where that cannot be, or not in one go, the common
+ * way begins anew: it also knows how to say what is wrong. */
+static sg_status write_direct(int fd, const char *path, const void *data, size_t size) {
+    size_t pages = (size + kPage - 1) / kPage * kPage;
+
+    if (fcntl(fd, F_SETFL, O_DIRECT) == 0 && write(fd, data, pages) == (ssize_t)pages &&
+        ftruncate(fd, (off_t)size) == 0)
+        return SG_OK;
+    if (fcntl(fd, F_SETFL, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0 || ftruncate(fd, 0) != 0)
+        return sg_fail(SG_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
+    return write_all(fd, path, data, size);
+}
+
+static sg_status write_file(const char *path, const void *data, size_t size, bool direct) {
     sg_status st = SG_OK;
     char *temporary = sg_str_printf("%s.%ld.tmp", path, (long)getpid());
     int fd;
@@ -88,13 +101,23 @@ sg_status sg_file_write(const char *path, const void *data, size_t size) {
     if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
     fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kFileMode);
     if (fd < 0) st = sg_fail(SG_ERR_IO, "%s: cannot create: %s", temporary, strerror(errno));
-    if (st == SG_OK) st = write_all(fd, temporary, data, size);
+    if (st == SG_OK)
+        st =
+            direct ? write_direct(fd, temporary, data, size) : write_all(fd, temporary, data, size);
     if (fd >= 0 && close(fd) != 0 && st == SG_OK)
         st = sg_fail(SG_ERR_IO, "%s: cannot close: %s", temporary, strerror(errno));
     if (st == SG_OK) st = sg_file_publish(temporary, path);
     if (st != SG_OK && fd >= 0) unlink(temporary);
     sg_free(temporary);
     return st;
+}
+
+sg_status sg_file_write(const char *path, const void *data, size_t size) {
+    return write_file(path, data, size, false);
+}
+
+sg_status sg_file_write_pages(const char *path, const void *data, size_t size) {
+    return write_file(path, data, size, true);
 }
 
 static sg_status sync_path(const char *path, int flags) {
@@ -125,6 +148,8 @@ sg_status sg_file_publish(const char *temporary, const char *path) {
     sg_free(folder);
     return st;
 }
+
+sg_status sg_sync_folder(const char *path) { return sync_path(path, O_RDONLY | O_DIRECTORY); }
 
 sg_status sg_make_dirs(const char *path) {
     char *copy = sg_strdup(path);

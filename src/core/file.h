@@ -21,8 +21,15 @@ sg_status sg_file_read(const char *path, size_t limit, uint8_t **data, size_t *s
  * folder, fsync, rename, fsync of the folder. */
 sg_status sg_file_write(const char *path, const void *data, size_t size) SG_CHECKED;
 
+/* The same for `data` that begins at a multiple of 4096 and may be read up to the next one behind
+ * its end: past the page cache (O_DIRECT) where the file system can, which saves a copy. */
+sg_status sg_file_write_pages(const char *path, const void *data, size_t size) SG_CHECKED;
+
 /* fsync `temporary`, rename it to `path`, fsync the folder. */
 sg_status sg_file_publish(const char *temporary, const char *path) SG_CHECKED;
+
+/* fsync a folder, so that the names in it are durable. */
+sg_status sg_sync_folder(const char *path) SG_CHECKED;
 
 /* mkdir -p. */
 sg_status sg_make_dirs(const char *path) SG_CHECKED;

@@ -1,0 +1,243 @@
+#define _GNU_SOURCE
+#include "checkpoint/folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "checkpoint/model_file.h"
+#include "core/file.h"
+#include "core/mem.h"
+
+static const char *const kLinks[] = {"last.h5", "best.h5"};
+
+char *sg_checkpoint_path(const char *run_dir, int64_t step) {
+    return sg_str_printf("%s/" SG_CHECKPOINT_FOLDER "/step-%09" PRId64 ".h5", run_dir, step);
+}
+
+/* The step of "step-000000123.h5", -1 for any other name. */
+static int64_t step_of(const char *name) {
+    int64_t step;
+    int end = 0;
+
+    if (sscanf(name, "step-%" SCNd64 ".h5%n", &step, &end) != 1 || end == 0 || name[end]) return -1;
+    return step;
+}
+
+static bool ends_in(const char *name, const char *end) {
+    size_t n = strlen(name), m = strlen(end);
+
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+/* Call `use` with the name of each entry of a folder; one that is not there has none. */
+static sg_status each_entry(const char *folder, sg_status (*use)(void *context, const char *name),
+                            void *context) {
+    DIR *open = opendir(folder);
+    sg_status st = SG_OK;
+    struct dirent *entry;
+
+    if (!open && errno == ENOENT) return SG_OK;
+    if (!open) return sg_fail(SG_ERR_IO, "%s: cannot be listed: %s", folder, strerror(errno));
+    while (st == SG_OK && (entry = readdir(open))) st = use(context, entry->d_name);
+    closedir(open);
+    return st;
+}
+
+static char *folder_of(const char *run_dir) { return sg_path_join(run_dir, SG_CHECKPOINT_FOLDER); }
+
+/* --- finding ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    sg_checkpoint_list *list;
+    const char *folder;
+    int room;
+} finder;
+
+/* Takes over `path`. */
+static sg_status append(finder *f, char *path, int64_t step) {
+    sg_checkpoint_list *list = f->list;
+
+    if (path && list->n == f->room) {
+        int room = f->room ? 2 * f->room : 16;
+        sg_checkpoint *larger =
+            sg_realloc(list->item, (size_t)list->n * sizeof *larger, (size_t)room * sizeof *larger);
+
+        if (larger) {
+            list->item = larger;
+            f->room = room;
+        }
+    }
+    if (!path || list->n == f->room) {
+        sg_free(path);
+        return sg_fail(SG_ERR_OOM, "%s: no memory for its list", f->folder);
+    }
+    list->item[list->n++] = (sg_checkpoint){path, step};
+    return SG_OK;
+}
+
+static sg_status take_entry(void *context, const char *name) {
+    finder *f = context;
+    int64_t step = step_of(name);
+
+    return step < 0 ? SG_OK : append(f, sg_path_join(f->folder, name), step);
+}
+
+static bool same_file(const char *a, const char *b) {
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool listed(const sg_checkpoint_list *list, const char *path) {
+    for (int i = 0; i < list->n; i++)
+        if (same_file(list->item[i].path, path)) return true;
+    return false;
+}
+
+static sg_status take_link(finder *f, const char *run_dir, const char *name) {
+    char *path = sg_path_join(run_dir, name);
+    sg_model_file file = {0};
+    int64_t step = -1;
+
+    if (!path) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
+    if (!sg_file_exists(path) || listed(f->list, path)) {
+        sg_free(path);
+        return SG_OK;
+    }
+    if (sg_model_file_read(path, &file) == SG_OK) step = file.step;
+    sg_model_file_clear(&file);
+    return append(f, path, step);
+}
+
+static int newest_first(const void *a, const void *b) {
+    const sg_checkpoint *x = a, *y = b;
+
+    if ((x->step < 0) != (y->step < 0)) return x->step < 0 ? -1 : 1;
+    if (x->step != y->step) return x->step > y->step ? -1 : 1;
+    return strcmp(x->path, y->path);
+}
+
+sg_status sg_checkpoints_find(const char *run_dir, sg_checkpoint_list *out) {
+    sg_checkpoint_list list = {0};
+    char *folder = folder_of(run_dir);
+    finder f = {&list, folder, 0};
+    sg_status st;
+
+    if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
+    st = each_entry(folder, take_entry, &f);
+    for (int i = 0; i < 2 && st == SG_OK; i++) st = take_link(&f, run_dir, kLinks[i]);
+    if (st == SG_OK && list.n > 0)
+        qsort(list.item, (size_t)list.n, sizeof *list.item, newest_first);
+    if (st == SG_OK)
+        *out = list;
+    else
+        sg_checkpoint_list_clear(&list);
+    sg_free(folder);
+    return st;
+}
+
+void sg_checkpoint_list_clear(sg_checkpoint_list *list) {
+    for (int i = 0; i < list->n; i++) sg_free(list->item[i].path);
+    sg_free(list->item);
+    *list = (sg_checkpoint_list){0};
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+sg_status sg_checkpoint_link(const char *path, const char *name) {
+    char *temporary = sg_str_printf("%s.tmp", name);
+    sg_status st = SG_OK;
+
+    if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", name);
+    if (unlink(temporary) != 0 && errno != ENOENT)
+        st = sg_fail(SG_ERR_IO, "%s: cannot be removed: %s", temporary, strerror(errno));
+    if (st == SG_OK && link(path, temporary) != 0)
+        st = sg_fail(SG_ERR_IO, "%s: cannot be linked to %s: %s", path, name, strerror(errno));
+    if (st == SG_OK && rename(temporary, name) != 0)
+        st =
+            sg_fail(SG_ERR_IO, "%s: cannot be renamed to %s: %s", temporary, name, strerror(errno));
+    /* of two names of one file rename(2) leaves both */
+    unlink(temporary);
+    sg_free(temporary);
+    return st;
+}
+
+/* --- deleting --------------------------------------------------------------------------------- */
+
+static bool kept(const sg_retention *keep, int rank, int64_t step) {
+    if (rank < keep->last) return true;
+    if (keep->every > 0 && step % keep->every == 0) return true;
+    for (int i = 0; i < keep->n_best; i++)
+        if (keep->best[i] == step) return true;
+    return false;
+}
+
+void sg_checkpoints_retain(const char *run_dir, const sg_retention *keep) {
+    char *folder = folder_of(run_dir);
+    sg_checkpoint_list list = {0};
+    finder f = {&list, folder, 0};
+
+    if (folder && each_entry(folder, take_entry, &f) == SG_OK && list.n > 0) {
+        qsort(list.item, (size_t)list.n, sizeof *list.item, newest_first);
+        for (int i = 0; i < list.n; i++)
+            if (!kept(keep, i, list.item[i].step)) unlink(list.item[i].path);
+    }
+    sg_checkpoint_list_clear(&list);
+    sg_free(folder);
+}
+
+static sg_status remove_temporary(void *folder, const char *name) {
+    char *path = ends_in(name, ".tmp") ? sg_path_join(folder, name) : NULL;
+
+    if (path) unlink(path);
+    sg_free(path);
+    return SG_OK;
+}
+
+void sg_checkpoints_sweep(const char *run_dir) {
+    char *folder = folder_of(run_dir), *own = sg_strdup(run_dir);
+    sg_status st = SG_OK;
+
+    if (folder) st = each_entry(folder, remove_temporary, folder);
+    if (own && st == SG_OK) st = each_entry(own, remove_temporary, own);
+    (void)st;
+    sg_free(folder);
+    sg_free(own);
+}
+
+static sg_status remove_path(const char *path) {
+    if (unlink(path) == 0 || errno == ENOENT) return SG_OK;
+    return sg_fail(SG_ERR_IO, "%s: cannot be removed: %s", path, strerror(errno));
+}
+
+static sg_status remove_checkpoint(void *folder, const char *name) {
+    bool ours = step_of(name) >= 0 || ends_in(name, ".damaged");
+    char *path = ours ? sg_path_join(folder, name) : NULL;
+    sg_status st = path ? remove_path(path) : SG_OK;
+
+    sg_free(path);
+    return ours && !path ? sg_fail(SG_ERR_OOM, "%s: no memory for its name", name) : st;
+}
+
+sg_status sg_checkpoints_forget(const char *run_dir) {
+    char *folder = folder_of(run_dir);
+    sg_status st = SG_OK;
+
+    if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
+    st = each_entry(folder, remove_checkpoint, folder);
+    sg_free(folder);
+    for (int i = 0; i < 2 && st == SG_OK; i++) {
+        char *path = sg_path_join(run_dir, kLinks[i]);
+
+        st = path ? remove_path(path) : sg_fail(SG_ERR_OOM, "%s: no memory", run_dir);
+        sg_free(path);
+    }
+    return st;
+}
