@@ -14,13 +14,14 @@
 
 enum { kImages = 2, kErrorBytes = 1024, kHistoryRoom = 1 << 16 };
 
-typedef enum { FREE, FILLING, WAITING, WRITING } slot_use;
+typedef enum { LAYING, FREE, FILLING, WAITING, WRITING } slot_use;
 
 typedef struct {
     sg_model_image *image;
     slot_use use;
     int64_t step;
     bool best, must;
+    double take_seconds;
 } slot;
 
 struct sg_writer {
@@ -41,6 +42,17 @@ struct sg_writer {
 };
 
 /* --- the writer's thread ---------------------------------------------------------------------- */
+
+static sg_status make_image(sg_writer *w, slot *s, size_t history) {
+    size_t room = kHistoryRoom;
+    sg_model_image *image;
+
+    while (room < history + history / 4) room *= 2;
+    SG_TRY(sg_model_image_create(w->run_dir, w->about, w->state, room, &image));
+    sg_model_image_destroy(s->image);
+    s->image = image;
+    return SG_OK;
+}
 
 /* Another name, or where there are no hard links another copy. */
 static sg_status name_it(const char *path, const char *name, const void *bytes, size_t size) {
@@ -99,6 +111,7 @@ static void work(sg_writer *w, slot *s) {
     w->stats.seal_seconds += sealed - begin;
     w->stats.write_seconds += end - sealed;
     w->stats.cpu_seconds += thread_seconds() - cpu;
+    if (st == SG_OK) w->stats.cost_seconds = s->take_seconds + thread_seconds() - cpu;
     w->status = st;
     if (st == SG_OK) {
         w->stats.durable_step = s->step;
@@ -117,9 +130,23 @@ static slot *find(sg_writer *w, slot_use use) {
     return NULL;
 }
 
+/* Laying out takes as long as many checkpoints do: it is done while the first step computes. */
+static void lay_out(sg_writer *w) {
+    for (int i = 0; i < kImages; i++) {
+        sg_status st = make_image(w, &w->slot[i], 0);
+
+        pthread_mutex_lock(&w->lock);
+        if (st != SG_OK) sg_log(SG_LOG_WARN, "%s", sg_last_error());
+        w->slot[i].use = FREE; /* without an image: the first offer makes it, or fails */
+        pthread_cond_broadcast(&w->changed);
+        pthread_mutex_unlock(&w->lock);
+    }
+}
+
 static void *run(void *argument) {
     sg_writer *w = argument;
 
+    lay_out(w);
     pthread_mutex_lock(&w->lock);
     for (;;) {
         slot *s = find(w, WAITING);
@@ -136,17 +163,6 @@ static void *run(void *argument) {
 }
 
 /* --- the trainer's side ----------------------------------------------------------------------- */
-
-static sg_status make_image(sg_writer *w, slot *s, size_t history) {
-    size_t room = kHistoryRoom;
-    sg_model_image *image;
-
-    while (room < history + history / 4) room *= 2;
-    SG_TRY(sg_model_image_create(w->run_dir, w->about, w->state, room, &image));
-    sg_model_image_destroy(s->image);
-    s->image = image;
-    return SG_OK;
-}
 
 static sg_status prepare(sg_writer *w, const sg_writer_options *o) {
     char *folder = sg_path_join(o->run_dir, SG_CHECKPOINT_FOLDER);
@@ -210,37 +226,41 @@ static slot *claim(sg_writer *w, bool must) {
     pthread_mutex_lock(&w->lock);
     while ((s = find(w, WAITING)) && s->must && must) pthread_cond_wait(&w->changed, &w->lock);
     if (s) w->stats.replaced++;
-    if (s && s->must)
+    if (s && s->must) {
         s = NULL;
-    else if (!s)
-        s = find(w, FREE);
+    } else if (!s) {
+        while (!(s = find(w, FREE))) pthread_cond_wait(&w->changed, &w->lock);
+    }
     if (s) s->use = FILLING;
     pthread_mutex_unlock(&w->lock);
     return s;
 }
 
-static void hand_over(sg_writer *w, slot *s, const sg_offer *offer, sg_status st, double begin) {
+static void hand_over(sg_writer *w, slot *s, const sg_offer *offer, sg_status st, double seconds) {
     pthread_mutex_lock(&w->lock);
     s->use = st == SG_OK ? WAITING : FREE;
     s->step = w->state->step;
     s->best = offer->best;
     s->must = offer->must;
     if (offer->keep) w->keep = *offer->keep;
-    w->stats.take_seconds += sg_now() - begin;
+    s->take_seconds = seconds;
+    w->stats.taken++;
+    w->stats.take_seconds += seconds;
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
 }
 
 sg_status sg_writer_offer(sg_writer *w, const sg_offer *offer) {
-    double begin = sg_now();
     slot *s = claim(w, offer->must);
+    double begin;
     sg_status st = SG_OK;
 
     if (!s) return SG_OK;
     if (!s->image || !sg_model_image_fits(s->image, offer->history))
         st = make_image(w, s, strlen(offer->history));
+    begin = sg_now();
     if (st == SG_OK) sg_model_image_take(s->image, offer->epoch, offer->history);
-    hand_over(w, s, offer, st, begin);
+    hand_over(w, s, offer, st, sg_now() - begin);
     return st;
 }
 

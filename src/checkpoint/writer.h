@@ -39,7 +39,8 @@ typedef struct {
 /* Sums over all checkpoints, and the newest durable one. */
 typedef struct {
     int64_t durable_step; /* -1: none yet */
-    int64_t written, replaced, failed;
+    int64_t taken, written, replaced, failed;
+    double cost_seconds;  /* of the newest written one: the copy, and the processor for the rest */
     double take_seconds;  /* in offers: what training waited for */
     double seal_seconds;  /* checksums; wall time, as the next */
     double write_seconds; /* write, fsync, rename */

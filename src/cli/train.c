@@ -67,6 +67,7 @@ static int print_profile(const sg_config *config) {
 /* --- a run ------------------------------------------------------------------------------------ */
 
 static atomic_int stop_signals; /* SIGINT and SIGTERM so far */
+static atomic_int save_signals; /* SIGUSR1 */
 static atomic_bool stepping;    /* there is, or soon will be, something to save */
 
 /* While data are read or drawn nothing is computed yet, and whatever is written is written under
@@ -81,6 +82,11 @@ static void on_stop(int number) {
     _exit(CLI_INTERRUPTED);
 }
 
+static void on_save(int number) {
+    (void)number;
+    atomic_fetch_add(&save_signals, 1);
+}
+
 static void catch_signals(void) {
     struct sigaction action;
 
@@ -89,6 +95,8 @@ static void catch_signals(void) {
     action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = on_save;
+    sigaction(SIGUSR1, &action, NULL);
 }
 
 typedef struct {
@@ -103,6 +111,11 @@ typedef struct {
 static bool must_stop(void *context) {
     (void)context;
     return atomic_load(&stop_signals) > 0;
+}
+
+static bool must_hurry(void *context) {
+    (void)context;
+    return atomic_load(&save_signals) > 0;
 }
 
 static void show_threads(const sg_run_start *start) {
@@ -200,6 +213,7 @@ static int run(const sg_config *config, bool fresh) {
         .stepped = show_step,
         .evaluated = show_evaluation,
         .stop = must_stop,
+        .hurry = must_hurry,
     };
     sg_run_result result;
     sg_status st;

@@ -37,6 +37,8 @@ typedef struct {
     const void *input[SG_MAX_INPUTS]; /* in the order of the graph's inputs */
     void *output[SG_MAX_OUTPUTS];
     sg_step_info info;
+    bool (*stop)(void *context); /* NULL, or asked between nodes: true gives the run up */
+    void *stop_context;
     double *seconds; /* NULL, or one number a step to which its time is added */
 } sg_bindings;
 

@@ -56,7 +56,11 @@ sg_status sg_program_prologue(const sg_program *p, const sg_bindings *b) {
 }
 
 sg_status sg_program_run(const sg_program *p, const sg_bindings *b) {
-    for (int s = p->n_prologue; s < p->n_steps; s++) SG_TRY(run_step(p, b, s));
+    for (int s = p->n_prologue; s < p->n_steps; s++) {
+        if (b->stop && b->stop(b->stop_context))
+            return sg_fail(SG_ERR_INTERRUPTED, "given up before %s", p->step[s].node->name);
+        SG_TRY(run_step(p, b, s));
+    }
     return SG_OK;
 }
 

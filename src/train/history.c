@@ -57,6 +57,22 @@ static sg_status add_point_line(sg_history *history, const char *line) {
     return SG_OK;
 }
 
+/* Of equal scores the earlier comes first. */
+static void rank(sg_history *history, int64_t step, double score) {
+    int at = history->n_top, last = SG_HISTORY_TOP - 1;
+
+    if (isnan(score)) return;
+    while (at > 0 && history->top_score[at - 1] < score) at--;
+    if (at > last) return;
+    if (history->n_top <= last) history->n_top++;
+    for (int i = history->n_top - 1; i > at; i--) {
+        history->top_step[i] = history->top_step[i - 1];
+        history->top_score[i] = history->top_score[i - 1];
+    }
+    history->top_step[at] = step;
+    history->top_score[at] = score;
+}
+
 static sg_status add_line(sg_history *history, int64_t step, double score, const char *line) {
     SG_TRY(append(&history->text, &history->text_size, line));
     memset(&history->since_evaluation, 0, sizeof history->since_evaluation);
@@ -64,6 +80,7 @@ static sg_status add_line(sg_history *history, int64_t step, double score, const
         history->best = score;
         history->best_line = history->n;
     }
+    rank(history, step, score);
     history->n++;
     history->last_step = step;
     return SG_OK;

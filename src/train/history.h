@@ -26,6 +26,8 @@ typedef struct {
     double sum[SG_MAX_SUMS];
 } sg_step_sums;
 
+enum { SG_HISTORY_TOP = 64 };
+
 typedef struct {
     char *text;   /* an evaluation a line, each ended by a newline; NULL: none; owned */
     char *points; /* a point a line, in the same way */
@@ -35,6 +37,9 @@ typedef struct {
     int64_t last_step;
     int64_t best_line; /* 0-based */
     double best;
+    int64_t top_step[SG_HISTORY_TOP]; /* of the best evaluations, best first; NaN is none */
+    double top_score[SG_HISTORY_TOP];
+    int n_top;
 } sg_history;
 
 /* Take the text of a model file: lines as above, an evaluation with "mAP50" (or "value").

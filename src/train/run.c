@@ -4,14 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <string.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "checkpoint/folder.h"
 #include "checkpoint/model_file.h"
 #include "checkpoint/state_hash.h"
+#include "checkpoint/writer.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
@@ -20,10 +23,15 @@
 #include "nn/schedule.h"
 #include "report/profile.h"
 #include "spotgrad.h"
+#include "train/cadence.h"
 #include "train/history.h"
 #include "train/run_plots.h"
 
-enum { kRunIdBytes = 17, kErrorBytes = 1024, kLossPoints = 400 };
+enum { kRunIdBytes = 17, kErrorBytes = 1024, kLossPoints = 400, kClassBytes = 128 };
+
+/* A step that is not done so long after a wish to stop is given up. */
+static const double kPatience = 0.4;
+static const double kMtbf = 7200.0; /* seconds between interruptions */
 
 typedef struct {
     const sg_config *config;
@@ -34,10 +42,15 @@ typedef struct {
     sg_schedule schedule;
     int64_t total_steps; /* of the schedule's horizon */
     sg_history history;
-    char run_id[kRunIdBytes];
-    char *last, *best, *metrics, *plots, *config_text; /* paths; owned */
-    char *resumed_from;                                /* owned, or NULL */
-    sg_model_file before;                              /* what `last` says when the run goes on */
+    char run_id[kRunIdBytes], numeric_class[kClassBytes];
+    char *metrics, *plots, *config_text; /* paths; owned */
+    char *resumed_from;                  /* owned, or NULL */
+    sg_model_file before;                /* what it says */
+    sg_model_about about;                /* what every checkpoint says */
+    sg_writer *writer;
+    sg_cadence cadence;
+    int64_t offered;      /* step of the newest offer; -1 */
+    _Atomic double asked; /* clock of the first sight of a wish to stop; 0 */
     int lock;
     int64_t first_step;
     int64_t point_every; /* steps from one point of the loss's curve to the next */
@@ -67,12 +80,10 @@ static sg_status open_folder(run *r) {
 
     SG_TRY(sg_make_dirs(dir));
     SG_TRY(take_lock(r));
-    r->last = sg_path_join(dir, "last.h5");
-    r->best = sg_path_join(dir, "best.h5");
+    sg_checkpoints_sweep(dir);
     r->metrics = sg_path_join(dir, "metrics.jsonl");
     r->plots = sg_path_join(dir, "plots");
-    if (!r->last || !r->best || !r->metrics || !r->plots)
-        return sg_fail(SG_ERR_OOM, "%s: no memory", dir);
+    if (!r->metrics || !r->plots) return sg_fail(SG_ERR_OOM, "%s: no memory", dir);
     return sg_config_write(r->config, &r->config_text);
 }
 
@@ -99,24 +110,91 @@ static sg_status name_run(run *r) {
 /* Complete epochs when `samples` have been consumed. */
 static int64_t epochs_at(const run *r, int64_t samples) { return samples / r->task->n_train; }
 
-static sg_status save(const run *r, const char *path) {
-    char numeric_class[128], *history = NULL;
-    sg_model_about about = {.run_id = r->run_id,
-                            .version = SPOTGRAD_VERSION,
-                            .numeric_class = numeric_class,
-                            .data_fingerprint = r->task->fingerprint,
-                            .config = r->config_text,
-                            .classes = r->task->classes,
-                            .n_classes = r->task->n_classes,
-                            .epoch = epochs_at(r, r->state->samples)};
+/* --- checkpoints ------------------------------------------------------------------------------ */
+
+static sg_retention retention(const run *r) {
+    sg_retention keep = {.last = r->config->checkpoint.keep_last,
+                         .every = r->config->checkpoint.keep_every};
+
+    while (keep.n_best < r->history.n_top && keep.n_best < r->config->checkpoint.keep_best) {
+        keep.best[keep.n_best] = r->history.top_step[keep.n_best];
+        keep.n_best++;
+    }
+    return keep;
+}
+
+/* Hand the state to the writer; `must`: it will be durable, whatever comes after. */
+static sg_status offer(run *r, bool must, bool best) {
+    sg_retention keep = retention(r);
+    sg_offer o = {
+        .epoch = epochs_at(r, r->state->samples), .keep = &keep, .must = must, .best = best};
+    char *history = NULL;
     sg_status st;
 
-    sg_cpu_class(numeric_class, sizeof numeric_class);
     SG_TRY(sg_history_write(&r->history, &history));
-    about.history = history;
-    st = sg_model_file_write(path, &about, r->state);
+    o.history = history;
+    st = sg_writer_offer(r->writer, &o);
     sg_free(history);
+    r->offered = r->state->step;
+    r->cadence.last = sg_now();
     return st;
+}
+
+/* The state is on disk, or the reason why not. */
+static sg_status save(run *r) {
+    if (r->offered != r->state->step || sg_writer_report(r->writer).durable_step != r->offered)
+        SG_TRY(offer(r, true, false));
+    return sg_writer_flush(r->writer);
+}
+
+/* What training loses by one: the copy that it waits for, and the processor that the rest takes
+ * from it. */
+static void choose_interval(run *r) {
+    sg_writer_stats stats = sg_writer_report(r->writer);
+    const sg_cadence *c = &r->cadence;
+    double cost = stats.cost_seconds;
+
+    if (!c->automatic || stats.written == 0 || !sg_cadence_measured(&r->cadence, cost)) return;
+    sg_log(SG_LOG_INFO,
+           "a checkpoint every %.1f s: one costs %.1f ms, an interruption is expected every %.0f "
+           "minutes (spot.mtbf); both together lose %.2f %% of the time",
+           c->interval, 1e3 * cost, c->mtbf / 60.0,
+           100.0 * sg_cadence_waste(cost, c->mtbf, c->interval));
+}
+
+static sg_status checkpoint(run *r) {
+    const sg_run_observer *o = r->observer;
+
+    if (o->hurry && o->hurry(o->context)) r->cadence.every_step = true;
+    choose_interval(r);
+    if (!sg_cadence_due(&r->cadence, r->state->step, sg_now())) return SG_OK;
+    SG_TRY(offer(r, false, false));
+    /* what fails is told by the writer, and training goes on */
+    if (r->config->checkpoint.sync && sg_writer_flush(r->writer) != SG_OK) return SG_OK;
+    return SG_OK;
+}
+
+static sg_status start_writer(run *r) {
+    const sg_config *c = r->config;
+    sg_writer_options options = {
+        .run_dir = c->run.dir, .about = &r->about, .state = r->state, .keep = retention(r)};
+
+    sg_cpu_class(r->numeric_class, sizeof r->numeric_class);
+    r->about = (sg_model_about){.run_id = r->run_id,
+                                .version = SPOTGRAD_VERSION,
+                                .numeric_class = r->numeric_class,
+                                .data_fingerprint = r->task->fingerprint,
+                                .config = r->config_text,
+                                .classes = r->task->classes,
+                                .n_classes = r->task->n_classes};
+    r->offered = r->resumed_from ? r->state->step : -1;
+    r->cadence = (sg_cadence){.every_steps = c->checkpoint.every_steps,
+                              .every_seconds = c->checkpoint.every_seconds,
+                              .mtbf = kMtbf,
+                              .last = sg_now()};
+    r->cadence.automatic = sg_choice_is(c->checkpoint.interval, "auto") &&
+                           !c->checkpoint.every_steps && !(c->checkpoint.every_seconds > 0.0);
+    return sg_writer_create(&options, &r->writer);
 }
 
 /* --- going on --------------------------------------------------------------------------------- */
@@ -130,8 +208,8 @@ static sg_status check_same_class(const run *r, const sg_model_file *file) {
         return sg_fail(SG_ERR_UNAVAILABLE,
                        "%s: was computed on \"%s\", here is \"%s\": the same bits cannot be "
                        "promised; run.exact=false goes on all the same",
-                       r->last, file->numeric_class, here);
-    sg_log(SG_LOG_WARN, "%s: goes on from \"%s\" on \"%s\": not to the same bits", r->last,
+                       r->resumed_from, file->numeric_class, here);
+    sg_log(SG_LOG_WARN, "%s: goes on from \"%s\" on \"%s\": not to the same bits", r->resumed_from,
            file->numeric_class, here);
     return SG_OK;
 }
@@ -145,25 +223,57 @@ static sg_status check_same_run(const run *r) {
         return sg_fail(SG_ERR_CONFIG,
                        "%s: was trained on other data than %s now holds; "
                        "--fresh starts over",
-                       r->last, r->config->data.root);
-    SG_TRY(sg_config_parse(r->last, file->config, strlen(file->config), NULL, 0, &before));
+                       r->resumed_from, r->config->data.root);
+    SG_TRY(sg_config_parse(r->resumed_from, file->config, strlen(file->config), NULL, 0, &before));
     SG_TRY(sg_config_diff(&before, r->config, &names));
     if (!names) return SG_OK;
     sg_fail(SG_ERR_CONFIG,
             "%s: the run began with other values of %s; --fresh starts over, "
             "another run.dir keeps both",
-            r->last, names);
+            r->resumed_from, names);
     sg_free(names);
     return SG_ERR_CONFIG;
 }
 
+/* A damaged file must neither be gone on from nor count as one that is kept. */
+static void set_aside(const char *path) {
+    char *name = sg_str_printf("%s.damaged", path);
+
+    if (name && rename(path, name) == 0)
+        sg_log(SG_LOG_WARN, "%s; kept as %s", sg_last_error(), name);
+    else
+        sg_log(SG_LOG_WARN, "%s", sg_last_error());
+    sg_free(name);
+}
+
+/* The newest whole checkpoint, r->resumed_from staying NULL where there is none at all. */
+static sg_status find_newest(run *r) {
+    sg_checkpoint_list list;
+    sg_status st = SG_OK;
+
+    SG_TRY(sg_checkpoints_find(r->config->run.dir, &list));
+    for (int i = 0; i < list.n && st == SG_OK && !r->resumed_from; i++) {
+        st = sg_model_file_verify(list.item[i].path, &r->before);
+        if (st == SG_OK) {
+            r->resumed_from = sg_strdup(list.item[i].path);
+            if (!r->resumed_from) st = sg_fail(SG_ERR_OOM, "%s: no memory", r->config->run.dir);
+        } else if (st != SG_ERR_OOM) {
+            set_aside(list.item[i].path);
+            st = SG_OK;
+        }
+    }
+    if (st == SG_OK && list.n > 0 && !r->resumed_from)
+        st = sg_fail(SG_ERR_DATA, "%s: none of its %d checkpoints is whole; --fresh starts over",
+                     r->config->run.dir, list.n);
+    sg_checkpoint_list_clear(&list);
+    return st;
+}
+
 /* Before the trainer: what the run in the folder says of itself, if there is one. */
 static sg_status look_back(run *r) {
-    if (!sg_file_exists(r->last)) return name_run(r);
-    SG_TRY(sg_model_file_read(r->last, &r->before));
+    SG_TRY(find_newest(r));
+    if (!r->resumed_from) return name_run(r);
     SG_TRY(check_same_run(r));
-    r->resumed_from = sg_strdup(r->last);
-    if (!r->resumed_from) return sg_fail(SG_ERR_OOM, "%s: no memory", r->last);
     snprintf(r->run_id, sizeof r->run_id, "%s", r->before.run_id);
     return sg_history_set(&r->history, r->before.history);
 }
@@ -179,21 +289,10 @@ static sg_status start_from_file(run *r, const char *path) {
     return SG_OK;
 }
 
-/* So that not even a run that dies at once can go on from what was there before. */
-static sg_status forget(const run *r) {
-    const char *const paths[] = {r->last, r->best};
-
-    for (int i = 0; i < 2; i++) {
-        if (unlink(paths[i]) != 0 && errno != ENOENT)
-            return sg_fail(SG_ERR_IO, "%s: cannot be removed: %s", paths[i], strerror(errno));
-    }
-    return SG_OK;
-}
-
 static sg_status begin_state(run *r) {
     if (r->resumed_from) {
         SG_TRY(check_same_class(r, &r->before));
-        return sg_model_file_load(r->last, r->state);
+        return sg_model_file_load(r->resumed_from, r->state);
     }
     if (r->config->model.init[0]) return start_from_file(r, r->config->model.init);
     return SG_OK;
@@ -251,8 +350,9 @@ static sg_status evaluate(run *r) {
     st = record(r, &evaluation);
     best = st == SG_OK && sg_history_since_best(&r->history) == 0;
     if (st == SG_OK) draw_plots(r, best);
-    if (best) st = save(r, r->best);
-    if (st == SG_OK) st = save(r, r->last);
+    if (st == SG_OK) st = offer(r, true, best);
+    /* what fails is told by the writer, and training goes on */
+    if (st == SG_OK && best && sg_writer_flush(r->writer) != SG_OK) best = false;
     if (st == SG_OK && o->evaluated) o->evaluated(o->context, &r->at, &evaluation, best);
     sg_evaluation_clear(&evaluation);
     return st;
@@ -280,26 +380,37 @@ static sg_status step(run *r) {
         SG_TRY(sg_history_add_point(&r->history, r->state->table, r->state->step, r->at.lr));
     fill_at(r);
     if (r->observer->stepped) r->observer->stepped(r->observer->context, &r->at);
-    return SG_OK;
+    return checkpoint(r);
 }
 
 static bool asked_to_stop(const run *r) {
     return r->observer->stop && r->observer->stop(r->observer->context);
 }
 
-/* A picture that turned bad must not cost what was computed before it: last.h5 takes the last
- * finished step, if it can be written, and the failure stays what it was. */
-static sg_status save_and_fail(const run *r, sg_status st) {
+/* In any thread, between the nodes of a step. */
+static bool must_give_up(void *context) {
+    run *r = context;
+    double none = 0.0, now;
+
+    if (!asked_to_stop(r)) return false;
+    now = sg_now();
+    atomic_compare_exchange_strong(&r->asked, &none, now);
+    return now - atomic_load(&r->asked) > kPatience;
+}
+
+/* A picture that turned bad must not cost what was computed before it: the last finished step is
+ * saved, if it can be written, and the failure stays what it was. */
+static sg_status save_and_fail(run *r, sg_status st) {
     char text[kErrorBytes];
 
     snprintf(text, sizeof text, "%s", sg_last_error());
-    if (save(r, r->last) == SG_OK)
+    if (save(r) == SG_OK)
         sg_log(SG_LOG_INFO, "saved step %lld before the end", (long long)r->state->step);
     return sg_fail(st, "%s", text);
 }
 
 static sg_status finish(run *r) {
-    SG_TRY(save(r, r->last));
+    SG_TRY(save(r));
     if (sg_history_last_step(&r->history) != r->state->step) draw_plots(r, false);
     return SG_OK;
 }
@@ -314,7 +425,7 @@ static sg_status loop(run *r) {
         if (st == SG_OK && !asked_to_stop(r)) st = step(r);
         if (st == SG_OK && !asked_to_stop(r)) continue;
         if (st != SG_OK && st != SG_ERR_INTERRUPTED) return save_and_fail(r, st);
-        SG_TRY(save(r, r->last));
+        SG_TRY(save(r));
         return sg_fail(SG_ERR_INTERRUPTED, "interrupted after step %lld",
                        (long long)r->state->step);
     }
@@ -357,12 +468,15 @@ static sg_status start(run *r, bool fresh) {
 
     SG_TRY(open_folder(r));
     SG_TRY(sg_task_create(r->config, &r->task));
-    if (fresh) SG_TRY(forget(r));
+    /* so that not even a run that dies at once can go on from what was there before */
+    if (fresh) SG_TRY(sg_checkpoints_forget(r->config->run.dir));
     SG_TRY(look_back(r));
     SG_TRY(r->task->start(r->task, r->before.samples));
     SG_TRY(make_trainer(r->config, r->task, r->resumed_from != NULL, &r->trainer));
     r->state = sg_trainer_state(r->trainer);
+    sg_trainer_stop_when(r->trainer, must_give_up, r);
     SG_TRY(begin_state(r));
+    SG_TRY(start_writer(r));
     SG_TRY(write_config(r));
     r->total_steps = (r->config->train.epochs * r->task->n_train + batch - 1) / batch;
     r->schedule = make_schedule(r->config, r->task->n_train, r->total_steps);
@@ -390,12 +504,11 @@ static sg_status fill_result(const run *r, sg_run_result *result) {
 }
 
 static void end(run *r) {
+    sg_writer_destroy(r->writer);
     sg_trainer_destroy(r->trainer);
     sg_task_destroy(r->task);
     sg_history_clear(&r->history);
     sg_model_file_clear(&r->before);
-    sg_free(r->last);
-    sg_free(r->best);
     sg_free(r->metrics);
     sg_free(r->plots);
     sg_free(r->config_text);

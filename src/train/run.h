@@ -1,8 +1,9 @@
 /* A training run: a folder, a loop, and what can be said about it.
  *
  *   RUN/config.ini      the resolved configuration
- *   RUN/last.h5         the newest model file: the same command goes on from it
- *   RUN/best.h5         the one with the best evaluation so far
+ *   RUN/checkpoints/    the checkpoints that are kept: the same command goes on from the newest one
+ *   RUN/last.h5         another name of the newest
+ *   RUN/best.h5         another name of the one with the best evaluation so far
  *   RUN/metrics.jsonl   a line an evaluation
  *   RUN/plots/          pictures for people: the loss, the metrics, what the task draws of its best
  *   RUN/lock            held while a process trains here
@@ -42,7 +43,8 @@ typedef struct {
     void (*stepped)(void *context, const sg_run_step *step);
     void (*evaluated)(void *context, const sg_run_step *step, const sg_evaluation *evaluation,
                       bool best);
-    sg_stop_fn stop;
+    sg_stop_fn stop;  /* asked in any thread: true ends the run after this step, or within it */
+    sg_stop_fn hurry; /* asked after each step: true saves this step, and every one from then on */
 } sg_run_observer;
 
 typedef struct {
@@ -53,7 +55,7 @@ typedef struct {
 } sg_run_result;
 
 /* Train as the configuration says, to the end. `fresh` starts over in a folder that holds a run.
- * SG_ERR_INTERRUPTED after observer->stop said so: last.h5 then holds result->steps.
+ * SG_ERR_INTERRUPTED after observer->stop said so: the newest checkpoint then holds result->steps.
  * SG_ERR_UNAVAILABLE when another process trains in the folder; SG_ERR_CONFIG when the folder's run
  * has another configuration in a key that changes the result. */
 sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observer *observer,

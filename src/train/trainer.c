@@ -31,6 +31,8 @@ struct sg_trainer {
     size_t input_stride[SG_MAX_INPUTS];
     double *seconds; /* with times: NULL, or being profiled */
     sg_step_times *times;
+    bool (*stop)(void *context); /* NULL, or gives a step up */
+    void *stop_context;
 };
 
 sg_optimizer sg_optimizer_defaults(void) {
@@ -236,6 +238,11 @@ void sg_trainer_profile(sg_trainer *t, double *seconds, sg_step_times *times) {
     t->times = times;
 }
 
+void sg_trainer_stop_when(sg_trainer *t, bool (*stop)(void *context), void *context) {
+    t->stop = stop;
+    t->stop_context = context;
+}
+
 size_t sg_trainer_bytes(const sg_trainer *t) {
     size_t floats = (size_t)(t->table->n_grads * t->options.shards +
                              t->table->n_values * (2 + t->state->n_moments));
@@ -264,6 +271,8 @@ static sg_status run_shard(void *context, int64_t shard, int worker) {
     b.base[SG_BUF_ARENA] = t->arena[worker];
     b.base[SG_BUF_GRADS] = t->grads[shard];
     b.info.shard = (int32_t)shard;
+    b.stop = t->stop;
+    b.stop_context = t->stop_context;
     if (t->seconds) b.seconds = t->seconds + (int64_t)worker * sg_program_steps(t->shard);
     for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
         b.input[i] = (const char *)t->inputs[i] + t->input_stride[i] * (size_t)shard;

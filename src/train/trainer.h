@@ -81,6 +81,10 @@ size_t sg_trainer_bytes(const sg_trainer *trainer);
 sg_status sg_trainer_step(sg_trainer *trainer, const void *const inputs[], double lr,
                           sg_step_report *report) SG_CHECKED;
 
+/* From now on, `stop` is asked between the nodes of a step, by all threads: true gives the step up
+ * with SG_ERR_INTERRUPTED, the state being that of before it. NULL: never. */
+void sg_trainer_stop_when(sg_trainer *trainer, bool (*stop)(void *context), void *context);
+
 /* Seconds of the parts of steps. */
 typedef struct {
     double prologue, shards, tree, update;
