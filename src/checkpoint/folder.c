@@ -21,14 +21,16 @@ char *sg_checkpoint_path(const char *run_dir, int64_t step) {
     return sg_str_printf("%s/" SG_CHECKPOINT_FOLDER "/step-%09" PRId64 ".h5", run_dir, step);
 }
 
-/* The step of "step-000000123.h5", -1 for any other name. */
-static int64_t step_of(const char *name) {
+/* The step of "step-000000123.h5" followed by `end`, -1 for any other name. */
+static int64_t step_before(const char *name, const char *end) {
     int64_t step;
-    int end = 0;
+    int length = 0;
 
-    if (sscanf(name, "step-%" SCNd64 ".h5%n", &step, &end) != 1 || end == 0 || name[end]) return -1;
-    return step;
+    if (sscanf(name, "step-%" SCNd64 ".h5%n", &step, &length) != 1 || length == 0) return -1;
+    return strcmp(name + length, end) == 0 ? step : -1;
 }
+
+static int64_t step_of(const char *name) { return step_before(name, ""); }
 
 static bool ends_in(const char *name, const char *end) {
     size_t n = strlen(name), m = strlen(end);
@@ -89,6 +91,13 @@ static sg_status take_entry(void *context, const char *name) {
     return step < 0 ? SG_OK : append(f, sg_path_join(f->folder, name), step);
 }
 
+static sg_status take_damaged(void *context, const char *name) {
+    finder *f = context;
+    int64_t step = step_before(name, ".damaged");
+
+    return step < 0 ? SG_OK : append(f, sg_path_join(f->folder, name), step);
+}
+
 static bool same_file(const char *a, const char *b) {
     struct stat x, y;
 
@@ -133,6 +142,24 @@ sg_status sg_checkpoints_find(const char *run_dir, sg_checkpoint_list *out) {
     if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
     st = each_entry(folder, take_entry, &f);
     for (int i = 0; i < 2 && st == SG_OK; i++) st = take_link(&f, run_dir, kLinks[i]);
+    if (st == SG_OK && list.n > 0)
+        qsort(list.item, (size_t)list.n, sizeof *list.item, newest_first);
+    if (st == SG_OK)
+        *out = list;
+    else
+        sg_checkpoint_list_clear(&list);
+    sg_free(folder);
+    return st;
+}
+
+sg_status sg_checkpoints_damaged(const char *run_dir, sg_checkpoint_list *out) {
+    sg_checkpoint_list list = {0};
+    char *folder = folder_of(run_dir);
+    finder f = {&list, folder, 0};
+    sg_status st;
+
+    if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
+    st = each_entry(folder, take_damaged, &f);
     if (st == SG_OK && list.n > 0)
         qsort(list.item, (size_t)list.n, sizeof *list.item, newest_first);
     if (st == SG_OK)

@@ -44,6 +44,8 @@ char *sg_checkpoint_path(const char *run_dir, int64_t step);
 /* All from which a run could go on, each file once though it has several names. A folder that is
  * not there holds none. *out is the caller's. SG_ERR_IO, SG_ERR_OOM. */
 sg_status sg_checkpoints_find(const char *run_dir, sg_checkpoint_list *out) SG_CHECKED;
+/* Those that proved damaged and were set aside (`.damaged`), in the same order. */
+sg_status sg_checkpoints_damaged(const char *run_dir, sg_checkpoint_list *out) SG_CHECKED;
 void sg_checkpoint_list_clear(sg_checkpoint_list *list);
 
 /* Let `name` be another name of `path`, at once, whatever it was before. SG_ERR_IO: the file system

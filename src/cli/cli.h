@@ -68,6 +68,9 @@ int cli_predict(int argc, char **argv);
 /* `train --check-data`: prints the faults of config->data; 65 when there are errors. */
 int cli_check_data(const sg_config *config);
 
+/* `train --list`: prints the checkpoints of config->run.dir; 65 when none is whole. */
+int cli_list(const sg_config *config);
+
 /* ---- messages and endings (terminal.c) ---- */
 
 void cli_start(const char *program); /* the name in front of messages; not copied */

@@ -20,7 +20,7 @@ enum { kProfileSteps = 5 };
 /* What was asked for. */
 typedef struct {
     const char *config;
-    bool check_data, help_config, markdown, print_config, devices, profile, dry_run, fresh;
+    bool check_data, help_config, markdown, print_config, devices, profile, dry_run, list, fresh;
 } request;
 
 static int print_text(sg_status st, char *text) {
@@ -263,6 +263,7 @@ static int answer(const request *want, const cli_arguments *arguments) {
     cli_load_config(want->config, arguments, &config);
     if (want->print_config) return print_resolved(&config);
     if (want->check_data) return cli_check_data(&config);
+    if (want->list) return cli_list(&config);
     st = sg_cpu_set_isa(config.run.isa);
     if (st != SG_OK) die(st, NULL);
     if (want->dry_run) return dry_run(&config);
@@ -289,6 +290,9 @@ int cli_train(int argc, char **argv) {
         {.name = "--profile",
          .flag = &want.profile,
          .help = "train a few steps, say where the time went, and stop"},
+        {.name = "--list",
+         .flag = &want.list,
+         .help = "list the checkpoints in run.dir, whether they are whole, and stop"},
         {.name = "--devices", .flag = &want.devices, .help = "list what can compute, and stop"},
         {.name = "--print-config",
          .flag = &want.print_config,

@@ -83,6 +83,7 @@ static sg_status add_line(sg_history *history, int64_t step, double score, const
     rank(history, step, score);
     history->n++;
     history->last_step = step;
+    history->last_score = score;
     return SG_OK;
 }
 

@@ -35,6 +35,7 @@ typedef struct {
     sg_step_sums since_point, since_evaluation;
     int64_t n; /* evaluations */
     int64_t last_step;
+    double last_score; /* of the newest one */
     int64_t best_line; /* 0-based */
     double best;
     int64_t top_step[SG_HISTORY_TOP]; /* of the best evaluations, best first; NaN is none */
