@@ -9,8 +9,8 @@
  * are now. */
 typedef size_t (*png_mutation)(uint8_t *data, size_t size, size_t max_size);
 
-/* Three times in four the file's bytes as they are, else the rows inside its IDAT chunks, which are
- * unpacked and packed again; then, but for one time in 16, every chunk's CRC is put right. */
+/* One time in two the file's bytes as they are, else the rows inside its IDAT chunks, which are
+ * unpacked and packed again; then, but for one time in 16, signature and CRCs are put right. */
 size_t png_mutate(uint8_t *data, size_t size, size_t max_size, unsigned seed, png_mutation mutate);
 
 #endif
