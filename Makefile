@@ -115,6 +115,7 @@ bench:
 	scripts/setup bench
 	$(MAKE) $(JOBS) $(BUILD)/bench/detector $(BUILD)/bench/kernels
 	scripts/bench
+	scripts/bench-checkpoint
 	$(BUILD)/bench/kernels
 
 ## size          bytes of the program and of every library that it loads

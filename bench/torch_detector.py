@@ -3,15 +3,20 @@
 
 usage: torch_detector.py [--size nano|small] [--input N] [--stride 4|8] [--batch N] [--threads N]
                          [--layout nchw|nhwc] [--steps N] [--infer] [--compile] [--describe]
+                         [--save save|async]
 
 The same layers, batch, precision (f32) and optimizer (AdamW with an average of the weights). Its
-loss is simpler than ours: the targets are given instead of assigned, which favours PyTorch. Prints
-one JSON object: seconds of every step after two that warm up, peak memory in MiB, parameters.
+loss is simpler than ours: the targets are given instead of assigned, which favours PyTorch. --save:
+a checkpoint after each step, of weights, moments and average: torch.save, then fsync and rename, or
+torch.distributed.checkpoint.async_save (waiting for the one before, as it asks to). Prints one JSON object: seconds of every step after two that warm up, peak memory in MiB, parameters.
 """
 import argparse
 import json
+import os
 import resource
+import shutil
 import sys
+import tempfile
 import time
 
 import torch
@@ -146,6 +151,35 @@ def targets_of(batch, anchors, generator):
     return score, torch.cat((low, low + size), 1), weight
 
 
+class Saver:
+    """A checkpoint after each step, in a folder of its own."""
+
+    def __init__(self, mode):
+        self.mode, self.folder, self.pending = mode, tempfile.mkdtemp(prefix="bench-save-"), None
+        if mode == "async":
+            torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(),
+                                                 rank=0, world_size=1)
+
+    def save(self, state, step):
+        if self.mode == "save":
+            path = os.path.join(self.folder, "last.pt")
+            with open(path + ".tmp", "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(path + ".tmp", path)
+        else:
+            import torch.distributed.checkpoint as dcp
+            if self.pending:
+                self.pending.result()
+            self.pending = dcp.async_save(state, checkpoint_id=f"{self.folder}/{step % 2}")
+
+    def close(self):
+        if self.pending:
+            self.pending.result()
+        shutil.rmtree(self.folder)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", default="nano", choices=SIZES)
@@ -157,6 +191,7 @@ def main():
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--infer", action="store_true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--save", choices=("save", "async"), help="a checkpoint after each step")
     parser.add_argument("--stamp", action="store_true", help="tell the clock after each step")
     parser.add_argument("--describe", action="store_true", help="print the version and parameters")
     a = parser.parse_args()
@@ -203,14 +238,20 @@ def main():
 
     if a.infer:
         model.eval()
+    saver = Saver(a.save) if a.save else None
     seconds = []
     for step in range(a.steps + 2):
         start = time.perf_counter()
         infer() if a.infer else train()
+        if saver:
+            saver.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+                        "average": average}, step)
         if a.stamp:
             print("stamp", time.time(), file=sys.stderr)
         if step >= 2:
             seconds.append(time.perf_counter() - start)
+    if saver:
+        saver.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "peak_mib": peak, "parameters": parameters}))
 
