@@ -113,9 +113,10 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 ## bench         speed beside PyTorch's (installs python3-torch, 0.6 GB; 10 minutes)
 bench:
 	scripts/setup bench
-	$(MAKE) $(JOBS) $(BUILD)/bench/detector $(BUILD)/bench/kernels
+	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint)
 	scripts/bench
 	scripts/bench-checkpoint
+	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels
 
 ## size          bytes of the program and of every library that it loads
