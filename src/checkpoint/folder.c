@@ -160,6 +160,14 @@ sg_status sg_checkpoints_damaged(const char *run_dir, sg_checkpoint_list *out) {
 
     if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
     st = each_entry(folder, take_damaged, &f);
+    for (int i = 0; i < 2 && st == SG_OK; i++) {
+        char *path = sg_str_printf("%s/%s.damaged", run_dir, kLinks[i]);
+
+        if (!path || sg_file_exists(path))
+            st = append(&f, path, -1);
+        else
+            sg_free(path);
+    }
     if (st == SG_OK && list.n > 0)
         qsort(list.item, (size_t)list.n, sizeof *list.item, newest_first);
     if (st == SG_OK)
@@ -264,6 +272,9 @@ sg_status sg_checkpoints_forget(const char *run_dir) {
         char *path = sg_path_join(run_dir, kLinks[i]);
 
         st = path ? remove_path(path) : sg_fail(SG_ERR_OOM, "%s: no memory", run_dir);
+        sg_free(path);
+        path = st == SG_OK ? sg_str_printf("%s/%s.damaged", run_dir, kLinks[i]) : NULL;
+        if (path) st = remove_path(path);
         sg_free(path);
     }
     return st;

@@ -46,6 +46,7 @@ typedef struct {
     char *metrics, *plots, *config_text; /* paths; owned */
     char *resumed_from;                  /* owned, or NULL */
     sg_model_file before;                /* what it says */
+    bool again;                          /* it was damaged and set aside: begin again */
     sg_model_about about;                /* what every checkpoint says */
     sg_writer *writer;
     sg_cadence cadence;
@@ -235,37 +236,53 @@ static sg_status check_same_run(const run *r) {
     return SG_ERR_CONFIG;
 }
 
-/* A damaged file must neither be gone on from nor count as one that is kept. */
-static void set_aside(const char *path) {
+/* A damaged file must neither be gone on from nor count as one that is kept. The last error says
+ * what is wrong with it. */
+static sg_status set_aside(const char *path) {
     char *name = sg_str_printf("%s.damaged", path);
+    sg_status st = SG_OK;
 
-    if (name && rename(path, name) == 0)
+    if (!name) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
+    if (rename(path, name) == 0)
         sg_log(SG_LOG_WARN, "%s; kept as %s", sg_last_error(), name);
     else
-        sg_log(SG_LOG_WARN, "%s", sg_last_error());
+        st = sg_fail(SG_ERR_IO, "%s; cannot be renamed to %s: %s", sg_last_error(), name,
+                     strerror(errno));
     sg_free(name);
+    return st;
 }
 
-/* The newest whole checkpoint, r->resumed_from staying NULL where there is none at all. */
+/* A run of which nothing whole is left does not start over by itself. */
+static sg_status refuse_if_damaged(const char *dir) {
+    sg_checkpoint_list list;
+    int n;
+
+    SG_TRY(sg_checkpoints_damaged(dir, &list));
+    n = list.n;
+    sg_checkpoint_list_clear(&list);
+    if (n == 0) return SG_OK;
+    return sg_fail(SG_ERR_DATA, "%s: none of its %d checkpoints is whole; --fresh starts over", dir,
+                   n);
+}
+
+/* The newest checkpoint that can be read, its tensors apart; r->resumed_from stays NULL where there
+ * is none at all. */
 static sg_status find_newest(run *r) {
     sg_checkpoint_list list;
     sg_status st = SG_OK;
 
     SG_TRY(sg_checkpoints_find(r->config->run.dir, &list));
     for (int i = 0; i < list.n && st == SG_OK && !r->resumed_from; i++) {
-        st = sg_model_file_verify(list.item[i].path, &r->before);
+        st = sg_model_file_read(list.item[i].path, &r->before);
         if (st == SG_OK) {
             r->resumed_from = sg_strdup(list.item[i].path);
             if (!r->resumed_from) st = sg_fail(SG_ERR_OOM, "%s: no memory", r->config->run.dir);
         } else if (st != SG_ERR_OOM) {
-            set_aside(list.item[i].path);
-            st = SG_OK;
+            st = set_aside(list.item[i].path);
         }
     }
-    if (st == SG_OK && list.n > 0 && !r->resumed_from)
-        st = sg_fail(SG_ERR_DATA, "%s: none of its %d checkpoints is whole; --fresh starts over",
-                     r->config->run.dir, list.n);
     sg_checkpoint_list_clear(&list);
+    if (st == SG_OK && !r->resumed_from) st = refuse_if_damaged(r->config->run.dir);
     return st;
 }
 
@@ -289,10 +306,18 @@ static sg_status start_from_file(run *r, const char *path) {
     return SG_OK;
 }
 
+/* A file whose tensors prove damaged is set aside: the run is then begun again with an older one.
+ */
 static sg_status begin_state(run *r) {
+    sg_status st;
+
     if (r->resumed_from) {
         SG_TRY(check_same_class(r, &r->before));
-        return sg_model_file_load(r->resumed_from, r->state);
+        st = sg_model_file_load(r->resumed_from, r->state);
+        if (st != SG_ERR_DATA && st != SG_ERR_IO) return st;
+        SG_TRY(set_aside(r->resumed_from));
+        r->again = true;
+        return sg_fail(st, "%s: is damaged", r->resumed_from);
     }
     if (r->config->model.init[0]) return start_from_file(r, r->config->model.init);
     return SG_OK;
@@ -516,8 +541,9 @@ static void end(run *r) {
     if (r->lock >= 0) close(r->lock);
 }
 
-sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observer *observer,
-                       sg_run_result *result) {
+/* One attempt; *again: with an older checkpoint. */
+static sg_status train(const sg_config *config, bool fresh, const sg_run_observer *observer,
+                       sg_run_result *result, bool *again) {
     run r;
     sg_status st, told;
 
@@ -526,6 +552,7 @@ sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observe
     r.observer = observer;
     r.lock = -1;
     st = start(&r, fresh);
+    *again = r.again;
     if (st == SG_OK) {
         tell_start(&r);
         st = loop(&r);
@@ -535,6 +562,18 @@ sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observe
         if (st == SG_OK) st = told;
     }
     end(&r);
+    return st;
+}
+
+sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observer *observer,
+                       sg_run_result *result) {
+    sg_status st;
+    bool again;
+
+    do {
+        st = train(config, fresh, observer, result, &again);
+        fresh = false;
+    } while (again);
     return st;
 }
 

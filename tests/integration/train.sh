@@ -121,11 +121,14 @@ expect "list" 0 " whole    step-000000008.h5, last.h5" "$work/one: 2 of 2 whole"
 mkdir -p "$work/torn/checkpoints"
 cp "$work/one/checkpoints/step-000000004.h5" "$work/torn/checkpoints/"
 head -c 9000 "$work/one/last.h5" >"$work/torn/checkpoints/step-000000005.h5"
+cp "$work/one/last.h5" "$work/torn/checkpoints/step-000000006.h5"
+printf X | dd of="$work/torn/checkpoints/step-000000006.h5" bs=1 seek=9000000 conv=notrunc 2>/dev/null
 run bin/train --list run.dir="$work/torn"
 expect "list: a torn file" 0 " damaged  $work/torn/checkpoints/step-000000005.h5: " \
-    "$work/torn: 1 of 2 whole"
+    "$work/torn/checkpoints/step-000000006.h5: the data set /" "$work/torn: 1 of 3 whole"
 train "$work/torn"
 expect "the newest whole one is taken" 0 "resumed: step 4" \
+    "warning: $work/torn/checkpoints/step-000000006.h5: the data set /" \
     "warning: $work/torn/checkpoints/step-000000005.h5: " "; kept as " "done: 8 steps"
 same "after a torn file: the same bits" "$(hash_of)" "$whole"
 rm "$work/torn/last.h5" "$work/torn/best.h5" "$work/torn/checkpoints/"*
@@ -134,6 +137,8 @@ run bin/train --list run.dir="$work/torn"
 expect "list: nothing whole" 65 "$work/torn: 0 of "
 train "$work/torn"
 expect "nothing whole" 65 "none of its 1 checkpoints is whole; --fresh starts over"
+train "$work/torn"
+expect "nothing whole, again" 65 "none of its 1 checkpoints is whole; --fresh starts over"
 run bin/train --list run.dir="$work/nowhere"
 expect_error "list: no run" 66 "train: $work/nowhere: holds no checkpoint; run.dir=FOLDER names another"
 exec 9>"$work/one/lock"; flock 9
