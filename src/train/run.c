@@ -14,7 +14,6 @@
 #include "checkpoint/folder.h"
 #include "checkpoint/model_file.h"
 #include "checkpoint/state_hash.h"
-#include "checkpoint/writer.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
@@ -23,15 +22,15 @@
 #include "nn/schedule.h"
 #include "report/profile.h"
 #include "spotgrad.h"
-#include "train/cadence.h"
 #include "train/history.h"
+#include "train/resume.h"
 #include "train/run_plots.h"
+#include "train/saver.h"
 
-enum { kRunIdBytes = 17, kErrorBytes = 1024, kLossPoints = 400, kClassBytes = 128 };
+enum { kRunIdBytes = 17, kErrorBytes = 1024, kLossPoints = 400 };
 
 /* A step that is not done so long after a wish to stop is given up. */
 static const double kPatience = 0.4;
-static const double kMtbf = 7200.0; /* seconds between interruptions */
 
 typedef struct {
     const sg_config *config;
@@ -42,15 +41,12 @@ typedef struct {
     sg_schedule schedule;
     int64_t total_steps; /* of the schedule's horizon */
     sg_history history;
-    char run_id[kRunIdBytes], numeric_class[kClassBytes];
+    char run_id[kRunIdBytes];
     char *metrics, *plots, *config_text; /* paths; owned */
-    char *resumed_from;                  /* owned, or NULL */
-    sg_model_file before;                /* what it says */
-    bool again;                          /* it was damaged and set aside: begin again */
-    sg_model_about about;                /* what every checkpoint says */
-    sg_writer *writer;
-    sg_cadence cadence;
-    int64_t offered;      /* step of the newest offer; -1 */
+    sg_resume before;                    /* where it goes on from */
+    bool again;                          /* that proved damaged: begin again */
+    sg_store *store;                     /* until the saver takes it over; NULL: there is none */
+    sg_saver *saver;
     _Atomic double asked; /* clock of the first sight of a wish to stop; 0 */
     int lock;
     int64_t first_step;
@@ -111,188 +107,17 @@ static sg_status name_run(run *r) {
 /* Complete epochs when `samples` have been consumed. */
 static int64_t epochs_at(const run *r, int64_t samples) { return samples / r->task->n_train; }
 
-/* --- checkpoints ------------------------------------------------------------------------------ */
-
-static sg_retention retention(const run *r) {
-    sg_retention keep = {.last = r->config->checkpoint.keep_last,
-                         .every = r->config->checkpoint.keep_every};
-
-    while (keep.n_best < r->history.n_top && keep.n_best < r->config->checkpoint.keep_best) {
-        keep.best[keep.n_best] = r->history.top_step[keep.n_best];
-        keep.n_best++;
-    }
-    return keep;
-}
-
-/* Hand the state to the writer; `must`: it will be durable, whatever comes after. */
-static sg_status offer(run *r, bool must, bool best) {
-    sg_retention keep = retention(r);
-    sg_offer o = {
-        .epoch = epochs_at(r, r->state->samples), .keep = &keep, .must = must, .best = best};
-    char *history = NULL;
-    sg_status st;
-
-    SG_TRY(sg_history_write(&r->history, &history));
-    o.history = history;
-    st = sg_writer_offer(r->writer, &o);
-    sg_free(history);
-    r->offered = r->state->step;
-    r->cadence.last = sg_now();
-    return st;
-}
-
-/* The state is on disk, or the reason why not. */
-static sg_status save(run *r) {
-    if (r->offered != r->state->step || sg_writer_report(r->writer).durable_step != r->offered)
-        SG_TRY(offer(r, true, false));
-    return sg_writer_flush(r->writer);
-}
-
-/* What training loses by one: the copy that it waits for, and the processor that the rest takes
- * from it. */
-static void choose_interval(run *r) {
-    sg_writer_stats stats = sg_writer_report(r->writer);
-    const sg_cadence *c = &r->cadence;
-    double cost = stats.cost_seconds;
-
-    if (!c->automatic || stats.written == 0 || !sg_cadence_measured(&r->cadence, cost)) return;
-    sg_log(SG_LOG_INFO,
-           "a checkpoint every %.1f s: one costs %.1f ms, an interruption is expected every %.0f "
-           "minutes (spot.mtbf); both together lose %.2f %% of the time",
-           c->interval, 1e3 * cost, c->mtbf / 60.0,
-           100.0 * sg_cadence_waste(cost, c->mtbf, c->interval));
-}
-
-static sg_status checkpoint(run *r) {
-    const sg_run_observer *o = r->observer;
-
-    if (o->hurry && o->hurry(o->context)) r->cadence.every_step = true;
-    choose_interval(r);
-    if (!sg_cadence_due(&r->cadence, r->state->step, sg_now())) return SG_OK;
-    SG_TRY(offer(r, false, false));
-    /* what fails is told by the writer, and training goes on */
-    if (r->config->checkpoint.sync && sg_writer_flush(r->writer) != SG_OK) return SG_OK;
-    return SG_OK;
-}
-
-static sg_status start_writer(run *r) {
-    const sg_config *c = r->config;
-    sg_writer_options options = {
-        .run_dir = c->run.dir, .about = &r->about, .state = r->state, .keep = retention(r)};
-
-    sg_cpu_class(r->numeric_class, sizeof r->numeric_class);
-    r->about = (sg_model_about){.run_id = r->run_id,
-                                .version = SPOTGRAD_VERSION,
-                                .numeric_class = r->numeric_class,
-                                .data_fingerprint = r->task->fingerprint,
-                                .config = r->config_text,
-                                .classes = r->task->classes,
-                                .n_classes = r->task->n_classes};
-    r->offered = r->resumed_from ? r->state->step : -1;
-    r->cadence = (sg_cadence){.every_steps = c->checkpoint.every_steps,
-                              .every_seconds = c->checkpoint.every_seconds,
-                              .mtbf = kMtbf,
-                              .last = sg_now()};
-    r->cadence.automatic = sg_choice_is(c->checkpoint.interval, "auto") &&
-                           !c->checkpoint.every_steps && !(c->checkpoint.every_seconds > 0.0);
-    return sg_writer_create(&options, &r->writer);
-}
-
 /* --- going on --------------------------------------------------------------------------------- */
 
-static sg_status check_same_class(const run *r, const sg_model_file *file) {
-    char here[128];
-
-    sg_cpu_class(here, sizeof here);
-    if (strcmp(file->numeric_class, here) == 0) return SG_OK;
-    if (r->config->run.exact)
-        return sg_fail(SG_ERR_UNAVAILABLE,
-                       "%s: was computed on \"%s\", here is \"%s\": the same bits cannot be "
-                       "promised; run.exact=false goes on all the same",
-                       r->resumed_from, file->numeric_class, here);
-    sg_log(SG_LOG_WARN, "%s: goes on from \"%s\" on \"%s\": not to the same bits", r->resumed_from,
-           file->numeric_class, here);
-    return SG_OK;
-}
-
-static sg_status check_same_run(const run *r) {
-    const sg_model_file *file = &r->before;
-    sg_config before;
-    char *names = NULL;
-
-    if (strcmp(file->data_fingerprint, r->task->fingerprint) != 0)
-        return sg_fail(SG_ERR_CONFIG,
-                       "%s: was trained on other data than %s now holds; "
-                       "--fresh starts over",
-                       r->resumed_from, r->config->data.root);
-    SG_TRY(sg_config_parse(r->resumed_from, file->config, strlen(file->config), NULL, 0, &before));
-    SG_TRY(sg_config_diff(&before, r->config, &names));
-    if (!names) return SG_OK;
-    sg_fail(SG_ERR_CONFIG,
-            "%s: the run began with other values of %s; --fresh starts over, "
-            "another run.dir keeps both",
-            r->resumed_from, names);
-    sg_free(names);
-    return SG_ERR_CONFIG;
-}
-
-/* A damaged file must neither be gone on from nor count as one that is kept. The last error says
- * what is wrong with it. */
-static sg_status set_aside(const char *path) {
-    char *name = sg_str_printf("%s.damaged", path);
-    sg_status st = SG_OK;
-
-    if (!name) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
-    if (rename(path, name) == 0)
-        sg_log(SG_LOG_WARN, "%s; kept as %s", sg_last_error(), name);
-    else
-        st = sg_fail(SG_ERR_IO, "%s; cannot be renamed to %s: %s", sg_last_error(), name,
-                     strerror(errno));
-    sg_free(name);
-    return st;
-}
-
-/* A run of which nothing whole is left does not start over by itself. */
-static sg_status refuse_if_damaged(const char *dir) {
-    sg_checkpoint_list list;
-    int n;
-
-    SG_TRY(sg_checkpoints_damaged(dir, &list));
-    n = list.n;
-    sg_checkpoint_list_clear(&list);
-    if (n == 0) return SG_OK;
-    return sg_fail(SG_ERR_DATA, "%s: none of its %d checkpoints is whole; --fresh starts over", dir,
-                   n);
-}
-
-/* The newest checkpoint that can be read, its tensors apart; r->resumed_from stays NULL where there
- * is none at all. */
-static sg_status find_newest(run *r) {
-    sg_checkpoint_list list;
-    sg_status st = SG_OK;
-
-    SG_TRY(sg_checkpoints_find(r->config->run.dir, &list));
-    for (int i = 0; i < list.n && st == SG_OK && !r->resumed_from; i++) {
-        st = sg_model_file_read(list.item[i].path, &r->before);
-        if (st == SG_OK) {
-            r->resumed_from = sg_strdup(list.item[i].path);
-            if (!r->resumed_from) st = sg_fail(SG_ERR_OOM, "%s: no memory", r->config->run.dir);
-        } else if (st != SG_ERR_OOM) {
-            st = set_aside(list.item[i].path);
-        }
-    }
-    sg_checkpoint_list_clear(&list);
-    if (st == SG_OK && !r->resumed_from) st = refuse_if_damaged(r->config->run.dir);
-    return st;
-}
-
-/* Before the trainer: what the run in the folder says of itself, if there is one. */
-static sg_status look_back(run *r) {
-    SG_TRY(find_newest(r));
-    if (!r->resumed_from) return name_run(r);
-    SG_TRY(check_same_run(r));
-    snprintf(r->run_id, sizeof r->run_id, "%s", r->before.run_id);
-    return sg_history_set(&r->history, r->before.history);
+/* Before the trainer: what the run in the folder, or in the store, says of itself. */
+static sg_status look_back(run *r, bool fresh) {
+    SG_TRY(sg_store_open(r->config->checkpoint.store, &r->store));
+    if (fresh) return name_run(r);
+    SG_TRY(sg_resume_find(r->config, r->store, &r->before));
+    if (!r->before.path) return name_run(r);
+    SG_TRY(sg_resume_check(&r->before, r->config, r->task->fingerprint));
+    snprintf(r->run_id, sizeof r->run_id, "%s", r->before.file.run_id);
+    return sg_history_set(&r->history, r->before.file.history);
 }
 
 /* Start from the averaged weights of another run: those of its tensors that fit by name and shape.
@@ -306,21 +131,25 @@ static sg_status start_from_file(run *r, const char *path) {
     return SG_OK;
 }
 
-/* A file whose tensors prove damaged is set aside: the run is then begun again with an older one.
- */
 static sg_status begin_state(run *r) {
-    sg_status st;
-
-    if (r->resumed_from) {
-        SG_TRY(check_same_class(r, &r->before));
-        st = sg_model_file_load(r->resumed_from, r->state);
-        if (st != SG_ERR_DATA && st != SG_ERR_IO) return st;
-        SG_TRY(set_aside(r->resumed_from));
-        r->again = true;
-        return sg_fail(st, "%s: is damaged", r->resumed_from);
-    }
+    if (r->before.path) return sg_resume_load(&r->before, r->config, r->state, &r->again);
     if (r->config->model.init[0]) return start_from_file(r, r->config->model.init);
     return SG_OK;
+}
+
+static sg_status start_saver(run *r, bool fresh) {
+    sg_saver_options options = {.config = r->config,
+                                .config_text = r->config_text,
+                                .run_id = r->run_id,
+                                .task = r->task,
+                                .state = r->state,
+                                .history = &r->history,
+                                .store = r->store,
+                                .resumed_from = r->before.path,
+                                .fresh = fresh};
+
+    r->store = NULL;
+    return sg_saver_create(&options, &r->saver);
 }
 
 /* --- evaluation ------------------------------------------------------------------------------- */
@@ -375,9 +204,7 @@ static sg_status evaluate(run *r) {
     st = record(r, &evaluation);
     best = st == SG_OK && sg_history_since_best(&r->history) == 0;
     if (st == SG_OK) draw_plots(r, best);
-    if (st == SG_OK) st = offer(r, true, best);
-    /* what fails is told by the writer, and training goes on */
-    if (st == SG_OK && best && sg_writer_flush(r->writer) != SG_OK) best = false;
+    if (st == SG_OK) st = sg_saver_evaluated(r->saver, best, &best);
     if (st == SG_OK && o->evaluated) o->evaluated(o->context, &r->at, &evaluation, best);
     sg_evaluation_clear(&evaluation);
     return st;
@@ -395,6 +222,7 @@ static void fill_at(run *r) {
 }
 
 static sg_status step(run *r) {
+    const sg_run_observer *o = r->observer;
     const void *inputs[SG_MAX_INPUTS] = {NULL};
 
     SG_TRY(r->task->next(r->task, inputs));
@@ -404,8 +232,8 @@ static sg_status step(run *r) {
     if (r->state->step % r->point_every == 0)
         SG_TRY(sg_history_add_point(&r->history, r->state->table, r->state->step, r->at.lr));
     fill_at(r);
-    if (r->observer->stepped) r->observer->stepped(r->observer->context, &r->at);
-    return checkpoint(r);
+    if (o->stepped) o->stepped(o->context, &r->at);
+    return sg_saver_step(r->saver, o->hurry && o->hurry(o->context));
 }
 
 static bool asked_to_stop(const run *r) {
@@ -429,13 +257,13 @@ static sg_status save_and_fail(run *r, sg_status st) {
     char text[kErrorBytes];
 
     snprintf(text, sizeof text, "%s", sg_last_error());
-    if (save(r) == SG_OK)
+    if (sg_saver_finish(r->saver, true) == SG_OK)
         sg_log(SG_LOG_INFO, "saved step %lld before the end", (long long)r->state->step);
     return sg_fail(st, "%s", text);
 }
 
 static sg_status finish(run *r) {
-    SG_TRY(save(r));
+    SG_TRY(sg_saver_finish(r->saver, false));
     if (sg_history_last_step(&r->history) != r->state->step) draw_plots(r, false);
     return SG_OK;
 }
@@ -450,7 +278,7 @@ static sg_status loop(run *r) {
         if (st == SG_OK && !asked_to_stop(r)) st = step(r);
         if (st == SG_OK && !asked_to_stop(r)) continue;
         if (st != SG_OK && st != SG_ERR_INTERRUPTED) return save_and_fail(r, st);
-        SG_TRY(save(r));
+        SG_TRY(sg_saver_finish(r->saver, true));
         return sg_fail(SG_ERR_INTERRUPTED, "interrupted after step %lld",
                        (long long)r->state->step);
     }
@@ -495,13 +323,13 @@ static sg_status start(run *r, bool fresh) {
     SG_TRY(sg_task_create(r->config, &r->task));
     /* so that not even a run that dies at once can go on from what was there before */
     if (fresh) SG_TRY(sg_checkpoints_forget(r->config->run.dir));
-    SG_TRY(look_back(r));
-    SG_TRY(r->task->start(r->task, r->before.samples));
-    SG_TRY(make_trainer(r->config, r->task, r->resumed_from != NULL, &r->trainer));
+    SG_TRY(look_back(r, fresh));
+    SG_TRY(r->task->start(r->task, r->before.file.samples));
+    SG_TRY(make_trainer(r->config, r->task, r->before.path != NULL, &r->trainer));
     r->state = sg_trainer_state(r->trainer);
     sg_trainer_stop_when(r->trainer, must_give_up, r);
     SG_TRY(begin_state(r));
-    SG_TRY(start_writer(r));
+    SG_TRY(start_saver(r, fresh));
     SG_TRY(write_config(r));
     r->total_steps = (r->config->train.epochs * r->task->n_train + batch - 1) / batch;
     r->schedule = make_schedule(r->config, r->task->n_train, r->total_steps);
@@ -514,8 +342,8 @@ static sg_status start(run *r, bool fresh) {
 }
 
 static void tell_start(const run *r) {
-    sg_run_start s = {r->config,      r->task,           r->trainer,     r->total_steps,
-                      r->state->step, r->state->samples, r->resumed_from};
+    sg_run_start s = {r->config,      r->task,           r->trainer,    r->total_steps,
+                      r->state->step, r->state->samples, r->before.path};
 
     if (r->observer->started) r->observer->started(r->observer->context, &s);
 }
@@ -529,15 +357,15 @@ static sg_status fill_result(const run *r, sg_run_result *result) {
 }
 
 static void end(run *r) {
-    sg_writer_destroy(r->writer);
+    sg_saver_destroy(r->saver);
+    sg_store_close(r->store);
     sg_trainer_destroy(r->trainer);
     sg_task_destroy(r->task);
     sg_history_clear(&r->history);
-    sg_model_file_clear(&r->before);
+    sg_resume_clear(&r->before);
     sg_free(r->metrics);
     sg_free(r->plots);
     sg_free(r->config_text);
-    sg_free(r->resumed_from);
     if (r->lock >= 0) close(r->lock);
 }
 

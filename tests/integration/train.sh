@@ -116,6 +116,19 @@ same "after it was mended: the same bits" "$(hash_of)" "$whole"
 train "$work/one" train.lr=0.5
 expect "another learning rate" 78 "train: $work/one/checkpoints/step-000000008.h5: the run began with other values of \
 train.lr; --fresh starts over, another run.dir keeps both"
+# another machine: an empty disk, and a store
+train "$work/away" checkpoint.store="$work/store" train.steps=5
+expect "with a store" 0 "done: 5 steps"
+same "the store has the newest" "$(ls "$work/store" | tail -n 1)" step-000000005.h5
+rm -r "$work/away"
+train "$work/away" checkpoint.store="$work/store"
+expect "on an empty disk" 0 "fetched $work/away/checkpoints/step-000000005.h5 from $work/store" \
+    "resumed: step 5" "done: 8 steps"
+same "on an empty disk: the same bits" "$(hash_of)" "$whole"
+train "$work/away" checkpoint.store="$work/store" --fresh train.steps=2
+same "--fresh: the store has nothing of before" "$(ls "$work/store" | tail -n 1)" step-000000002.h5
+train "$work/away2" checkpoint.store="s3://Bad_Bucket!/x"
+expect "a bad store" 78 "s3://"
 run bin/train --list run.dir="$work/one"
 expect "list" 0 " whole    step-000000008.h5, last.h5" "$work/one: 2 of 2 whole"
 mkdir -p "$work/torn/checkpoints"

@@ -1,0 +1,186 @@
+#include "train/saver.h"
+
+#include "checkpoint/uploader.h"
+#include "checkpoint/writer.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "core/threads.h"
+#include "cpu/cpu.h"
+#include "spotgrad.h"
+#include "train/cadence.h"
+
+enum { kClassBytes = 128 };
+
+/* Seconds that an end waits for the store: of a run that is done, of one that is interrupted
+ * (docker stop kills after ten). */
+static const double kPatience = 600.0, kHurry = 8.0;
+static const double kMtbf = 7200.0; /* seconds between interruptions */
+
+struct sg_saver {
+    const sg_config *config;
+    const sg_state *state;
+    const sg_history *history;
+    int64_t n_train;
+    sg_model_about about;
+    char numeric_class[kClassBytes];
+    sg_writer *writer;
+    sg_uploader *uploader; /* NULL: no store */
+    sg_cadence cadence;
+    int64_t offered; /* step of the newest offer; -1 */
+};
+
+static sg_retention retention(const sg_saver *s) {
+    sg_retention keep = {.last = s->config->checkpoint.keep_last,
+                         .every = s->config->checkpoint.keep_every};
+
+    while (keep.n_best < s->history->n_top && keep.n_best < s->config->checkpoint.keep_best) {
+        keep.best[keep.n_best] = s->history->top_step[keep.n_best];
+        keep.n_best++;
+    }
+    return keep;
+}
+
+/* --- start and end ---------------------------------------------------------------------------- */
+
+static void send(void *context, const char *path, int64_t step) {
+    sg_uploader_offer(((sg_saver *)context)->uploader, path, step);
+}
+
+/* What a killed process had not sent is sent now. */
+static sg_status start_uploader(sg_saver *s, const sg_saver_options *o) {
+    sg_uploader_options options = sg_uploader_defaults();
+    sg_status st;
+
+    if (!o->store) return SG_OK;
+    options.keep = (int)s->config->checkpoint.keep_last;
+    options.fresh = o->fresh;
+    st = sg_uploader_create(o->store, &options, &s->uploader);
+    if (st != SG_OK) sg_store_close(o->store);
+    if (st == SG_OK && o->resumed_from)
+        sg_uploader_offer(s->uploader, o->resumed_from, s->state->step);
+    return st;
+}
+
+static sg_status start_writer(sg_saver *s) {
+    sg_writer_options options = {.run_dir = s->config->run.dir,
+                                 .about = &s->about,
+                                 .state = s->state,
+                                 .keep = retention(s),
+                                 .durable = send,
+                                 .context = s};
+
+    return sg_writer_create(&options, &s->writer);
+}
+
+static sg_cadence cadence_of(const sg_config *c) {
+    sg_cadence cadence = {.every_steps = c->checkpoint.every_steps,
+                          .every_seconds = c->checkpoint.every_seconds,
+                          .mtbf = kMtbf,
+                          .last = sg_now()};
+
+    cadence.automatic = sg_choice_is(c->checkpoint.interval, "auto") && !cadence.every_steps &&
+                        !(cadence.every_seconds > 0.0);
+    return cadence;
+}
+
+sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
+    sg_saver *s = sg_calloc(1, sizeof *s);
+    sg_status st;
+
+    if (!s) {
+        sg_store_close(o->store);
+        return sg_fail(SG_ERR_OOM, "%s: no memory for checkpoints", o->config->run.dir);
+    }
+    s->config = o->config;
+    s->state = o->state;
+    s->history = o->history;
+    s->n_train = o->task->n_train;
+    sg_cpu_class(s->numeric_class, sizeof s->numeric_class);
+    s->about = (sg_model_about){.run_id = o->run_id,
+                                .version = SPOTGRAD_VERSION,
+                                .numeric_class = s->numeric_class,
+                                .data_fingerprint = o->task->fingerprint,
+                                .config = o->config_text,
+                                .classes = o->task->classes,
+                                .n_classes = o->task->n_classes};
+    s->offered = o->resumed_from ? s->state->step : -1;
+    s->cadence = cadence_of(o->config);
+    st = start_uploader(s, o);
+    if (st == SG_OK) st = start_writer(s);
+    if (st != SG_OK) {
+        sg_saver_destroy(s);
+        return st;
+    }
+    *out = s;
+    return SG_OK;
+}
+
+void sg_saver_destroy(sg_saver *s) {
+    if (!s) return;
+    sg_writer_destroy(s->writer);
+    sg_uploader_destroy(s->uploader);
+    sg_free(s);
+}
+
+/* --- saving ----------------------------------------------------------------------------------- */
+
+/* Hand the state to the writer; `must`: it will be durable, whatever comes after. */
+static sg_status offer(sg_saver *s, bool must, bool best) {
+    sg_retention keep = retention(s);
+    sg_offer o = {
+        .epoch = s->state->samples / s->n_train, .keep = &keep, .must = must, .best = best};
+    char *history = NULL;
+    sg_status st;
+
+    SG_TRY(sg_history_write(s->history, &history));
+    o.history = history;
+    st = sg_writer_offer(s->writer, &o);
+    sg_free(history);
+    s->offered = s->state->step;
+    s->cadence.last = sg_now();
+    return st;
+}
+
+static void choose_interval(sg_saver *s) {
+    sg_writer_stats stats = sg_writer_report(s->writer);
+    const sg_cadence *c = &s->cadence;
+    double cost = stats.cost_seconds;
+
+    if (!c->automatic || stats.written == 0 || !sg_cadence_measured(&s->cadence, cost)) return;
+    sg_log(SG_LOG_INFO,
+           "a checkpoint every %.1f s: one costs %.1f ms, an interruption is expected every %.0f "
+           "minutes (spot.mtbf); both together lose %.2f %% of the time",
+           c->interval, 1e3 * cost, c->mtbf / 60.0,
+           100.0 * sg_cadence_waste(cost, c->mtbf, c->interval));
+}
+
+sg_status sg_saver_step(sg_saver *s, bool hurry) {
+    if (hurry) s->cadence.every_step = true;
+    choose_interval(s);
+    if (!sg_cadence_due(&s->cadence, s->state->step, sg_now())) return SG_OK;
+    SG_TRY(offer(s, false, false));
+    /* what fails is told by the writer, and training goes on */
+    if (s->config->checkpoint.sync && sg_writer_flush(s->writer) != SG_OK) return SG_OK;
+    return SG_OK;
+}
+
+sg_status sg_saver_evaluated(sg_saver *s, bool best, bool *kept) {
+    SG_TRY(offer(s, true, best));
+    *kept = best && sg_writer_flush(s->writer) == SG_OK;
+    return SG_OK;
+}
+
+sg_status sg_saver_finish(sg_saver *s, bool interrupted) {
+    bool durable = s->offered == s->state->step &&
+                   (sg_writer_report(s->writer).taken == 0 || sg_writer_flush(s->writer) == SG_OK);
+
+    if (!durable) {
+        SG_TRY(offer(s, true, false));
+        SG_TRY(sg_writer_flush(s->writer));
+    }
+    if (s->uploader && !sg_uploader_wait(s->uploader, interrupted ? kHurry : kPatience))
+        sg_log(SG_LOG_WARN,
+               "%s: does not have step %lld yet, which is in %s; the same command sends it",
+               s->config->checkpoint.store, (long long)s->state->step, s->config->run.dir);
+    return SG_OK;
+}

@@ -1,0 +1,49 @@
+/* The checkpoints of a run: when one is due, what it says, and where it goes. */
+#ifndef SG_TRAIN_SAVER_H
+#define SG_TRAIN_SAVER_H
+
+#include <stdbool.h>
+
+#include "checkpoint/store.h"
+#include "core/config.h"
+#include "graph/state.h"
+#include "train/history.h"
+#include "train/task.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sg_saver sg_saver;
+
+/* All is borrowed but the store. */
+typedef struct {
+    const sg_config *config;
+    const char *config_text, *run_id;
+    const sg_task *task;
+    const sg_state *state;
+    const sg_history *history;
+    sg_store *store; /* NULL: none; the saver's from sg_saver_create on, whatever it says */
+    const char *resumed_from; /* NULL: the run is new */
+    bool fresh;               /* what the store has is another run's */
+} sg_saver_options;
+
+/* SG_ERR_IO, SG_ERR_OOM, SG_ERR_UNAVAILABLE (no thread). */
+sg_status sg_saver_create(const sg_saver_options *options, sg_saver **out) SG_CHECKED;
+/* Waits for a write that is under way. NULL is fine. */
+void sg_saver_destroy(sg_saver *saver);
+
+/* After a step: saves the state if that is due. `hurry`: and after every step from then on. What
+ * cannot be written is warned of, and is no failure. SG_ERR_OOM. */
+sg_status sg_saver_step(sg_saver *saver, bool hurry) SG_CHECKED;
+/* After an evaluation, which the history knows: saves the state in any case; the best one's has the
+ * name best.h5 when this returns, unless that failed: *kept. SG_ERR_OOM. */
+sg_status sg_saver_evaluated(sg_saver *saver, bool best, bool *kept) SG_CHECKED;
+/* The state is durable here when this returns; for the store it waits as long as is sensible: some
+ * seconds in an interrupted run, which may be killed soon, minutes at the end. SG_ERR_IO. */
+sg_status sg_saver_finish(sg_saver *saver, bool interrupted) SG_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
