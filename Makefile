@@ -29,7 +29,7 @@ PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
 FUZZ     := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
 HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c)) $(FUZZ)
 # and of the library what tests/fuzz/ reaches
-FUZZED   := $(filter $(BUILD)/src/core/% $(BUILD)/src/data/% %/train/history.o,$(LIBRARY))
+FUZZED   := $(filter $(BUILD)/src/core/% $(BUILD)/src/data/% %/train/history.o %/spot/parse.o,$(LIBRARY))
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 # a sub-command is a file in src/cli/ with one of these names
