@@ -21,6 +21,7 @@
 #include "cpu/peak.h"
 #include "nn/schedule.h"
 #include "report/profile.h"
+#include "spot/notice.h"
 #include "spotgrad.h"
 #include "train/history.h"
 #include "train/resume.h"
@@ -48,6 +49,7 @@ typedef struct {
     sg_store *store;                     /* until the saver takes it over; NULL: there is none */
     sg_saver *saver;
     _Atomic double asked; /* clock of the first sight of a wish to stop; 0 */
+    sg_notices *notices;
     int lock;
     int64_t first_step;
     int64_t point_every; /* steps from one point of the loss's curve to the next */
@@ -194,13 +196,20 @@ static void draw_plots(const run *r, bool best) {
     if (st != SG_OK) sg_log(SG_LOG_WARN, "%s; run.plots=false does without plots", sg_last_error());
 }
 
+static bool asked_to_stop(void *context) {
+    const run *r = context;
+
+    return sg_notices_state(r->notices) == SG_NOTICE_INTERRUPT ||
+           (r->observer->stop && r->observer->stop(r->observer->context));
+}
+
 static sg_status evaluate(run *r) {
     const sg_run_observer *o = r->observer;
     sg_evaluation evaluation;
     sg_status st;
     bool best;
 
-    SG_TRY(r->task->evaluate(r->task, r->trainer, r->state->ema, o->stop, o->context, &evaluation));
+    SG_TRY(r->task->evaluate(r->task, r->trainer, r->state->ema, asked_to_stop, r, &evaluation));
     st = record(r, &evaluation);
     best = st == SG_OK && sg_history_since_best(&r->history) == 0;
     if (st == SG_OK) draw_plots(r, best);
@@ -234,10 +243,6 @@ static sg_status step(run *r) {
     fill_at(r);
     if (o->stepped) o->stepped(o->context, &r->at);
     return sg_saver_step(r->saver, o->hurry && o->hurry(o->context));
-}
-
-static bool asked_to_stop(const run *r) {
-    return r->observer->stop && r->observer->stop(r->observer->context);
 }
 
 /* In any thread, between the nodes of a step. */
@@ -315,11 +320,19 @@ static sg_status make_trainer(const sg_config *c, const sg_task *task, bool load
     return sg_trainer_create(&o, out);
 }
 
+static sg_status start_notices(run *r) {
+    const sg_notices_options o = {.provider = r->config->spot.provider,
+                                  .endpoint = r->config->spot.endpoint};
+
+    return sg_notices_start(&o, &r->notices);
+}
+
 /* The first batch is decoded while the trainer is made. */
 static sg_status start(run *r, bool fresh) {
     int64_t batch = r->config->train.batch;
 
     SG_TRY(open_folder(r));
+    SG_TRY(start_notices(r));
     SG_TRY(sg_task_create(r->config, &r->task));
     /* so that not even a run that dies at once can go on from what was there before */
     if (fresh) SG_TRY(sg_checkpoints_forget(r->config->run.dir));
@@ -357,6 +370,7 @@ static sg_status fill_result(const run *r, sg_run_result *result) {
 }
 
 static void end(run *r) {
+    sg_notices_stop(r->notices);
     sg_saver_destroy(r->saver);
     sg_store_close(r->store);
     sg_trainer_destroy(r->trainer);
