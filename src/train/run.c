@@ -146,6 +146,7 @@ static sg_status start_saver(run *r, bool fresh) {
                                 .task = r->task,
                                 .state = r->state,
                                 .history = &r->history,
+                                .notices = r->notices,
                                 .store = r->store,
                                 .resumed_from = r->before.path,
                                 .fresh = fresh};

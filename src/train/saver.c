@@ -14,7 +14,6 @@ enum { kClassBytes = 128 };
 /* Seconds that an end waits for the store: of a run that is done, of one that is interrupted
  * (docker stop kills after ten). */
 static const double kPatience = 600.0, kHurry = 8.0;
-static const double kMtbf = 7200.0; /* seconds between interruptions */
 
 struct sg_saver {
     const sg_config *config;
@@ -25,6 +24,7 @@ struct sg_saver {
     char numeric_class[kClassBytes];
     sg_writer *writer;
     sg_uploader *uploader; /* NULL: no store */
+    sg_notices *notices;
     sg_cadence cadence;
     int64_t offered; /* step of the newest offer; -1 */
 };
@@ -75,7 +75,6 @@ static sg_status start_writer(sg_saver *s) {
 static sg_cadence cadence_of(const sg_config *c) {
     sg_cadence cadence = {.every_steps = c->checkpoint.every_steps,
                           .every_seconds = c->checkpoint.every_seconds,
-                          .mtbf = kMtbf,
                           .last = sg_now()};
 
     cadence.automatic = sg_choice_is(c->checkpoint.interval, "auto") && !cadence.every_steps &&
@@ -95,6 +94,7 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
     s->state = o->state;
     s->history = o->history;
     s->n_train = o->task->n_train;
+    s->notices = o->notices;
     sg_cpu_class(s->numeric_class, sizeof s->numeric_class);
     s->about = (sg_model_about){.run_id = o->run_id,
                                 .version = SPOTGRAD_VERSION,
@@ -146,6 +146,8 @@ static void choose_interval(sg_saver *s) {
     const sg_cadence *c = &s->cadence;
     double cost = stats.cost_seconds;
 
+    s->cadence.mtbf = s->config->spot.mtbf > 0.0 ? s->config->spot.mtbf
+                                                 : sg_spot_mtbf(sg_notices_provider(s->notices));
     if (!c->automatic || stats.written == 0 || !sg_cadence_measured(&s->cadence, cost)) return;
     sg_log(SG_LOG_INFO,
            "a checkpoint every %.1f s: one costs %.1f ms, an interruption is expected every %.0f "
@@ -155,7 +157,7 @@ static void choose_interval(sg_saver *s) {
 }
 
 sg_status sg_saver_step(sg_saver *s, bool hurry) {
-    if (hurry) s->cadence.every_step = true;
+    if (hurry || sg_notices_state(s->notices) == SG_NOTICE_REBALANCE) s->cadence.every_step = true;
     choose_interval(s);
     if (!sg_cadence_due(&s->cadence, s->state->step, sg_now())) return SG_OK;
     SG_TRY(offer(s, false, false));
@@ -182,5 +184,6 @@ sg_status sg_saver_finish(sg_saver *s, bool interrupted) {
         sg_log(SG_LOG_WARN,
                "%s: does not have step %lld yet, which is in %s; the same command sends it",
                s->config->checkpoint.store, (long long)s->state->step, s->config->run.dir);
+    sg_notices_acknowledge(s->notices);
     return SG_OK;
 }

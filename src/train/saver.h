@@ -7,6 +7,7 @@
 #include "checkpoint/store.h"
 #include "core/config.h"
 #include "graph/state.h"
+#include "spot/notice.h"
 #include "train/history.h"
 #include "train/task.h"
 
@@ -23,7 +24,8 @@ typedef struct {
     const sg_task *task;
     const sg_state *state;
     const sg_history *history;
-    sg_store *store; /* NULL: none; the saver's from sg_saver_create on, whatever it says */
+    sg_notices *notices; /* NULL: none are heard */
+    sg_store *store;     /* NULL: none; the saver's from sg_saver_create on, whatever it says */
     const char *resumed_from; /* NULL: the run is new */
     bool fresh;               /* what the store has is another run's */
 } sg_saver_options;
@@ -33,14 +35,16 @@ sg_status sg_saver_create(const sg_saver_options *options, sg_saver **out) SG_CH
 /* Waits for a write that is under way. NULL is fine. */
 void sg_saver_destroy(sg_saver *saver);
 
-/* After a step: saves the state if that is due. `hurry`: and after every step from then on. What
- * cannot be written is warned of, and is no failure. SG_ERR_OOM. */
+/* After a step: saves the state if that is due. `hurry`, or advice from the machine's owner: and
+ * after every step from then on. What cannot be written is warned of, and is no failure.
+ * SG_ERR_OOM. */
 sg_status sg_saver_step(sg_saver *saver, bool hurry) SG_CHECKED;
 /* After an evaluation, which the history knows: saves the state in any case; the best one's has the
  * name best.h5 when this returns, unless that failed: *kept. SG_ERR_OOM. */
 sg_status sg_saver_evaluated(sg_saver *saver, bool best, bool *kept) SG_CHECKED;
 /* The state is durable here when this returns; for the store it waits as long as is sensible: some
- * seconds in an interrupted run, which may be killed soon, minutes at the end. SG_ERR_IO. */
+ * seconds in an interrupted run, which may be killed soon, minutes at the end. Then a notice of an
+ * interruption is acknowledged. SG_ERR_IO. */
 sg_status sg_saver_finish(sg_saver *saver, bool interrupted) SG_CHECKED;
 
 #ifdef __cplusplus
