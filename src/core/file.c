@@ -151,6 +151,21 @@ sg_status sg_file_publish(const char *temporary, const char *path) {
 
 sg_status sg_sync_folder(const char *path) { return sync_path(path, O_RDONLY | O_DIRECTORY); }
 
+/* A new folder's name must be as durable as what is written into the folder. `path` as it is cut in
+ * sg_make_dirs. Where the parent may not be read it has to do without. */
+static void sync_parent(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *parent = slash ? sg_str_printf("%.*s", (int)(slash - path > 0 ? slash - path : 1), path)
+                         : sg_strdup(".");
+    int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    sg_free(parent);
+}
+
 sg_status sg_make_dirs(const char *path) {
     char *copy = sg_strdup(path);
     sg_status st = SG_OK;
@@ -163,6 +178,7 @@ sg_status sg_make_dirs(const char *path) {
         int failed = mkdir(copy, kFolderMode) != 0 ? errno : 0;
         if (failed && failed != EEXIST && !sg_is_dir(copy))
             st = sg_fail(SG_ERR_IO, "%s: cannot make the folder: %s", copy, strerror(failed));
+        if (!failed) sync_parent(copy);
         *p = kept;
         if (kept == '\0') break;
     }
@@ -181,6 +197,12 @@ bool sg_is_dir(const char *path) {
     struct stat info;
 
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool sg_same_file(const char *a, const char *b) {
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 sg_status sg_file_check(const char *path) {

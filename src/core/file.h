@@ -31,11 +31,12 @@ sg_status sg_file_publish(const char *temporary, const char *path) SG_CHECKED;
 /* fsync a folder, so that the names in it are durable. */
 sg_status sg_sync_folder(const char *path) SG_CHECKED;
 
-/* mkdir -p. */
+/* mkdir -p, and the names of new folders are durable. */
 sg_status sg_make_dirs(const char *path) SG_CHECKED;
 
 bool sg_file_exists(const char *path);
 bool sg_is_dir(const char *path);
+bool sg_same_file(const char *a, const char *b); /* two names of one file */
 
 /* SG_ERR_DATA when `path` is a pipe, a device or a socket, of which reading might never end. What
  * is missing or a folder is left to whoever opens it. */
