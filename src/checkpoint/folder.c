@@ -15,7 +15,7 @@
 #include "core/file.h"
 #include "core/mem.h"
 
-static const char *const kLinks[] = {"last.h5", "best.h5"};
+static const char *const kLinks[] = {SG_CHECKPOINT_LAST, SG_CHECKPOINT_BEST};
 
 char *sg_checkpoint_path(const char *run_dir, int64_t step) {
     return sg_str_printf("%s/" SG_CHECKPOINT_FOLDER "/step-%09" PRId64 ".h5", run_dir, step);
@@ -98,15 +98,9 @@ static sg_status take_damaged(void *context, const char *name) {
     return step < 0 ? SG_OK : append(f, sg_path_join(f->folder, name), step);
 }
 
-static bool same_file(const char *a, const char *b) {
-    struct stat x, y;
-
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static bool listed(const sg_checkpoint_list *list, const char *path) {
     for (int i = 0; i < list->n; i++)
-        if (same_file(list->item[i].path, path)) return true;
+        if (sg_same_file(list->item[i].path, path)) return true;
     return false;
 }
 
@@ -228,8 +222,21 @@ void sg_checkpoints_retain(const char *run_dir, const sg_retention *keep) {
     sg_free(folder);
 }
 
+/* "NAME.PROCESS.tmp" as core/file.c writes them, and the names on their way to last.h5 and best.h5.
+ * Others' files may be there too. */
+static bool is_temporary(const char *name) {
+    const char *end = name + strlen(name) - strlen(".tmp"), *number = end;
+
+    if (!ends_in(name, ".tmp")) return false;
+    for (int i = 0; i < 2; i++)
+        if (strncmp(name, kLinks[i], strlen(kLinks[i])) == 0 && name + strlen(kLinks[i]) == end)
+            return true;
+    while (number > name && number[-1] >= '0' && number[-1] <= '9') number--;
+    return number < end && number > name + 1 && number[-1] == '.';
+}
+
 static sg_status remove_temporary(void *folder, const char *name) {
-    char *path = ends_in(name, ".tmp") ? sg_path_join(folder, name) : NULL;
+    char *path = is_temporary(name) ? sg_path_join(folder, name) : NULL;
 
     if (path) unlink(path);
     sg_free(path);
@@ -237,14 +244,15 @@ static sg_status remove_temporary(void *folder, const char *name) {
 }
 
 void sg_checkpoints_sweep(const char *run_dir) {
-    char *folder = folder_of(run_dir), *own = sg_strdup(run_dir);
-    sg_status st = SG_OK;
+    static const char *const folders[] = {".", SG_CHECKPOINT_FOLDER, "plots"};
 
-    if (folder) st = each_entry(folder, remove_temporary, folder);
-    if (own && st == SG_OK) st = each_entry(own, remove_temporary, own);
-    (void)st;
-    sg_free(folder);
-    sg_free(own);
+    for (int i = 0; i < 3; i++) {
+        char *folder = sg_path_join(run_dir, folders[i]);
+        sg_status st = folder ? each_entry(folder, remove_temporary, folder) : SG_OK;
+
+        (void)st; /* what stays does no harm */
+        sg_free(folder);
+    }
 }
 
 static sg_status remove_path(const char *path) {

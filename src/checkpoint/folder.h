@@ -17,6 +17,8 @@ extern "C" {
 #endif
 
 #define SG_CHECKPOINT_FOLDER "checkpoints"
+#define SG_CHECKPOINT_LAST   "last.h5"
+#define SG_CHECKPOINT_BEST   "best.h5"
 
 enum { SG_KEEP_MOST = 64 };
 
@@ -54,7 +56,8 @@ sg_status sg_checkpoint_link(const char *path, const char *name) SG_CHECKED;
 
 /* Delete what no rule keeps. What cannot be deleted stays: that is no failure of a run. */
 void sg_checkpoints_retain(const char *run_dir, const sg_retention *keep);
-/* Delete what a killed process has left half-written. Only while RUN/lock is held. */
+/* Delete what a killed process has left half-written, in RUN, RUN/checkpoints and RUN/plots. Only
+ * while RUN/lock is held. */
 void sg_checkpoints_sweep(const char *run_dir);
 /* Delete all, for a run that starts over. SG_ERR_IO. */
 sg_status sg_checkpoints_forget(const char *run_dir) SG_CHECKED;

@@ -14,7 +14,8 @@
 
 enum { kImages = 2, kErrorBytes = 1024, kHistoryRoom = 1 << 16 };
 
-typedef enum { LAYING, FREE, FILLING, WAITING, WRITING } slot_use;
+/* OWED: the best one could not be written; it is tried again before the next. */
+typedef enum { LAYING, FREE, FILLING, WAITING, WRITING, OWED } slot_use;
 
 typedef struct {
     sg_model_image *image;
@@ -60,12 +61,12 @@ static sg_status name_it(const char *path, const char *name, const void *bytes, 
     return sg_file_write(name, bytes, size);
 }
 
-static sg_status write_slot(sg_writer *w, const slot *s, const char *path) {
+static sg_status write_slot(sg_writer *w, const slot *s, const char *path, bool newest) {
     size_t size;
     const void *bytes = sg_model_image_bytes(s->image, &size);
 
     SG_TRY(sg_file_write_pages(path, bytes, size));
-    SG_TRY(name_it(path, w->last, bytes, size));
+    if (newest) SG_TRY(name_it(path, w->last, bytes, size));
     if (s->best) SG_TRY(name_it(path, w->best, bytes, size));
     return sg_sync_folder(w->run_dir);
 }
@@ -78,8 +79,9 @@ static double thread_seconds(void) {
 }
 
 /* Said once when writing begins to fail, and once when it works again. */
-static void tell(sg_writer *w, sg_status before, sg_status now, int64_t step, const char *error) {
+static void tell(sg_writer *w, sg_status now, int64_t step, const char *error) {
     long long newest = (long long)w->stats.durable_step;
+    sg_status before = w->status;
 
     if (now != SG_OK && before == SG_OK && newest >= 0)
         sg_log(SG_LOG_WARN, "%s; training goes on, the newest checkpoint is of step %lld", error,
@@ -88,6 +90,30 @@ static void tell(sg_writer *w, sg_status before, sg_status now, int64_t step, co
         sg_log(SG_LOG_WARN, "%s; training goes on, there is no checkpoint yet", error);
     else if (now == SG_OK && before != SG_OK)
         sg_log(SG_LOG_INFO, "checkpoints can be written again: step %lld", (long long)step);
+    if (now == SG_OK)
+        sg_log(SG_LOG_DEBUG, "checkpoint of step %lld: durable", (long long)step);
+    else
+        snprintf(w->error, sizeof w->error, "%s", error);
+}
+
+static slot *find(sg_writer *w, slot_use use) {
+    for (int i = 0; i < kImages; i++)
+        if (w->slot[i].use == use) return &w->slot[i];
+    return NULL;
+}
+
+static void count_written(sg_writer *w, const slot *s, double cpu_seconds) {
+    if (s->step > w->stats.durable_step) w->stats.durable_step = s->step;
+    w->stats.cost_seconds = s->take_seconds + cpu_seconds;
+    w->stats.written++;
+}
+
+/* After a failure: what was to be best.h5 is kept, in the place of an older one. */
+static void keep_best(sg_writer *w, slot *s) {
+    slot *older = find(w, OWED);
+
+    if (older) older->use = FREE;
+    s->use = OWED;
 }
 
 /* Called and left with the lock held; not while writing. */
@@ -95,39 +121,34 @@ static void work(sg_writer *w, slot *s) {
     char *path = sg_checkpoint_path(w->run_dir, s->step);
     double begin = sg_now(), sealed, end, cpu = thread_seconds();
     sg_retention keep = w->keep;
-    sg_status st, before = w->status;
+    bool again = s->use == OWED, newest = s->step >= w->stats.durable_step;
+    sg_status st;
 
     s->use = WRITING;
     pthread_mutex_unlock(&w->lock);
     sg_model_image_seal(s->image);
     sealed = sg_now();
-    st = path ? write_slot(w, s, path) : sg_fail(SG_ERR_OOM, "%s: no memory", w->run_dir);
+    st = path ? write_slot(w, s, path, newest) : sg_fail(SG_ERR_OOM, "%s: no memory", w->run_dir);
     end = sg_now();
     if (st == SG_OK) sg_checkpoints_retain(w->run_dir, &keep);
     if (st == SG_OK && w->durable) w->durable(w->context, path, s->step);
     sg_free(path);
     pthread_mutex_lock(&w->lock);
-    tell(w, before, st, s->step, sg_last_error());
+    cpu = thread_seconds() - cpu;
     w->stats.seal_seconds += sealed - begin;
     w->stats.write_seconds += end - sealed;
-    w->stats.cpu_seconds += thread_seconds() - cpu;
-    if (st == SG_OK) w->stats.cost_seconds = s->take_seconds + thread_seconds() - cpu;
-    w->status = st;
-    if (st == SG_OK) {
-        w->stats.durable_step = s->step;
-        w->stats.written++;
-    } else {
-        w->stats.failed++;
-        snprintf(w->error, sizeof w->error, "%s", sg_last_error());
+    w->stats.cpu_seconds += cpu;
+    if (!again || st == SG_OK) { /* another failure of one that failed is no news */
+        tell(w, st, s->step, sg_last_error());
+        w->status = st;
     }
+    if (st == SG_OK)
+        count_written(w, s, cpu);
+    else if (!again)
+        w->stats.failed++;
     s->use = FREE;
+    if (st != SG_OK && s->best) keep_best(w, s);
     pthread_cond_broadcast(&w->changed);
-}
-
-static slot *find(sg_writer *w, slot_use use) {
-    for (int i = 0; i < kImages; i++)
-        if (w->slot[i].use == use) return &w->slot[i];
-    return NULL;
 }
 
 /* Laying out takes as long as many checkpoints do: it is done while the first step computes. */
@@ -151,6 +172,10 @@ static void *run(void *argument) {
     for (;;) {
         slot *s = find(w, WAITING);
 
+        if (s && find(w, OWED)) {
+            work(w, find(w, OWED));
+            s = find(w, WAITING); /* it may have been replaced meanwhile */
+        }
         if (s)
             work(w, s);
         else if (w->stop)

@@ -5,7 +5,7 @@
  * last.h5 and best.h5, and what retention deletes. There are two images: one is being written, the
  * newest offer waits in the other and is replaced by a newer one, but for an evaluation's, which is
  * written in any case. A failure to write is a warning: training goes on, and the next offer tries
- * again. */
+ * again; what was to be best.h5 is kept in its image until then, and tried first. */
 #ifndef SG_CHECKPOINT_WRITER_H
 #define SG_CHECKPOINT_WRITER_H
 

@@ -1,32 +1,15 @@
 #include "train/resume.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "checkpoint/folder.h"
+#include "checkpoint/mend.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "cpu/cpu.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
-
-/* A damaged file must neither be gone on from nor count as one that is kept. The last error says
- * what is wrong with it. */
-static sg_status set_aside(const char *path) {
-    char *name = sg_str_printf("%s.damaged", path);
-    sg_status st = SG_OK;
-
-    if (!name) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
-    if (rename(path, name) == 0)
-        sg_log(SG_LOG_WARN, "%s; kept as %s", sg_last_error(), name);
-    else
-        st = sg_fail(SG_ERR_IO, "%s; cannot be renamed to %s: %s", sg_last_error(), name,
-                     strerror(errno));
-    sg_free(name);
-    return st;
-}
 
 /* A run of which nothing whole is left does not start over by itself. */
 static sg_status refuse_if_damaged(const char *dir) {
@@ -41,6 +24,13 @@ static sg_status refuse_if_damaged(const char *dir) {
                    n);
 }
 
+/* What cannot be read may well be whole: it is neither set aside nor forgotten. */
+static sg_status pass_over(sg_status st, bool last) {
+    if (st != SG_ERR_IO || last) return st;
+    sg_log(SG_LOG_WARN, "%s; looking for an older checkpoint", sg_last_error());
+    return SG_OK;
+}
+
 /* The newest checkpoint that can be read, its tensors apart. */
 static sg_status find_newest(const char *dir, sg_resume *out) {
     sg_checkpoint_list list;
@@ -52,8 +42,10 @@ static sg_status find_newest(const char *dir, sg_resume *out) {
         if (st == SG_OK) {
             out->path = sg_strdup(list.item[i].path);
             if (!out->path) st = sg_fail(SG_ERR_OOM, "%s: no memory", dir);
-        } else if (st != SG_ERR_OOM) {
-            st = set_aside(list.item[i].path);
+        } else if (st == SG_ERR_DATA) {
+            st = sg_checkpoint_set_aside(dir, list.item[i].path);
+        } else {
+            st = pass_over(st, i == list.n - 1);
         }
     }
     sg_checkpoint_list_clear(&list);
@@ -191,8 +183,8 @@ sg_status sg_resume_load(const sg_resume *resume, const sg_config *config, sg_st
     *again = false;
     SG_TRY(check_same_class(resume, config));
     st = sg_model_file_load(resume->path, state);
-    if (st != SG_ERR_DATA && st != SG_ERR_IO) return st;
-    SG_TRY(set_aside(resume->path));
+    if (st != SG_ERR_DATA) return st;
+    SG_TRY(sg_checkpoint_set_aside(config->run.dir, resume->path));
     *again = true;
     return sg_fail(st, "%s: is damaged", resume->path);
 }

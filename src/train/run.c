@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "checkpoint/folder.h"
+#include "checkpoint/mend.h"
 #include "checkpoint/model_file.h"
 #include "checkpoint/state_hash.h"
 #include "core/file.h"
@@ -44,6 +45,7 @@ typedef struct {
     sg_history history;
     char run_id[kRunIdBytes];
     char *metrics, *plots, *config_text; /* paths; owned */
+    bool metrics_written;                /* metrics.jsonl has the newest line too */
     sg_resume before;                    /* where it goes on from */
     bool again;                          /* that proved damaged: begin again */
     sg_store *store;                     /* until the saver takes it over; NULL: there is none */
@@ -139,6 +141,11 @@ static sg_status begin_state(run *r) {
     return SG_OK;
 }
 
+/* Of best.h5; -1: none. */
+static int64_t best_step(const run *r) {
+    return r->history.n_top > 0 ? r->history.top_step[0] : -1;
+}
+
 static sg_status start_saver(run *r, bool fresh) {
     sg_saver_options options = {.config = r->config,
                                 .config_text = r->config_text,
@@ -178,11 +185,20 @@ static bool evaluation_due(const run *r) {
 /* The learning rate of the last step. */
 static double last_lr(const run *r) { return sg_schedule_lr(&r->schedule, r->state->step - 1); }
 
+static sg_status write_metrics(const run *r) {
+    const char *text = r->history.text ? r->history.text : "";
+
+    return sg_file_write(r->metrics, text, r->history.text_size);
+}
+
 static sg_status record(run *r, const sg_evaluation *evaluation) {
     SG_TRY(sg_history_add_evaluation(&r->history, r->state->table, r->state->step,
                                      epochs_at(r, r->state->samples), last_lr(r), evaluation->score,
                                      evaluation->json));
-    return sg_file_write(r->metrics, r->history.text, r->history.text_size);
+    /* the checkpoint has the history too; the next evaluation or the end writes all of it again */
+    r->metrics_written = write_metrics(r) == SG_OK;
+    if (!r->metrics_written) sg_log(SG_LOG_WARN, "%s; training goes on", sg_last_error());
+    return SG_OK;
 }
 
 /* Pictures are a service: without them the run goes on. Those of an evaluation are drawn before the
@@ -210,6 +226,7 @@ static sg_status evaluate(run *r) {
     sg_status st;
     bool best;
 
+    sg_log(SG_LOG_DEBUG, "evaluating after step %lld", (long long)r->state->step);
     SG_TRY(r->task->evaluate(r->task, r->trainer, r->state->ema, asked_to_stop, r, &evaluation));
     st = record(r, &evaluation);
     best = st == SG_OK && sg_history_since_best(&r->history) == 0;
@@ -243,7 +260,10 @@ static sg_status step(run *r) {
         SG_TRY(sg_history_add_point(&r->history, r->state->table, r->state->step, r->at.lr));
     fill_at(r);
     if (o->stepped) o->stepped(o->context, &r->at);
-    return sg_saver_step(r->saver, o->hurry && o->hurry(o->context));
+    SG_TRY(sg_saver_step(r->saver, o->hurry && o->hurry(o->context)));
+    sg_log(SG_LOG_DEBUG, "step %lld: loss %.6g, lr %.3g", (long long)r->state->step,
+           (double)r->at.report.sum[SG_SUM_LOSS], r->at.lr);
+    return SG_OK;
 }
 
 /* In any thread, between the nodes of a step. */
@@ -270,6 +290,7 @@ static sg_status save_and_fail(run *r, sg_status st) {
 
 static sg_status finish(run *r) {
     SG_TRY(sg_saver_finish(r->saver, false));
+    if (!r->metrics_written) SG_TRY(write_metrics(r));
     if (sg_history_last_step(&r->history) != r->state->step) draw_plots(r, false);
     return SG_OK;
 }
@@ -343,6 +364,8 @@ static sg_status start(run *r, bool fresh) {
     r->state = sg_trainer_state(r->trainer);
     sg_trainer_stop_when(r->trainer, must_give_up, r);
     SG_TRY(begin_state(r));
+    if (r->before.path)
+        sg_checkpoint_mend(r->config->run.dir, r->before.path, r->state->step, best_step(r));
     SG_TRY(start_saver(r, fresh));
     SG_TRY(write_config(r));
     r->total_steps = (r->config->train.epochs * r->task->n_train + batch - 1) / batch;
@@ -352,7 +375,9 @@ static sg_status start(run *r, bool fresh) {
         r->total_steps = r->config->train.steps;
     r->first_step = r->state->step;
     fill_at(r);
-    return sg_file_write(r->metrics, r->history.text ? r->history.text : "", r->history.text_size);
+    SG_TRY(write_metrics(r));
+    r->metrics_written = true;
+    return SG_OK;
 }
 
 static void tell_start(const run *r) {
