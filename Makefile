@@ -31,11 +31,12 @@ HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c)) $(FUZZ)
 # and of the library what tests/fuzz/ reaches
 FUZZED   := $(filter $(BUILD)/src/core/% $(BUILD)/src/data/% %/train/history.o %/spot/parse.o,$(LIBRARY))
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
+CHAOS    := $(BUILD)/tests/chaos/preload.so $(BUILD)/tests/chaos/whole
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
-FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h tests/fuzz/*.[ch] bench/*.c examples/*.c)
+FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h tests/fuzz/*.[ch] tests/chaos/*.c bench/*.c examples/*.c)
 
 MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
@@ -97,6 +98,16 @@ $(BUILD)/tests/test_%: tests/test_%.c $(BUILD)/libtesting.a $(BUILD)/libspotgrad
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a $(LDFLAGS) -lcmocka -lz $(LDLIBS) -o $@
 
+$(BUILD)/tests/chaos/%.so: tests/chaos/%.c
+	@mkdir -p $(@D)
+	$(call say,cc,$@)
+	$(Q)$(CC) -std=c11 -O2 -g $(WARNINGS) $(if $(CI),-Werror) -fPIC -shared $< -ldl -lpthread -o $@
+
+$(BUILD)/tests/chaos/%: tests/chaos/%.c $(BUILD)/libspotgrad.a
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $< $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
+
 $(BUILD)/examples/%: examples/%.c $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
@@ -133,9 +144,13 @@ test:
 	$(MAKE) $(JOBS) all check
 
 ## check         all tests, with what is installed; QUALITY=1 adds headers, lint and asan
-check: all examples $(TESTS)
+check: all examples $(TESTS) $(CHAOS)
 	@tests/run $(TESTS) $(wildcard tests/integration/*.sh tests/integration/*.py) \
 	    $(if $(QUALITY),$(wildcard tests/quality/*.sh))
+
+## chaos         a training killed CHAOS_KILLS=1000 times, and what else can befall it (20 minutes)
+chaos: all $(CHAOS)
+	$(or $(wildcard .venv/bin/python),python3) tests/chaos/run --kills $(or $(CHAOS_KILLS),1000)
 
 ## asan          the unit tests under AddressSanitizer, LeakSanitizer and UBSan
 asan:
@@ -188,6 +203,6 @@ help:
 	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
 	@sed -n 's/^## /make /p' Makefile
 
-.PHONY: all bench examples size unit test check asan fuzz demo headers docs format lint clean help
+.PHONY: all bench examples size unit test check chaos asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
 -include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d)
