@@ -138,7 +138,8 @@ class Life:
         self.before = None       # the plan of the last kill
         self.durable = -1        # the highest checkpoint that was said to be durable
         self.lied = set()        # files that a disk has lied about: (inode, time of writing)
-        self.lied_now = False    # at the last kill
+        self.lied_now = False    # the disk, at the last kill
+        self.in_doubt = False    # it has, and no training has gone on since
         self.faults = len(table.faults)
 
     def live(self, plan):
@@ -150,6 +151,7 @@ class Life:
             self.ended_badly(kind, plan, result)
         self.check_resumed(kind, result)
         self.before = plan if result.killed else None
+        self.in_doubt = self.in_doubt or (result.killed and self.lied_now)
         if result.status == 0:
             self.at_the_end(plan, result)
 
@@ -159,6 +161,7 @@ class Life:
         if result.status == 65 and self.lied and "--fresh" in result.err[-1]:
             shutil.rmtree(self.folder)
             self.finished, self.durable, self.lied, self.before = 0, -1, set(), None
+            self.in_doubt = False
             return
         self.table.row(kind).failed += 1
         self.table.fault(kind, "the restart ended with %d (plan %s): %s" % (
@@ -173,7 +176,7 @@ class Life:
         if at < 0:
             return
         lost = self.finished - at
-        if self.before is not None and self.before.kind.split(" ")[0] not in LIES:
+        if self.before is not None and not self.in_doubt:
             if at < self.durable:
                 self.table.fault(kind, "%s: the checkpoint of step %d was durable, went on from %d"
                                  % (self.mode.name, self.durable, at), self.folder)
@@ -188,6 +191,7 @@ class Life:
                                      self.folder)
         self.finished = max([at] + result.finished)
         self.durable = max([at] + result.durable)
+        self.in_doubt = False
 
     def after_kill(self, plan, result):
         row = self.table.row(plan.kind)
