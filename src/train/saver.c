@@ -160,7 +160,8 @@ sg_status sg_saver_step(sg_saver *s, bool hurry) {
     if (hurry || sg_notices_state(s->notices) == SG_NOTICE_REBALANCE) s->cadence.every_step = true;
     choose_interval(s);
     if (!sg_cadence_due(&s->cadence, s->state->step, sg_now())) return SG_OK;
-    SG_TRY(offer(s, false, false));
+    /* with sync not even behind an evaluation's, which waits to be written, is it left out */
+    SG_TRY(offer(s, s->config->checkpoint.sync, false));
     /* what fails is told by the writer, and training goes on */
     if (s->config->checkpoint.sync && sg_writer_flush(s->writer) != SG_OK) return SG_OK;
     return SG_OK;

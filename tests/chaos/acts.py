@@ -1,5 +1,6 @@
 """What else befalls a training: signals, a second process, full and failing disks, one that lies."""
 import os
+import shutil
 import signal
 
 from kills import Reference
@@ -136,6 +137,25 @@ def best_not_named(stage):
     stage.same(name, stage.train(name, EVALUATIONS))
 
 
+def sync_behind_evaluation(stage):
+    """A restart makes an evaluation up, not the best one: the checkpoint of the step after it meets
+    that of the evaluation, which waits while the writer still lays out its images."""
+    name, keys = "sync behind an evaluation", SYNC + ["train.epochs=8", "train.steps=40"]
+    first, folder = stage.folder(name + " as killed"), stage.folder(name)
+    stage.train(name + " as killed", keys, Plan(name, line="evaluating after step 32",
+                                                signals=(signal.SIGKILL,)))
+    for n in range(4, 6):
+        shutil.copytree(first, folder)
+        killed = stage.train(name, keys, Plan(name, rule="before:write:%d" % n))
+        last = stage.train(name, keys)
+        best = os.path.join(folder, "best.h5")
+        stage.cases.case("%s: killed at write %d, nothing finished is lost" % (name, n),
+                         killed.killed and examine([best])[best] == 16 and
+                         last.resumed >= max([32] + killed.finished),
+                         "finished %s, went on from %d" % (killed.finished, last.resumed))
+        shutil.rmtree(folder)
+
+
 def lying_disk(stage):
     """The only checkpoint loses its end after fsync: said each time, and nothing is thrown away."""
     name = "a disk that lies"
@@ -174,6 +194,7 @@ def perform(cases, root, rng, short):
     stage = Stage(cases, root, rng)
     two_processes(stage)
     best_not_named(stage)
+    sync_behind_evaluation(stage)
     lying_disk(stage)
     failing_disk(stage, "enospc", "write", 9, 6)
     signals(stage, "SIGTERM", (signal.SIGTERM,), "step ", 1 if short else 10)
