@@ -108,14 +108,20 @@ static sg_status take_link(finder *f, const char *run_dir, const char *name) {
     char *path = sg_path_join(run_dir, name);
     sg_model_file file = {0};
     int64_t step = -1;
+    sg_status st;
 
     if (!path) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
     if (!sg_file_exists(path) || listed(f->list, path)) {
         sg_free(path);
         return SG_OK;
     }
-    if (sg_model_file_read(path, &file) == SG_OK) step = file.step;
+    st = sg_model_file_read(path, &file);
+    if (st == SG_OK) step = file.step;
     sg_model_file_clear(&file);
+    if (st == SG_ERR_OOM) {
+        sg_free(path);
+        return st;
+    }
     return append(f, path, step);
 }
 
