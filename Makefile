@@ -16,6 +16,8 @@ OPTIMISE_fuzz    = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,addr
 MACHINE  = -mavx2 -mfma -ffp-contract=off
 CPPFLAGS += -Isrc
 CFLAGS   += -std=c11 $(OPTIMISE_$(CONFIG)) $(MACHINE) $(WARNINGS) $(if $(CI),-Werror)
+CXXFLAGS += -std=c++17 $(OPTIMISE_$(CONFIG)) $(MACHINE) -Wall -Wextra -Wshadow $(if $(CI),-Werror)
+EMULATION = $(CPPFLAGS) -Itests -Icuda -DSG_EMULATED
 LDLIBS   += -ldnnl -lgomp -ldl -lm -lpthread
 
 SOURCES  := $(wildcard src/*/*.c)
@@ -30,9 +32,16 @@ FUZZ     := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/driver.c,$(wildcard tests
 HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c)) $(FUZZ)
 # and of the library what tests/fuzz/ reaches
 FUZZED   := $(filter $(BUILD)/src/core/% $(BUILD)/src/data/% %/train/history.o %/spot/parse.o,$(LIBRARY))
+# CUDA: kernels are compiled by nvcc into a plug-in, and by the host's compiler for the tests, which
+# emulate a GPU (tests/emulation/); what calls NVIDIA's libraries is in cuda/vendor/
+KERNELS  := $(wildcard cuda/*.cu)
+EMULATED := $(KERNELS:%.cu=$(BUILD)/emulated/%.o) $(BUILD)/emulated/cuda/backend.o \
+            $(patsubst %.cpp,$(BUILD)/emulated/%.o,$(wildcard tests/emulation/*.cpp)) \
+            $(patsubst %.c,$(BUILD)/emulated/%.o,$(wildcard tests/emulation/*.c))
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 CHAOS    := $(BUILD)/tests/chaos/preload.so $(BUILD)/tests/chaos/whole
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
@@ -97,6 +106,31 @@ $(BUILD)/tests/test_%: tests/test_%.c $(BUILD)/libtesting.a $(BUILD)/libspotgrad
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a $(LDFLAGS) -lcmocka -lz $(LDLIBS) -o $@
+
+$(BUILD)/emulated/%.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(call say,c++,"$< (emulated)")
+	$(Q)$(CXX) -x c++ $(EMULATION) $(CXXFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/emulated/%.o: %.cpp Makefile
+	@mkdir -p $(@D)
+	$(call say,c++,$<)
+	$(Q)$(CXX) $(EMULATION) $(CXXFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/emulated/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,cc,"$< (emulated)")
+	$(Q)$(CC) $(EMULATION) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/libemulated.a: $(EMULATED)
+	@rm -f $@
+	$(call say,ar,$@)
+	$(Q)$(AR) rcs $@ $^
+
+$(CUDA_TESTS): $(BUILD)/tests/test_%: tests/test_%.c $(BUILD)/libemulated.a $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(EMULATION) $(CFLAGS) -MMD -MP $< $(filter %.a,$^) $(LDFLAGS) -lcmocka -lz $(LDLIBS) -lstdc++ -o $@
 
 $(BUILD)/tests/chaos/%.so: tests/chaos/%.c
 	@mkdir -p $(@D)
@@ -205,4 +239,4 @@ help:
 
 .PHONY: all bench examples size unit test check chaos asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
--include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d)
+-include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d)

@@ -16,10 +16,11 @@ extern "C" {
 #endif
 
 /* How a value's elements lie in memory. PLAIN is row-major; every sink, input and output is PLAIN.
- * BLOCKED is oneDNN's nChw8c or nChw16c for f32 (N, C, H, W): blocks of 8 or 16 channels (the
- * backend's choice) innermost, C rounded up to whole blocks, and the padding channels hold ZERO at
- * all times (a kernel that would break that asks for PLAIN where there is padding). Numbers from
- * SG_LAYOUT_PRIVATE on are the backend's own (filters in the format that one convolution wants). */
+ * BLOCKED is for f32 (N, C, H, W) with channels innermost. On CPUs it is oneDNN's nChw8c or nChw16c:
+ * blocks of 8 or 16 channels (the backend's choice), C rounded up to whole blocks, and the padding
+ * channels hold ZERO at all times (a kernel that would break that asks for PLAIN where there is
+ * padding). On CUDA it is one block of all C channels, N H W C. Numbers from SG_LAYOUT_PRIVATE on
+ * are the backend's own (filters in the format that one convolution wants, values in bf16). */
 typedef int sg_layout;
 enum { SG_LAYOUT_PLAIN = 0, SG_LAYOUT_BLOCKED = 1, SG_LAYOUT_PRIVATE = 2 };
 
@@ -37,6 +38,7 @@ typedef struct sg_args {
     void *scratch;             /* `scratch` bytes of the kernel plan, 64-byte aligned, or NULL */
     const void *state;         /* the kernel plan's */
     const sg_step_info *info;
+    void *queue; /* where a device's kernels are put (a CUDA stream); NULL on CPUs */
 } sg_args;
 
 typedef sg_status (*sg_kernel)(const sg_args *a);

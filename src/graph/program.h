@@ -40,6 +40,7 @@ typedef struct {
     bool (*stop)(void *context); /* NULL, or asked between nodes: true gives the run up */
     void *stop_context;
     double *seconds; /* NULL, or one number a step to which its time is added */
+    void *queue;     /* of the backend's device: kernels are put there and not waited for */
 } sg_bindings;
 
 sg_status sg_program_prologue(const sg_program *p, const sg_bindings *b) SG_CHECKED;

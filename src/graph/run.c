@@ -45,6 +45,7 @@ static sg_status run_step(const sg_program *p, const sg_bindings *b, int s) {
     args.scratch = address(p, b, step->scratch);
     args.state = step->kernel.state;
     args.info = &b->info;
+    args.queue = b->queue;
     SG_TRY(step->kernel.run(&args));
     if (b->seconds) b->seconds[s] += sg_now() - start;
     return SG_OK;

@@ -1,0 +1,73 @@
+/* Inside the CUDA backend: its context, its layouts, and what its launchers share. C11 and C++17.
+ */
+#ifndef SG_CUDA_BACKEND_CUDA_H
+#define SG_CUDA_BACKEND_CUDA_H
+
+#include "graph/backend.h"
+#include "ops/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Layouts: N C H W and N H W C, each in f32 and in bf16. SG_LAYOUT_PLAIN is N C H W in f32, or
+ * whatever dtype the value has (i32, u8); SG_LAYOUT_BLOCKED is N H W C in f32. */
+enum {
+    SG_CUDA_PLAIN = SG_LAYOUT_PLAIN,
+    SG_CUDA_NHWC = SG_LAYOUT_BLOCKED,
+    SG_CUDA_PLAIN_BF16 = SG_LAYOUT_PRIVATE,
+    SG_CUDA_NHWC_BF16
+};
+
+typedef enum { SG_CUDA_FP32, SG_CUDA_TF32, SG_CUDA_BF16 } sg_cuda_precision;
+
+typedef struct sg_cuda_vendor sg_cuda_vendor; /* handles of cuDNN and cuBLASLt: vendor.h */
+
+typedef struct {
+    sg_cuda_precision precision;
+    sg_cuda_vendor *vendor; /* owned; NULL in emulation */
+} sg_cuda;
+
+/* A value as kernels see it, absent dimensions 1. */
+typedef struct {
+    int64_t N, C, H, W, HW, count; /* HW = H W, count = N C H W */
+} sg_cuda_dims;
+
+sg_cuda_dims sg_cuda_dims_of(const sg_value *v);
+
+/* May be kept with channels innermost: f32 of four dimensions. */
+bool sg_cuda_is_picture(const sg_value *v);
+/* Whether its elements are bf16; the same layout otherwise, in f32. */
+bool sg_cuda_is_bf16(sg_layout layout);
+/* Whether channels are innermost. */
+bool sg_cuda_is_nhwc(sg_layout layout);
+/* The layout in which the first picture that is not PLAIN arrives; PLAIN if there is none. */
+sg_layout sg_cuda_common_layout(const sg_node *node, const sg_layout have[]);
+/* Fill `plan`: this kernel, all pictures in `layout`, the rest PLAIN, label "cuda". */
+void sg_cuda_plan(sg_kernel_plan *plan, const sg_node *node, sg_kernel run, sg_layout layout);
+/* A copy of `state` that the step owns and sg_free releases. */
+sg_status sg_cuda_plan_state(sg_kernel_plan *plan, const void *state, size_t bytes) SG_CHECKED;
+
+/* After each launch: SG_ERR_CUDA with the name of the node. With SG_CUDA_SYNC=1 in the environment
+ * it waits for the kernel, so that the guilty one is named. */
+sg_status sg_cuda_launched(const sg_args *a) SG_CHECKED;
+
+/* layout.cu: as sg_backend's. */
+sg_status sg_cuda_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
+                          sg_kernel_plan *plan) SG_CHECKED;
+
+/* `have` as in sg_backend; the plan comes zeroed. */
+typedef sg_status (*sg_cuda_select)(sg_cuda *cuda, const sg_node *node, const sg_layout have[],
+                                    sg_kernel_plan *plan);
+#define SG_CUDA(name)                                                                              \
+    sg_status sg_cuda_select_##name(sg_cuda *cuda, const sg_node *node, const sg_layout have[],    \
+                                    sg_kernel_plan *plan) SG_CHECKED;
+#include "kernels.def"
+#undef SG_CUDA
+
+extern const sg_backend sg_backend_cuda;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

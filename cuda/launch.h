@@ -1,0 +1,88 @@
+/* What a kernel file includes instead of the CUDA runtime: the same sources are compiled by nvcc,
+ * and by the host's compiler for the tests' emulation (tests/emulation/cuda_model.h), which gives
+ * every CUDA name that is used here a meaning on a CPU.
+ *
+ * What that asks of a kernel:
+ *   - launches go through SG_LAUNCH, shared memory comes from SG_SHARED or SG_SHARED_DYNAMIC;
+ *   - __syncthreads, __syncwarp and the __shfl/__any/__all/__ballot _sync family only; no inline
+ * PTX, no cooperative groups, no wgmma, TMA, clusters or grid-wide sync (those live in cuda/tc/);
+ *   - no floating-point atomics anywhere: every sum has a fixed order. */
+#ifndef SG_CUDA_LAUNCH_H
+#define SG_CUDA_LAUNCH_H
+
+#include <stdint.h>
+
+#ifdef SG_EMULATED
+#include "emulation/cuda_model.h"
+#else
+#include <cuda_runtime.h>
+
+/* Put `kernel` on `stream`; a template is given in parentheses: SG_LAUNCH((add<float>), ...). The
+ * launcher returns sg_cuda_launched() afterwards. */
+#define SG_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
+    (kernel)<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__)
+/* An array of `count` (a constant) elements shared by the block. */
+#define SG_SHARED(type, name, count) __shared__ type name[count]
+/* The block's `shared` bytes of the launch. */
+#define SG_SHARED_DYNAMIC(type, name)                                                              \
+    extern __shared__ __align__(16) unsigned char sg_dynamic_shared[];                             \
+    type *name = reinterpret_cast<type *>(sg_dynamic_shared)
+#endif
+
+enum { kWarp = 32, kAllLanes = -1 };
+
+/* bfloat16: the upper half of a float. Our own two conversions, so that a CPU rounds the same. */
+struct bf16 {
+    uint16_t bits;
+};
+
+__host__ __device__ inline float to_float(float x) { return x; }
+
+__host__ __device__ inline float to_float(bf16 x) {
+    union {
+        uint32_t bits;
+        float value;
+    } u;
+
+    u.bits = (uint32_t)x.bits << 16;
+    return u.value;
+}
+
+template <typename T> __host__ __device__ inline T from_float(float x);
+
+template <> __host__ __device__ inline float from_float<float>(float x) { return x; }
+
+/* To the nearest, ties to even; a NaN stays one. */
+template <> __host__ __device__ inline bf16 from_float<bf16>(float x) {
+    union {
+        float value;
+        uint32_t bits;
+    } u;
+    bf16 y;
+
+    u.value = x;
+    if ((u.bits & 0x7fffffffu) > 0x7f800000u)
+        y.bits = (uint16_t)((u.bits >> 16) | 0x40u);
+    else
+        y.bits = (uint16_t)((u.bits + 0x7fffu + ((u.bits >> 16) & 1u)) >> 16);
+    return y;
+}
+
+/* All lanes get the sum, in the same order for every lane count of 32 (a butterfly). The whole warp
+ * takes part. */
+__device__ inline float warp_sum(float x) {
+    for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffffu, x, step);
+    return x;
+}
+
+__device__ inline float warp_max(float x) {
+    for (int step = kWarp / 2; step > 0; step /= 2)
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
+    return x;
+}
+
+static inline unsigned blocks_for(int64_t count, int64_t each) {
+    return (unsigned)((count + each - 1) / each);
+}
+
+#endif

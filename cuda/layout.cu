@@ -1,0 +1,110 @@
+/* Conversions between the layouts: N C H W <-> N H W C, f32 <-> bf16, in any combination.
+ *
+ * Within a picture both orders are a matrix (C, HW) or (HW, C), so a change of order is a
+ * transpose, by tiles of 32 x 32 in shared memory: reads and writes both go along memory. A row of
+ * the tile is 33 long, so that the threads of a warp meet no bank twice. */
+#include <stdio.h>
+
+#include "backend_cuda.h"
+#include "launch.h"
+
+enum { kTile = 32, kRows = 8, kThreads = 256, kMaxGrid = 65535 };
+
+typedef struct {
+    int64_t N, rows, cols; /* N matrices (rows, cols) */
+} transpose_state;
+
+/* x (N, rows, cols) -> y (N, cols, rows). grid: tiles of columns, of rows, pictures. */
+template <typename From, typename To>
+__global__ void transpose_kernel(const From *x, To *y, int64_t N, int64_t rows, int64_t cols) {
+    SG_SHARED(float, tile, kTile *(kTile + 1));
+    int64_t col = (int64_t)blockIdx.x * kTile, row = (int64_t)blockIdx.y * kTile;
+
+    for (int64_t n = blockIdx.z; n < N; n += gridDim.z) {
+        const From *from = x + n * rows * cols;
+        To *to = y + n * rows * cols;
+
+        for (int r = threadIdx.y; r < kTile; r += kRows) {
+            if (row + r < rows && col + threadIdx.x < cols)
+                tile[r * (kTile + 1) + threadIdx.x] =
+                    to_float(from[(row + r) * cols + col + threadIdx.x]);
+        }
+        __syncthreads();
+        for (int c = threadIdx.y; c < kTile; c += kRows) {
+            if (col + c < cols && row + threadIdx.x < rows)
+                to[(col + c) * rows + row + threadIdx.x] =
+                    from_float<To>(tile[threadIdx.x * (kTile + 1) + c]);
+        }
+        __syncthreads();
+    }
+}
+
+template <typename From, typename To>
+__global__ void cast_kernel(const From *x, To *y, int64_t count) {
+    int64_t i = (int64_t)blockIdx.x * kThreads + threadIdx.x;
+
+    if (i < count) y[i] = from_float<To>(to_float(x[i]));
+}
+
+template <typename From, typename To> static sg_status transpose_run(const sg_args *a) {
+    const transpose_state *s = static_cast<const transpose_state *>(a->state);
+    dim3 grid(blocks_for(s->cols, kTile), blocks_for(s->rows, kTile),
+              (unsigned)(s->N < kMaxGrid ? s->N : kMaxGrid));
+
+    if (s->N * s->rows * s->cols == 0) return SG_OK;
+    SG_LAUNCH((transpose_kernel<From, To>), grid, dim3(kTile, kRows), 0, (cudaStream_t)a->queue,
+              static_cast<const From *>(a->in[0]), static_cast<To *>(a->out[0]), s->N, s->rows,
+              s->cols);
+    return sg_cuda_launched(a);
+}
+
+template <typename From, typename To> static sg_status cast_run(const sg_args *a) {
+    const transpose_state *s = static_cast<const transpose_state *>(a->state);
+    int64_t count = s->N * s->rows * s->cols;
+
+    if (count == 0) return SG_OK;
+    SG_LAUNCH((cast_kernel<From, To>), blocks_for(count, kThreads), kThreads, 0,
+              (cudaStream_t)a->queue, static_cast<const From *>(a->in[0]),
+              static_cast<To *>(a->out[0]), count);
+    return sg_cuda_launched(a);
+}
+
+/* Elements that are not f32 are only ever copied; so are f32 where nothing changes. */
+static sg_status copy_run(const sg_args *a) {
+    const size_t *bytes = static_cast<const size_t *>(a->state);
+
+    if (*bytes == 0) return SG_OK;
+    (void)cudaMemcpyAsync(a->out[0], a->in[0], *bytes, cudaMemcpyDeviceToDevice,
+                          (cudaStream_t)a->queue);
+    return sg_cuda_launched(a);
+}
+
+static sg_kernel choose(bool transpose, bool from_bf16, bool to_bf16) {
+    static const sg_kernel kernels[2][2][2] = {
+        {{cast_run<float, float>, cast_run<float, bf16>},
+         {cast_run<bf16, float>, cast_run<bf16, bf16>}},
+        {{transpose_run<float, float>, transpose_run<float, bf16>},
+         {transpose_run<bf16, float>, transpose_run<bf16, bf16>}}};
+
+    return kernels[transpose][from_bf16][to_bf16];
+}
+
+extern "C" sg_status sg_cuda_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
+                                     sg_kernel_plan *plan) {
+    sg_cuda_dims d = sg_cuda_dims_of(v);
+    bool transpose = sg_cuda_is_nhwc(from) != sg_cuda_is_nhwc(to);
+    transpose_state s = {d.N, d.C, d.HW};
+
+    plan->in[0] = from;
+    plan->out[0] = to;
+    snprintf(plan->label, sizeof plan->label, "cuda");
+    if (from == to) {
+        size_t bytes = sg_backend_cuda.bytes(context, v, from);
+
+        plan->run = copy_run;
+        return sg_cuda_plan_state(plan, &bytes, sizeof bytes);
+    }
+    if (sg_cuda_is_nhwc(from)) s = {d.N, d.HW, d.C};
+    plan->run = choose(transpose, sg_cuda_is_bf16(from), sg_cuda_is_bf16(to));
+    return sg_cuda_plan_state(plan, &s, sizeof s);
+}

@@ -1,0 +1,130 @@
+/* One element at a time, four a thread. What a layout calls its order does not matter here: inputs
+ * and output have the same. Arithmetic is in f32, whatever the elements are stored as. */
+#include "backend_cuda.h"
+#include "launch.h"
+
+enum { kThreads = 256, kEach = 4 };
+
+typedef struct {
+    int64_t count;
+    sg_affine_attr affine;
+} pointwise_state;
+
+/* y = f(p, q) for elements i, i + 256, ... of a block's 1024. Reads are coalesced; a unary function
+ * leaves q, which is p, unused. */
+template <typename T, typename In, typename F>
+__global__ void pointwise_kernel(const In *p, const In *q, T *y, int64_t count, F f) {
+    int64_t first = (int64_t)blockIdx.x * kThreads * kEach + threadIdx.x;
+
+    for (int k = 0; k < kEach; k++) {
+        int64_t i = first + k * kThreads;
+
+        if (i < count) y[i] = from_float<T>(f(to_float(p[i]), to_float(q[i])));
+    }
+}
+
+__host__ __device__ static inline float to_float(uint8_t x) { return (float)x; }
+
+template <typename T, typename In, typename F> static sg_status launch(const sg_args *a, F f) {
+    int64_t count = static_cast<const pointwise_state *>(a->state)->count;
+    const In *p = static_cast<const In *>(a->in[0]);
+    const In *q = a->node->n_in > 1 ? static_cast<const In *>(a->in[1]) : p;
+
+    if (count == 0) return SG_OK; /* a grid of no blocks is an error */
+    SG_LAUNCH((pointwise_kernel<T, In, F>), blocks_for(count, kThreads * kEach), kThreads, 0,
+              (cudaStream_t)a->queue, p, q, static_cast<T *>(a->out[0]), count, f);
+    return sg_cuda_launched(a);
+}
+
+/* --- the functions ---------------------------------------------------------------------------- */
+
+__device__ static inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+struct add_f {
+    __device__ float operator()(float p, float q) const { return p + q; }
+};
+struct mul_f {
+    __device__ float operator()(float p, float q) const { return p * q; }
+};
+struct affine_f {
+    float factor, shift;
+    __device__ float operator()(float p, float) const { return factor * p + shift; }
+};
+struct relu_f {
+    __device__ float operator()(float p, float) const { return p < 0.0f ? 0.0f : p; }
+};
+struct relu_dx_f { /* y, dy */
+    __device__ float operator()(float y, float dy) const { return y > 0.0f ? dy : 0.0f; }
+};
+struct silu_f {
+    __device__ float operator()(float p, float) const { return p * sigmoid(p); }
+};
+struct silu_dx_f { /* x, dy */
+    __device__ float operator()(float x, float dy) const {
+        float s = sigmoid(x);
+
+        return dy * s * (1.0f + x * (1.0f - s));
+    }
+};
+struct sigmoid_f {
+    __device__ float operator()(float p, float) const { return sigmoid(p); }
+};
+struct sigmoid_dx_f { /* y, dy */
+    __device__ float operator()(float y, float dy) const { return dy * y * (1.0f - y); }
+};
+
+/* --- selection -------------------------------------------------------------------------------- */
+
+/* `inplace`: the input that the output may overwrite, or -1. */
+static sg_status select_in(const sg_node *node, sg_kernel run, sg_layout layout, int inplace,
+                           sg_kernel_plan *plan) {
+    pointwise_state s = {sg_cuda_dims_of(&node->out[0]).count, {1.0f, 0.0f}};
+
+    if (node->op->attr_size == sizeof s.affine)
+        s.affine = *static_cast<const sg_affine_attr *>(node->attr);
+    sg_cuda_plan(plan, node, run, layout);
+    plan->inplace[0] = inplace;
+    return sg_cuda_plan_state(plan, &s, sizeof s);
+}
+
+#define POINTWISE(name, inplace)                                                                   \
+    template <typename T> static sg_status name##_run(const sg_args *a) {                          \
+        return launch<T, T>(a, name##_f{});                                                        \
+    }                                                                                              \
+    extern "C" sg_status sg_cuda_select_##name(sg_cuda *, const sg_node *node,                     \
+                                               const sg_layout have[], sg_kernel_plan *plan) {     \
+        sg_layout layout = sg_cuda_common_layout(node, have);                                      \
+                                                                                                   \
+        return select_in(node, sg_cuda_is_bf16(layout) ? name##_run<bf16> : name##_run<float>,     \
+                         layout, inplace, plan);                                                   \
+    }
+
+POINTWISE(add, 0)
+POINTWISE(mul, 0)
+POINTWISE(relu, 0)
+POINTWISE(relu_dx, 1)
+POINTWISE(silu, 0)
+POINTWISE(silu_dx, 1)
+POINTWISE(sigmoid, 0)
+POINTWISE(sigmoid_dx, 1)
+
+template <typename T, typename In> static sg_status affine_run(const sg_args *a) {
+    const sg_affine_attr *affine = &static_cast<const pointwise_state *>(a->state)->affine;
+
+    return launch<T, In>(a, affine_f{affine->factor, affine->shift});
+}
+
+extern "C" sg_status sg_cuda_select_scale(sg_cuda *, const sg_node *node, const sg_layout have[],
+                                          sg_kernel_plan *plan) {
+    sg_layout layout = sg_cuda_common_layout(node, have);
+
+    return select_in(node,
+                     sg_cuda_is_bf16(layout) ? affine_run<bf16, bf16> : affine_run<float, float>,
+                     layout, 0, plan);
+}
+
+/* u8 -> f32, PLAIN: the pictures of a batch come so. */
+extern "C" sg_status sg_cuda_select_to_float(sg_cuda *, const sg_node *node, const sg_layout *,
+                                             sg_kernel_plan *plan) {
+    return select_in(node, affine_run<float, uint8_t>, SG_CUDA_PLAIN, -1, plan);
+}
