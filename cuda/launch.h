@@ -37,6 +37,7 @@ struct bf16 {
 };
 
 __host__ __device__ inline float to_float(float x) { return x; }
+__host__ __device__ inline float to_float(uint8_t x) { return (float)x; }
 
 __host__ __device__ inline float to_float(bf16 x) {
     union {

@@ -8,7 +8,9 @@
 #include "backend_cuda.h"
 #include "launch.h"
 
-enum { kTile = 32, kRows = 8, kThreads = 256, kMaxGrid = 65535 };
+enum { kTile = 32, kRows = 8, kThreads = 256 };
+
+static const int64_t kMaxGrid = 65535; /* of y and z */
 
 typedef struct {
     int64_t N, rows, cols; /* N matrices (rows, cols) */

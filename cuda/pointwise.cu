@@ -23,8 +23,6 @@ __global__ void pointwise_kernel(const In *p, const In *q, T *y, int64_t count, 
     }
 }
 
-__host__ __device__ static inline float to_float(uint8_t x) { return (float)x; }
-
 template <typename T, typename In, typename F> static sg_status launch(const sg_args *a, F f) {
     int64_t count = static_cast<const pointwise_state *>(a->state)->count;
     const In *p = static_cast<const In *>(a->in[0]);
