@@ -35,9 +35,23 @@ FUZZED   := $(filter $(BUILD)/src/core/% $(BUILD)/src/data/% %/train/history.o %
 # CUDA: kernels are compiled by nvcc into a plug-in, and by the host's compiler for the tests, which
 # emulate a GPU (tests/emulation/); what calls NVIDIA's libraries is in cuda/vendor/
 KERNELS  := $(wildcard cuda/*.cu)
-EMULATED := $(KERNELS:%.cu=$(BUILD)/emulated/%.o) $(BUILD)/emulated/cuda/backend.o \
+EMULATED := $(KERNELS:%.cu=$(BUILD)/emulated/%.o) \
+            $(patsubst %.c,$(BUILD)/emulated/%.o,$(filter-out cuda/plugin.c,$(wildcard cuda/*.c))) \
             $(patsubst %.cpp,$(BUILD)/emulated/%.o,$(wildcard tests/emulation/*.cpp)) \
             $(patsubst %.c,$(BUILD)/emulated/%.o,$(wildcard tests/emulation/*.c))
+# The plug-in, where nvcc, cuBLASLt and cuDNN are found. Machine code for each of CUDA_ARCHES, and
+# PTX of the last, which drivers of later GPUs compile.
+CUDA_ARCHES ?= 90
+NVCC     ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA     := $(patsubst %/bin/,%,$(dir $(NVCC)))
+CUDNN    := $(wildcard $(CUDA:%=%/include/cudnn.h) /usr/include/cudnn.h /usr/include/*/cudnn.h)
+VENDOR   := $(if $(NVCC),$(if $(CUDNN),$(wildcard $(CUDA)/include/cublasLt.h)))
+PLUGIN   := $(if $(VENDOR),$(if $(filter release,$(CONFIG)),$(BIN)/libspotgrad_cuda.so))
+PLUGGED  := $(patsubst %,$(BUILD)/plugin/%.o,$(basename $(wildcard cuda/*.cu cuda/*.c cuda/vendor/*.cu cuda/vendor/*.c)))
+NVCCFLAGS = -std=c++17 -O3 -lineinfo -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
+            $(if $(CI),-Werror all-warnings) \
+            $(foreach a,$(CUDA_ARCHES),-gencode arch=compute_$(a),code=sm_$(a)) \
+            -gencode arch=compute_$(lastword $(CUDA_ARCHES)),code=compute_$(lastword $(CUDA_ARCHES))
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 CHAOS    := $(BUILD)/tests/chaos/preload.so $(BUILD)/tests/chaos/whole
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -45,7 +59,8 @@ CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
-FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c tests/*.c tests/*.h tests/fuzz/*.[ch] tests/chaos/*.c bench/*.c examples/*.c)
+FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] tests/*.c tests/*.h \
+               tests/emulation/*.[ch] tests/emulation/*.cpp tests/fuzz/*.[ch] tests/chaos/*.c bench/*.c examples/*.c)
 
 MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
@@ -55,7 +70,7 @@ say = $(if $(V),,@printf '%-5s %s\n' $(1) $(2))
 # a make within make uses all processors, unless the outer one was told how many
 JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-all: $(BIN)/spotgrad $(LINKS)
+all: $(BIN)/spotgrad $(LINKS) $(PLUGIN)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
 PACKAGES := libpng libjpeg expat hdf5 jansson openssl libcurl
@@ -72,7 +87,8 @@ endif
 $(BIN)/spotgrad: $(PROGRAM) $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(call say,link,$@)
-	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) -Wl,--export-dynamic-symbol='sg_*' $(LDLIBS) -o $@
+	$(if $(VENDOR),,@echo "note  no nvcc with cuBLASLt and cuDNN: built without the CUDA plug-in, trains on CPUs")
 
 $(LINKS): $(BIN)/spotgrad
 	@ln -sf spotgrad $@
@@ -131,6 +147,31 @@ $(CUDA_TESTS): $(BUILD)/tests/test_%: tests/test_%.c $(BUILD)/libemulated.a $(BU
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
 	$(Q)$(CC) $(EMULATION) $(CFLAGS) -MMD -MP $< $(filter %.a,$^) $(LDFLAGS) -lcmocka -lz $(LDLIBS) -lstdc++ -o $@
+
+## cuda          the CUDA plug-in, bin/libspotgrad_cuda.so (CUDA_ARCHES=90): part of `make` with nvcc
+cuda: $(if $(PLUGIN),$(PLUGIN),cuda-missing)
+
+cuda-missing:
+	@echo "cuda: needs nvcc, cublasLt.h and cudnn.h, and CONFIG=release; found:" \
+	    "$(or $(NVCC),no nvcc), $(or $(VENDOR),no cublasLt.h), $(or $(CUDNN),no cudnn.h)" >&2; exit 69
+
+$(BUILD)/plugin/%.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(call say,nvcc,$<)
+	$(Q)$(NVCC) $(CPPFLAGS) -Icuda $(NVCCFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/plugin/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,cc,"$< (plug-in)")
+	$(Q)$(CC) $(CPPFLAGS) -Icuda -isystem $(CUDA)/include $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
+
+# What it takes from the program is found in it when it is loaded, so it is looked for here.
+$(BIN)/libspotgrad_cuda.so: $(PLUGGED) $(BIN)/spotgrad
+	$(call say,link,$@)
+	$(Q)$(NVCC) -shared -cudart static -Xlinker -rpath=$(CUDA)/lib64 $(filter %.o,$^) -L$(CUDA)/lib64 -lcublasLt -lcudnn -o $@
+	@nm --dynamic --defined-only --format=just-symbols $(BIN)/spotgrad | sort >$(BUILD)/plugin/given
+	@! nm --dynamic --undefined-only --format=just-symbols $@ | grep ^sg_ | sort | comm -23 - $(BUILD)/plugin/given | \
+	    sed 's/.*/$(@F): & is not in the program/' | grep .
 
 $(BUILD)/tests/chaos/%.so: tests/chaos/%.c
 	@mkdir -p $(@D)
@@ -237,6 +278,6 @@ help:
 	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
 	@sed -n 's/^## /make /p' Makefile
 
-.PHONY: all bench examples size unit test check chaos asan fuzz demo headers docs format lint clean help
+.PHONY: all cuda cuda-missing bench examples size unit test check chaos asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
--include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d)
+-include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d)
