@@ -9,6 +9,7 @@
 #ifndef SG_GRAPH_BACKEND_H
 #define SG_GRAPH_BACKEND_H
 
+#include "graph/device.h"
 #include "graph/graph.h"
 
 #ifdef __cplusplus
@@ -16,11 +17,12 @@ extern "C" {
 #endif
 
 /* How a value's elements lie in memory. PLAIN is row-major; every sink, input and output is PLAIN.
- * BLOCKED is for f32 (N, C, H, W) with channels innermost. On CPUs it is oneDNN's nChw8c or nChw16c:
- * blocks of 8 or 16 channels (the backend's choice), C rounded up to whole blocks, and the padding
- * channels hold ZERO at all times (a kernel that would break that asks for PLAIN where there is
- * padding). On CUDA it is one block of all C channels, N H W C. Numbers from SG_LAYOUT_PRIVATE on
- * are the backend's own (filters in the format that one convolution wants, values in bf16). */
+ * BLOCKED is for f32 (N, C, H, W) with channels innermost. On CPUs it is oneDNN's nChw8c or
+ * nChw16c: blocks of 8 or 16 channels (the backend's choice), C rounded up to whole blocks, and the
+ * padding channels hold ZERO at all times (a kernel that would break that asks for PLAIN where
+ * there is padding). On CUDA it is one block of all C channels, N H W C. Numbers from
+ * SG_LAYOUT_PRIVATE on are the backend's own (filters in the format that one convolution wants,
+ * values in bf16). */
 typedef int sg_layout;
 enum { SG_LAYOUT_PLAIN = 0, SG_LAYOUT_BLOCKED = 1, SG_LAYOUT_PRIVATE = 2 };
 
@@ -76,6 +78,7 @@ typedef struct sg_backend {
                          sg_kernel_plan *plan);
     /* Once in each thread that compiles or runs programs; may be NULL. */
     void (*enter_thread)(void);
+    const sg_device *device; /* where kernels run; NULL: here, on host memory */
 } sg_backend;
 
 /* Plain C, one thread, PLAIN layouts: what defines every op. */

@@ -357,6 +357,25 @@ static sg_status sort_steps(sg_program *p) {
     return SG_OK;
 }
 
+static sg_status move_constants(sg_program *p, size_t bytes) {
+    const sg_device *device = p->backend->device;
+    uint8_t *host = p->constants;
+    void *queue = NULL, *there = NULL;
+    sg_status st;
+
+    if (!device) return SG_OK;
+    p->constants = NULL;
+    st = device->alloc(bytes, "constants", &there);
+    if (st == SG_OK) st = device->queue_create(&queue);
+    if (st == SG_OK) st = device->put(queue, there, host, bytes);
+    if (st == SG_OK) st = device->wait(queue);
+    device->queue_destroy(queue);
+    p->constants = there;
+    p->on_device = true;
+    sg_free(host);
+    return st;
+}
+
 static sg_status lower(sg_program *p) {
     const sg_graph *g = p->graph;
     lowering low = {p, NULL, NULL};
@@ -376,6 +395,7 @@ static sg_status lower(sg_program *p) {
         mark_live(p, low.live);
         st = lower_graph(&low);
     }
+    if (st == SG_OK) st = move_constants(p, constant_bytes + 1);
     sg_free(low.of);
     sg_free(low.live);
     return st;
@@ -416,6 +436,6 @@ void sg_program_destroy(sg_program *p) {
     if (p->context) p->backend->close(p->context);
     sg_free(p->step);
     sg_free(p->slot);
-    sg_free(p->constants);
+    sg_block_release(p->on_device ? p->backend->device : NULL, p->constants);
     sg_free(p);
 }

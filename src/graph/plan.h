@@ -34,6 +34,7 @@ struct sg_program {
     int n_slots, slot_capacity;
     size_t arena_bytes, weights_bytes;
     uint8_t *constants;
+    bool on_device; /* the constants are */
     size_t constant_bytes;
 };
 

@@ -57,7 +57,8 @@ typedef struct {
 int sg_program_steps(const sg_program *p);
 sg_step_view sg_program_step(const sg_program *p, int i);
 
-/* For tests and tools: allocate ARENA and WEIGHTS, run prologue and body once, free them. */
+/* For tests and tools: allocate ARENA and WEIGHTS, run prologue and body once, free them. Inputs
+ * and outputs are the host's, whatever the backend; the buffers of state.h are the backend's. */
 sg_status sg_program_run_once(const sg_program *p, sg_bindings *b) SG_CHECKED;
 
 #ifdef __cplusplus

@@ -65,21 +65,93 @@ sg_status sg_program_run(const sg_program *p, const sg_bindings *b) {
     return SG_OK;
 }
 
-sg_status sg_program_run_once(const sg_program *p, sg_bindings *b) {
-    sg_status st = SG_OK;
-    void *arena = sg_malloc(p->arena_bytes), *weights = sg_malloc(p->weights_bytes);
+/* --- once, for tests and tools ---------------------------------------------------------------- */
 
-    if (!arena || !weights) st = sg_fail(SG_ERR_OOM, "program: no memory for its arena");
+/* 0xff: every float a NaN, so that a kernel that reads what nobody wrote is found out. */
+static sg_status fill_block(const sg_device *device, void *queue, void *block, size_t bytes) {
+    void *host = device ? sg_malloc(bytes) : block;
+    sg_status st = SG_OK;
+
+    if (!host) return sg_fail(SG_ERR_OOM, "program: no memory for its arena");
+    memset(host, 0xff, bytes);
+    if (!device) return SG_OK;
+    st = device->put(queue, block, host, bytes);
+    if (st == SG_OK) st = device->wait(queue);
+    sg_free(host);
+    return st;
+}
+
+static sg_status stage_inputs(const sg_program *p, const sg_bindings *b, sg_bindings *there) {
+    const sg_device *device = p->backend->device;
+
+    for (int i = 0; i < sg_graph_inputs(p->graph); i++) {
+        size_t bytes = sg_value_bytes(sg_graph_input(p->graph, i));
+        void *block = NULL;
+
+        if (!b->input[i]) continue;
+        SG_TRY(device->alloc(bytes, "an input", &block));
+        there->input[i] = block;
+        SG_TRY(device->put(there->queue, block, b->input[i], bytes));
+    }
+    for (int o = 0; o < sg_graph_outputs(p->graph); o++) {
+        size_t bytes = sg_value_bytes(sg_graph_output(p->graph, o));
+
+        if (b->output[o]) SG_TRY(device->alloc(bytes, "an output", &there->output[o]));
+    }
+    return SG_OK;
+}
+
+static sg_status fetch_outputs(const sg_program *p, const sg_bindings *b,
+                               const sg_bindings *there) {
+    const sg_device *device = p->backend->device;
+
+    for (int o = 0; o < sg_graph_outputs(p->graph); o++) {
+        if (b->output[o])
+            SG_TRY(device->get(there->queue, b->output[o], there->output[o],
+                               sg_value_bytes(sg_graph_output(p->graph, o))));
+    }
+    return device->wait(there->queue);
+}
+
+static sg_status run_blocks(const sg_program *p, const sg_bindings *b) {
+    const sg_device *device = p->backend->device;
+
+    SG_TRY(fill_block(device, b->queue, b->base[SG_BUF_ARENA], p->arena_bytes));
+    SG_TRY(fill_block(device, b->queue, b->base[SG_BUF_WEIGHTS], p->weights_bytes));
+    if (p->backend->enter_thread) p->backend->enter_thread();
+    SG_TRY(sg_program_prologue(p, b));
+    return sg_program_run(p, b);
+}
+
+/* As `b`, with inputs and outputs on the device. */
+static sg_status run_on_device(const sg_program *p, const sg_bindings *b) {
+    const sg_device *device = p->backend->device;
+    sg_bindings there = *b;
+    sg_status st;
+
+    memset(there.input, 0, sizeof there.input);
+    memset(there.output, 0, sizeof there.output);
+    SG_TRY(device->queue_create(&there.queue));
+    st = stage_inputs(p, b, &there);
+    if (st == SG_OK) st = run_blocks(p, &there);
+    if (st == SG_OK) st = fetch_outputs(p, b, &there);
+    device->queue_destroy(there.queue);
+    for (int i = 0; i < SG_MAX_INPUTS; i++) device->release((void *)(uintptr_t)there.input[i]);
+    for (int o = 0; o < SG_MAX_OUTPUTS; o++) device->release(there.output[o]);
+    return st;
+}
+
+sg_status sg_program_run_once(const sg_program *p, sg_bindings *b) {
+    const sg_device *device = p->backend->device;
+    void *arena = NULL, *weights = NULL;
+    sg_status st = sg_block_alloc(device, p->arena_bytes, "a program's arena", &arena);
+
+    if (st == SG_OK) st = sg_block_alloc(device, p->weights_bytes, "a program's weights", &weights);
     b->base[SG_BUF_ARENA] = arena;
     b->base[SG_BUF_WEIGHTS] = weights;
-    if (st == SG_OK && p->backend->enter_thread) p->backend->enter_thread();
-    /* 0xff: every float a NaN, so that a kernel that reads what nobody wrote is found out */
-    if (st == SG_OK) memset(arena, 0xff, p->arena_bytes);
-    if (st == SG_OK) memset(weights, 0xff, p->weights_bytes);
-    if (st == SG_OK) st = sg_program_prologue(p, b);
-    if (st == SG_OK) st = sg_program_run(p, b);
+    if (st == SG_OK) st = device ? run_on_device(p, b) : run_blocks(p, b);
     b->base[SG_BUF_ARENA] = b->base[SG_BUF_WEIGHTS] = NULL;
-    sg_free(arena);
-    sg_free(weights);
+    sg_block_release(device, arena);
+    sg_block_release(device, weights);
     return st;
 }

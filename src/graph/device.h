@@ -1,0 +1,61 @@
+/* What a backend's device offers where its kernels do not work on host memory: memory of its own,
+ * queues on which copies and kernels are put in order, and recordings of them.
+ *
+ * Every call is made by one thread at a time. Failures are SG_ERR_CUDA, or SG_ERR_UNAVAILABLE once
+ * the device is lost; out of memory is SG_ERR_OOM, with what was asked and what is free. */
+#ifndef SG_GRAPH_DEVICE_H
+#define SG_GRAPH_DEVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sg_device {
+    /* Zeroed device memory; `what` is for the error. */
+    sg_status (*alloc)(size_t bytes, const char *what, void **out);
+    void (*release)(void *block); /* NULL is fine */
+    /* Zeroed host memory that copies reach without another one (pinned). */
+    sg_status (*alloc_host)(size_t bytes, const char *what, void **out);
+    void (*release_host)(void *block); /* NULL is fine */
+
+    sg_status (*queue_create)(void **queue);
+    void (*queue_destroy)(void *queue); /* waits; NULL is fine */
+    /* All that was put on `queue` is done. */
+    sg_status (*wait)(void *queue);
+    /* What is put on `queue` from now on begins after all that is on `other` now. */
+    sg_status (*follow)(void *queue, void *other);
+    /* Copies, in order with the queue's kernels. Host memory may be used again after `wait`. */
+    sg_status (*put)(void *queue, void *device, const void *host, size_t bytes);
+    sg_status (*get)(void *queue, void *host, const void *device, size_t bytes);
+
+    /* Between the two, what is put on `queue` is recorded and not run; `replay` puts it there
+     * whole.
+     */
+    sg_status (*record)(void *queue);
+    sg_status (*record_end)(void *queue, void **recording);
+    sg_status (*replay)(void *queue, void *recording);
+    void (*recording_destroy)(void *recording); /* NULL is fine */
+
+    /* grads[0][i] = the sum over the `n` shards' grads[s][i], `floats` of each, in the order of
+     * train/trainer.h's tree. A sum that is not finite sets step[SG_STEP_DIVERGED] to 1. All device
+     * memory but the array `grads` itself, which is read at once. */
+    sg_status (*add_shards)(void *queue, float *const grads[], int n, int64_t floats, float *step);
+
+    /* The numeric class of what runs here: "cuda sm_90 132 MP cuDNN 9.13 cuBLAS 13.1". */
+    void (*describe)(char *text, size_t bytes);
+} sg_device;
+
+/* Memory of `device`, zeroed; or of the host where that is NULL, as sg_malloc gives it. */
+sg_status sg_block_alloc(const sg_device *device, size_t bytes, const char *what,
+                         void **out) SG_CHECKED;
+void sg_block_release(const sg_device *device, void *block); /* NULL is fine */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
