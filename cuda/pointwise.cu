@@ -1,5 +1,6 @@
 /* One element at a time, four a thread. What a layout calls its order does not matter here: inputs
  * and output have the same. Arithmetic is in f32, whatever the elements are stored as. */
+#include "activation.h"
 #include "backend_cuda.h"
 #include "launch.h"
 
@@ -36,8 +37,6 @@ template <typename T, typename In, typename F> static sg_status launch(const sg_
 
 /* --- the functions ---------------------------------------------------------------------------- */
 
-__device__ static inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-
 struct add_f {
     __device__ float operator()(float p, float q) const { return p + q; }
 };
@@ -55,14 +54,10 @@ struct relu_dx_f { /* y, dy */
     __device__ float operator()(float y, float dy) const { return y > 0.0f ? dy : 0.0f; }
 };
 struct silu_f {
-    __device__ float operator()(float p, float) const { return p * sigmoid(p); }
+    __device__ float operator()(float p, float) const { return act_value(SG_ACT_SILU, p); }
 };
 struct silu_dx_f { /* x, dy */
-    __device__ float operator()(float x, float dy) const {
-        float s = sigmoid(x);
-
-        return dy * s * (1.0f + x * (1.0f - s));
-    }
+    __device__ float operator()(float x, float dy) const { return dy * act_slope(SG_ACT_SILU, x); }
 };
 struct sigmoid_f {
     __device__ float operator()(float p, float) const { return sigmoid(p); }

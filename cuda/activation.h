@@ -1,0 +1,26 @@
+/* The activations that kernels apply on the way, and their slopes: ops/pointwise.c defines them. */
+#ifndef SG_CUDA_ACTIVATION_H
+#define SG_CUDA_ACTIVATION_H
+
+#include "launch.h"
+#include "spotgrad.h"
+
+__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+__device__ inline float act_value(sg_act act, float x) {
+    if (act == SG_ACT_RELU) return x <= 0.0f ? 0.0f : x;
+    if (act == SG_ACT_SILU) return x * sigmoid(x);
+    return x;
+}
+
+__device__ inline float act_slope(sg_act act, float x) {
+    if (act == SG_ACT_RELU) return x <= 0.0f ? 0.0f : 1.0f;
+    if (act == SG_ACT_SILU) {
+        float s = sigmoid(x);
+
+        return s * (1.0f + x * (1.0f - s));
+    }
+    return 1.0f;
+}
+
+#endif

@@ -1,0 +1,76 @@
+/* How blocks lie on a picture, and the second stage of sums over its pixels: channels.h. */
+#include "channels.h"
+
+static const int64_t kMaxChunks = 65535; /* of a grid's y */
+enum { kSumBlocks = 1024, kColumns = 8 };
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* The least power of two that is not below `n`, at most `most`, itself a power of two. */
+static int lanes_for(int64_t n, int most) {
+    int lanes = 1;
+
+    while (lanes < most && lanes < n) lanes *= 2;
+    return lanes;
+}
+
+sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t each, int64_t most) {
+    sg_cuda_dims d = sg_cuda_dims_of(v);
+    sg_cuda_pixels p = {};
+    int64_t rows, lanes;
+
+    p.M = d.N * d.HW;
+    p.C = d.C;
+    p.HW = d.HW;
+    p.inner = sg_cuda_is_nhwc(layout) || d.HW == 1;
+    /* only pictures inside a program are sure to be aligned */
+    p.packed = sg_cuda_is_nhwc(layout) && d.C % kPack == 0;
+    lanes = p.packed ? d.C / kPack : d.C;
+    p.lanes = p.inner ? lanes_for(lanes, kMaxLanes) : 1;
+    p.tiles = ceil_div(lanes, p.lanes);
+    rows = kThreads / p.lanes;
+    if (most > kMaxChunks) most = kMaxChunks;
+    p.chunks = ceil_div(p.M, rows * each);
+    if (p.chunks > most) p.chunks = most;
+    if (p.chunks > 0) {
+        p.chunk = ceil_div(ceil_div(p.M, p.chunks), rows) * rows;
+        p.chunks = ceil_div(p.M, p.chunk);
+    }
+    return p;
+}
+
+int64_t sg_cuda_sum_chunks(const sg_value *v) {
+    int64_t tiles = ceil_div(sg_cuda_dims_of(v).C, kMaxLanes * kPack);
+
+    return tiles < kSumBlocks ? kSumBlocks / (tiles > 0 ? tiles : 1) : 1;
+}
+
+/* A lane a column, the block's rows side by side. Of a single column all 256 threads add. */
+__global__ void add_parts_kernel(const float *part, int64_t chunks, int64_t columns, int64_t C,
+                                 float *out, float *more) {
+    SG_SHARED(double, shared, kThreads);
+    int64_t c = first_channel<1>();
+    double sum[1] = {0.0};
+
+    if (c < columns) {
+        for (int64_t i = threadIdx.y; i < chunks; i += blockDim.y)
+            sum[0] += (double)part[i * columns + c];
+    }
+    add_rows(shared, sum);
+    if (threadIdx.y > 0 || c >= columns) return;
+    if (c < C)
+        out[c] = (float)sum[0];
+    else
+        more[c - C] = (float)sum[0];
+}
+
+sg_status sg_cuda_add_parts(const sg_args *a, const float *part, int64_t chunks, int64_t columns,
+                            int64_t C, float *out, float *more) {
+    int lanes = lanes_for(columns, kColumns);
+
+    if (columns == 0) return SG_OK;
+    SG_LAUNCH(add_parts_kernel, blocks_for(columns, lanes),
+              dim3((unsigned)lanes, (unsigned)(kThreads / lanes)), 0, (cudaStream_t)a->queue, part,
+              chunks, columns, C, out, more);
+    return sg_cuda_launched(a);
+}
