@@ -1,0 +1,502 @@
+/* The emulated GPU: threads on stacks of their own, and what they wait for. cuda_model.h tells what
+ * it promises. This file is never instrumented by ThreadSanitizer, so that its own accesses are no
+ * races; shared arrays are, from the kernel's side. */
+#include "emulation/cuda_model.h"
+#include "emulation/emulation.h"
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string>
+#include <sys/mman.h>
+#include <vector>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+namespace sg_emulated {
+
+enum { kWarp = 32, kMaxThreads = 1024, kMaxShared = 48 << 10, kMaxGrid = 65535 };
+enum { kStack = 256 << 10, kGuard = 4096 };
+
+/* --- stacks ----------------------------------------------------------------------------------- */
+
+/* Something that runs: the launching thread, or a stack. */
+struct context {
+    void *sp = nullptr; /* where it goes on; below it, the registers that a call keeps */
+    void *bottom = nullptr;
+    size_t size = 0;
+    void *fake_stack = nullptr; /* AddressSanitizer's */
+};
+
+/* Save the registers and the stack of *from, go on with those of `to`. swapcontext does the same
+ * and changes the signal mask, two system calls each time. */
+extern "C" void sg_emulated_switch(void **from, void *to);
+asm(R"(
+    .text
+    .type sg_emulated_switch, @function
+sg_emulated_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+    .size sg_emulated_switch, . - sg_emulated_switch
+)");
+
+static void switch_to(context *from, context *to) {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(&from->fake_stack, to->bottom, to->size);
+#endif
+    sg_emulated_switch(&from->sp, to->sp);
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(from->fake_stack, nullptr, nullptr);
+#endif
+}
+
+/* --- the launch under way --------------------------------------------------------------------- */
+
+enum state { READY, AT_BARRIER, IN_WARP, LEFT };
+
+struct thread {
+    unsigned number; /* in the block */
+    uint3 index;
+    context *stack = nullptr; /* once it has begun */
+    sg_emulated::state state = READY;
+    const char *what = nullptr; /* it waits for: "__shfl_sync" */
+    site at = {nullptr, 0};
+    unsigned mask = 0;
+    uint64_t given = 0, got = 0; /* to a shuffle or vote, and from it */
+    int source = -1;             /* lane to shuffle from; -1: a vote */
+};
+
+struct array {
+    const void *key;
+    void *data;
+};
+
+static struct {
+    std::mutex one; /* launch at a time */
+    const char *kernel;
+    std::string name; /* kernel's, without template arguments */
+    void (*body)(const void *);
+    const void *arguments;
+    size_t dynamic_bytes, shared_bytes;
+
+    context launching;
+    std::vector<std::unique_ptr<context>> stacks;
+    std::vector<context *> free_stacks;
+
+    std::vector<thread> threads;
+    std::vector<thread *> ready; /* in the order in which they run */
+    size_t next;                 /* of `ready` */
+    thread *running;
+    unsigned n_left, n_at_barrier;
+    std::vector<array> arrays; /* shared */
+    uint64_t random;
+} gpu;
+
+static std::vector<std::string> launched; /* names, each once */
+static thread_local cudaError_t last_error = cudaSuccess;
+static thread_local char last_text[256];
+
+static uint64_t initial_seed() {
+    const char *text = getenv("SG_EMULATION_SEED");
+
+    return text ? strtoull(text, nullptr, 10) : 1;
+}
+
+static uint64_t seed = initial_seed();
+
+static uint64_t mix(uint64_t x) { /* splitmix64 */
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static uint64_t random_below(uint64_t n) { return (gpu.random = mix(gpu.random)) % n; }
+
+__attribute__((noreturn, format(printf, 2, 3))) static void fail(const thread *t, const char *fmt,
+                                                                 ...) {
+    va_list args;
+
+    fprintf(stderr, "cuda emulation: %s, block (%u, %u, %u)", gpu.name.c_str(), blockIdx.x,
+            blockIdx.y, blockIdx.z);
+    if (t) fprintf(stderr, ", thread (%u, %u, %u)", t->index.x, t->index.y, t->index.z);
+    fputs(": ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+    abort();
+}
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+/* What a stack does for ever: be a thread, leave, be another. */
+static void be_threads() {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(nullptr, (const void **)&gpu.launching.bottom,
+                                    &gpu.launching.size);
+#endif
+    for (;;) {
+        thread *self = gpu.running;
+
+        gpu.body(gpu.arguments);
+        self->state = LEFT;
+        gpu.n_left++;
+        switch_to(self->stack, &gpu.launching);
+    }
+}
+
+static context *new_stack() {
+    char *block = static_cast<char *>(mmap(nullptr, kGuard + kStack, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    std::unique_ptr<context> owned(new context);
+    context *c = owned.get();
+    void **top;
+
+    if (block == MAP_FAILED || mprotect(block, kGuard, PROT_NONE) != 0)
+        fail(nullptr, "no memory for a stack");
+    c->bottom = block + kGuard;
+    c->size = kStack;
+    top = reinterpret_cast<void **>(block + kGuard + kStack);
+    *--top = nullptr; /* be_threads returns to nowhere, and finds the stack aligned as by a call */
+    *--top = reinterpret_cast<void *>(be_threads);
+    c->sp = top - 6; /* rbp, rbx, r12 .. r15: zero, as the memory is fresh */
+    gpu.stacks.push_back(std::move(owned));
+    return c;
+}
+
+static void resume(thread *t) {
+    if (!t->stack) {
+        if (gpu.free_stacks.empty()) gpu.free_stacks.push_back(new_stack());
+        t->stack = gpu.free_stacks.back();
+        gpu.free_stacks.pop_back();
+    }
+    gpu.running = t;
+    threadIdx = t->index;
+    switch_to(&gpu.launching, t->stack);
+    if (t->state == LEFT) gpu.free_stacks.push_back(t->stack);
+}
+
+/* The running thread waits. */
+static void wait(state s, const char *what, site at) {
+    thread *t = gpu.running;
+
+    t->state = s;
+    t->what = what;
+    t->at = at;
+}
+
+static void suspend() { switch_to(gpu.running->stack, &gpu.launching); }
+
+/* These go on, in any order. */
+static void release(thread *const *list, size_t n) {
+    size_t first = gpu.ready.size();
+
+    for (size_t i = 0; i < n; i++) {
+        list[i]->state = READY;
+        gpu.ready.push_back(list[i]);
+        std::swap(gpu.ready.back(), gpu.ready[first + random_below(i + 1)]);
+    }
+}
+
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+/* "waits in __syncthreads (norm.cu:45)" */
+static std::string doing(const thread *t) {
+    if (t->state == LEFT) return "has left the kernel";
+    return std::string("waits in ") + t->what + " (" + base_name(t->at.file) + ":" +
+           std::to_string(t->at.line) + ")";
+}
+
+__attribute__((noreturn)) static void fail_apart(const thread *t, const thread *other) {
+    fail(t, "%s, but thread (%u, %u, %u) %s", doing(t).c_str(), other->index.x, other->index.y,
+         other->index.z, doing(other).c_str());
+}
+
+/* --- barriers --------------------------------------------------------------------------------- */
+
+static bool same_site(site a, site b) { return a.line == b.line && strcmp(a.file, b.file) == 0; }
+
+static void open_barrier() {
+    thread *list[kMaxThreads];
+    size_t n = gpu.threads.size();
+
+    for (size_t i = 0; i < n; i++) {
+        list[i] = &gpu.threads[i];
+        if (!same_site(list[i]->at, list[0]->at)) fail_apart(list[0], list[i]);
+    }
+    gpu.n_at_barrier = 0;
+    release(list, n);
+}
+
+void barrier(site at) {
+    wait(AT_BARRIER, "__syncthreads", at);
+    if (++gpu.n_at_barrier == gpu.threads.size()) open_barrier();
+    suspend();
+}
+
+/* --- warps ------------------------------------------------------------------------------------ */
+
+int lane() { return (int)(gpu.running->number % kWarp); }
+
+static bool meets(const thread *a, const thread *b) {
+    return b->state == IN_WARP && a->mask == b->mask && strcmp(a->what, b->what) == 0 &&
+           same_site(a->at, b->at);
+}
+
+/* The warp's thread of that lane; NULL where the block has none. */
+static thread *lane_of(const thread *t, int number) {
+    size_t i = t->number / kWarp * kWarp + (size_t)number;
+
+    return i < gpu.threads.size() ? &gpu.threads[i] : nullptr;
+}
+
+/* All are here: give each what it asked for. */
+static void exchange(thread *const *list, size_t n) {
+    unsigned ballot = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (list[i]->given & 1) ballot |= 1u << (list[i]->number % kWarp);
+    }
+    for (size_t i = 0; i < n; i++) {
+        thread *t = list[i];
+        const thread *source = t->source < 0 ? nullptr : lane_of(t, t->source);
+
+        if (t->source < 0) {
+            t->got = ballot;
+        } else if (!source || !(t->mask >> t->source & 1)) {
+            fail(t, "%s (%s:%d) reads lane %d, which is %s", t->what, base_name(t->at.file),
+                 t->at.line, t->source, source ? "not in the mask" : "not in the block");
+        } else {
+            t->got = source->given;
+        }
+    }
+    release(list, n);
+}
+
+/* Wait for the lanes of the mask. Those that the block does not have count as present. */
+static uint64_t meet(const char *what, unsigned mask, uint64_t given, int source, site at) {
+    thread *self = gpu.running, *list[kWarp];
+    size_t n = 0;
+    bool all = true;
+
+    wait(IN_WARP, what, at);
+    self->mask = mask;
+    self->given = given;
+    self->source = source;
+    if (!(mask >> lane() & 1))
+        fail(self, "%s (%s:%d): lane %d is not in its own mask 0x%x", what, base_name(at.file),
+             at.line, lane(), mask);
+    for (int i = 0; i < kWarp && all; i++) {
+        thread *t = mask >> i & 1 ? lane_of(self, i) : nullptr;
+
+        if (!t) continue;
+        all = meets(self, t);
+        list[n++] = t;
+    }
+    if (all) exchange(list, n);
+    suspend();
+    return self->got;
+}
+
+void sync_warp(unsigned mask, site at) { meet("__syncwarp", mask, 0, -1, at); }
+
+uint64_t shuffle(const char *what, unsigned mask, uint64_t given, int source, site at) {
+    return meet(what, mask, given, source, at);
+}
+
+unsigned vote(const char *what, unsigned mask, bool predicate, site at) {
+    return (unsigned)meet(what, mask, predicate, -1, at);
+}
+
+/* Nobody can go on. */
+__attribute__((noreturn)) static void fail_stuck() {
+    const thread *t = nullptr;
+
+    for (const thread &each : gpu.threads) {
+        if (each.state != LEFT && (!t || each.state == IN_WARP)) t = &each;
+    }
+    for (const thread &other : gpu.threads) {
+        if (t->state == AT_BARRIER && other.state != AT_BARRIER) fail_apart(t, &other);
+        if (t->state == IN_WARP && other.number / kWarp == t->number / kWarp &&
+            t->mask >> (other.number % kWarp) & 1 && !meets(t, &other))
+            fail_apart(t, &other);
+    }
+    fail(t, "%s for ever", doing(t).c_str());
+}
+
+/* --- shared memory ---------------------------------------------------------------------------- */
+
+static void *new_array(const void *key, size_t bytes) {
+    void *data = malloc(bytes);
+
+    if (!data) fail(gpu.running, "no memory for %zu bytes of shared memory", bytes);
+    memset(data, 0xff, bytes);
+    gpu.arrays.push_back({key, data});
+    gpu.shared_bytes += bytes;
+    if (gpu.shared_bytes > kMaxShared)
+        fail(gpu.running, "%zu bytes of shared memory, a block has %d", gpu.shared_bytes,
+             kMaxShared);
+    return data;
+}
+
+void *shared(const void *key, size_t bytes) {
+    for (const array &a : gpu.arrays) {
+        if (a.key == key) return a.data;
+    }
+    return new_array(key, bytes);
+}
+
+void *shared_dynamic() { return shared(nullptr, gpu.dynamic_bytes); }
+
+/* --- launches --------------------------------------------------------------------------------- */
+
+static void run_block() {
+    thread *list[kMaxThreads];
+    unsigned n = blockDim.x * blockDim.y * blockDim.z;
+
+    gpu.threads.assign(n, thread());
+    for (unsigned i = 0; i < n; i++) {
+        gpu.threads[i].number = i;
+        gpu.threads[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y,
+                                i / (blockDim.x * blockDim.y)};
+        list[i] = &gpu.threads[i];
+    }
+    gpu.ready.clear();
+    gpu.next = gpu.n_left = gpu.n_at_barrier = 0;
+    gpu.shared_bytes = 0;
+    if (gpu.dynamic_bytes > 0) new_array(nullptr, gpu.dynamic_bytes);
+    release(list, n);
+    while (gpu.next < gpu.ready.size()) resume(gpu.ready[gpu.next++]);
+    if (gpu.n_left < n) fail_stuck();
+    for (const array &a : gpu.arrays) free(a.data);
+    gpu.arrays.clear();
+}
+
+static uint64_t gcd(uint64_t a, uint64_t b) { return b ? gcd(b, a % b) : a; }
+
+/* Blocks first, first + step, ... modulo their number: each once. */
+static void run_grid() {
+    uint64_t n = (uint64_t)gridDim.x * gridDim.y * gridDim.z, step, b;
+
+    gpu.random = mix(seed);
+    b = random_below(n);
+    do step = 1 + random_below(n);
+    while (gcd(step, n) != 1);
+    for (uint64_t i = 0; i < n; i++, b = (b + step) % n) {
+        blockIdx = {(unsigned)(b % gridDim.x), (unsigned)(b / gridDim.x % gridDim.y),
+                    (unsigned)(b / gridDim.x / gridDim.y)};
+        run_block();
+    }
+}
+
+/* "(add_kernel<float>)" -> "add_kernel" */
+static std::string plain_name(const char *kernel) {
+    std::string name = kernel;
+    size_t first = name.find_first_not_of("( ");
+
+    return name.substr(first, name.find_first_of("<) ", first) - first);
+}
+
+static bool refuse(const char *what, size_t asked, size_t limit) {
+    last_error = cudaErrorInvalidConfiguration;
+    snprintf(last_text, sizeof last_text, "%s: %s %zu, of %zu at most and 1 at least",
+             gpu.name.c_str(), what, asked, limit);
+    return false;
+}
+
+static bool legal(dim3 grid, dim3 block, size_t dynamic_bytes) {
+    size_t threads = (size_t)block.x * block.y * block.z;
+
+    if (threads == 0 || threads > kMaxThreads)
+        return refuse("threads of a block:", threads, kMaxThreads);
+    if (block.z > 64) return refuse("block.z is", block.z, 64);
+    if (grid.x == 0 || grid.x > 0x7fffffffu) return refuse("grid.x is", grid.x, 0x7fffffffu);
+    if (grid.y == 0 || grid.y > kMaxGrid) return refuse("grid.y is", grid.y, kMaxGrid);
+    if (grid.z == 0 || grid.z > kMaxGrid) return refuse("grid.z is", grid.z, kMaxGrid);
+    if (dynamic_bytes > kMaxShared)
+        return refuse("bytes of shared memory:", dynamic_bytes, kMaxShared);
+    return true;
+}
+
+void run(const char *kernel, dim3 grid, dim3 block, size_t dynamic_bytes,
+         void (*body)(const void *), const void *arguments) {
+    std::lock_guard<std::mutex> lock(gpu.one);
+
+    gpu.name = plain_name(kernel);
+    if (!legal(grid, block, dynamic_bytes)) return;
+    if (std::find(launched.begin(), launched.end(), gpu.name) == launched.end())
+        launched.push_back(gpu.name);
+    gpu.body = body;
+    gpu.arguments = arguments;
+    gpu.dynamic_bytes = dynamic_bytes;
+    gridDim = grid;
+    blockDim = block;
+    run_grid();
+}
+
+} // namespace sg_emulated
+
+/* --- the runtime ------------------------------------------------------------------------------ */
+
+cudaError_t cudaGetLastError() {
+    cudaError_t error = sg_emulated::last_error;
+
+    sg_emulated::last_error = cudaSuccess;
+    return error;
+}
+
+const char *cudaGetErrorString(cudaError_t error) {
+    return error == cudaSuccess ? "no error" : sg_emulated::last_text;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t) {
+    memcpy(to, from, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t) {
+    memset(to, byte, bytes);
+    return cudaSuccess;
+}
+
+/* --- for tests -------------------------------------------------------------------------------- */
+
+extern "C" uint64_t sg_emulation_seed() { return sg_emulated::seed; }
+
+extern "C" void sg_emulation_set_seed(uint64_t seed) { sg_emulated::seed = seed; }
+
+extern "C" bool sg_emulation_has_run(const char *kernel) {
+    std::lock_guard<std::mutex> lock(sg_emulated::gpu.one);
+
+    return std::find(sg_emulated::launched.begin(), sg_emulated::launched.end(), kernel) !=
+           sg_emulated::launched.end();
+}

@@ -1,0 +1,23 @@
+/* What tests ask of the emulated GPU. C11 and C++17. */
+#ifndef SG_TESTS_EMULATION_H
+#define SG_TESTS_EMULATION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The order in which the blocks of a launch, and the threads of a block, are run. It is the
+ * environment's SG_EMULATION_SEED, 1 where that is not set, until a test chooses another. */
+uint64_t sg_emulation_seed(void);
+void sg_emulation_set_seed(uint64_t seed);
+
+/* Whether a kernel of that name, without template arguments, has been launched in this process. */
+bool sg_emulation_has_run(const char *kernel);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
