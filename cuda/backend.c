@@ -105,4 +105,5 @@ const sg_backend sg_backend_cuda = {
     .select = cuda_select,
     .bytes = cuda_bytes,
     .convert = sg_cuda_convert,
+    .device = &sg_cuda_device,
 };

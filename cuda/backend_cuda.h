@@ -52,6 +52,15 @@ sg_status sg_cuda_plan_state(sg_kernel_plan *plan, const void *state, size_t byt
  * it waits for the kernel, so that the guilty one is named. */
 sg_status sg_cuda_launched(const sg_args *a) SG_CHECKED;
 
+/* device.cu: SG_OK for cudaSuccess; SG_ERR_UNAVAILABLE once the device is lost, else SG_ERR_CUDA.
+ */
+sg_status sg_cuda_check(int error, const char *what) SG_CHECKED;
+extern const sg_device sg_cuda_device;
+
+/* shards.cu: sg_device's add_shards. */
+sg_status sg_cuda_add_shards(void *queue, float *const grads[], int n, int64_t floats,
+                             float *step) SG_CHECKED;
+
 /* layout.cu: as sg_backend's. */
 sg_status sg_cuda_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
                           sg_kernel_plan *plan) SG_CHECKED;

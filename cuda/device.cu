@@ -1,0 +1,167 @@
+/* The device table of the backend (graph/device.h): thin over the CUDA runtime. */
+#include <stdio.h>
+
+#include "backend_cuda.h"
+#include "launch.h"
+
+/* --- errors ----------------------------------------------------------------------------------- */
+
+/* A device that is gone does not come back within this process: the status says so, for the trainer
+ * still has the last snapshot to save. */
+static bool is_lost(cudaError_t error) {
+    return error == cudaErrorDevicesUnavailable || error == cudaErrorECCUncorrectable ||
+           error == cudaErrorLaunchFailure || error == cudaErrorHardwareStackError ||
+           error == cudaErrorNoDevice;
+}
+
+extern "C" sg_status sg_cuda_check(int code, const char *what) {
+    cudaError_t error = (cudaError_t)code;
+
+    if (error == cudaSuccess) return SG_OK;
+    (void)cudaGetLastError(); /* not to be found again by the next launch */
+    if (is_lost(error))
+        return sg_fail(SG_ERR_UNAVAILABLE, "%s: the device is lost: %s", what,
+                       cudaGetErrorString(error));
+    return sg_fail(SG_ERR_CUDA, "%s: %s", what, cudaGetErrorString(error));
+}
+
+static sg_status no_memory(size_t bytes, const char *what) {
+    size_t free_bytes = 0, total = 0;
+
+    (void)cudaGetLastError();
+    (void)cudaMemGetInfo(&free_bytes, &total);
+    return sg_fail(SG_ERR_OOM,
+                   "no device memory for %s: %.0f MiB asked for, %.0f of %.0f MiB free; a smaller "
+                   "train.batch or more train.shards would fit",
+                   what, (double)bytes / 1048576.0, (double)free_bytes / 1048576.0,
+                   (double)total / 1048576.0);
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+static sg_status device_alloc(size_t bytes, const char *what, void **out) {
+    void *block = NULL;
+    cudaError_t error = cudaMalloc(&block, bytes + 1); /* nothing is something too */
+
+    if (error == cudaErrorMemoryAllocation) return no_memory(bytes, what);
+    SG_TRY(sg_cuda_check(error, what));
+    error = cudaMemset(block, 0, bytes + 1);
+    if (error == cudaSuccess)
+        *out = block;
+    else
+        (void)cudaFree(block);
+    return sg_cuda_check(error, what);
+}
+
+static void device_release(void *block) { (void)cudaFree(block); }
+
+static sg_status device_alloc_host(size_t bytes, const char *what, void **out) {
+    void *block = NULL;
+
+    if (cudaMallocHost(&block, bytes + 1) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return sg_fail(SG_ERR_OOM, "no pinned memory for %s, %zu bytes; see ulimit -l", what,
+                       bytes);
+    }
+    memset(block, 0, bytes + 1);
+    *out = block;
+    return SG_OK;
+}
+
+static void device_release_host(void *block) { (void)cudaFreeHost(block); }
+
+/* --- queues ----------------------------------------------------------------------------------- */
+
+static sg_status device_queue_create(void **queue) {
+    cudaStream_t stream;
+
+    SG_TRY(sg_cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream"));
+    *queue = stream;
+    return SG_OK;
+}
+
+static sg_status device_wait(void *queue) {
+    return sg_cuda_check(cudaStreamSynchronize((cudaStream_t)queue), "waiting for the device");
+}
+
+static void device_queue_destroy(void *queue) {
+    if (!queue) return;
+    (void)cudaStreamSynchronize((cudaStream_t)queue);
+    (void)cudaStreamDestroy((cudaStream_t)queue);
+}
+
+static sg_status device_follow(void *queue, void *other) {
+    cudaEvent_t event;
+    cudaError_t error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+
+    SG_TRY(sg_cuda_check(error, "an event"));
+    error = cudaEventRecord(event, (cudaStream_t)other);
+    if (error == cudaSuccess) error = cudaStreamWaitEvent((cudaStream_t)queue, event, 0);
+    (void)cudaEventDestroy(event); /* freed once it is over */
+    return sg_cuda_check(error, "waiting for another stream");
+}
+
+static sg_status device_put(void *queue, void *device, const void *host, size_t bytes) {
+    return sg_cuda_check(
+        cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, (cudaStream_t)queue),
+        "a copy to the device");
+}
+
+static sg_status device_get(void *queue, void *host, const void *device, size_t bytes) {
+    return sg_cuda_check(
+        cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, (cudaStream_t)queue),
+        "a copy from the device");
+}
+
+/* --- recordings: CUDA Graphs ------------------------------------------------------------------ */
+
+static sg_status device_record(void *queue) {
+    return sg_cuda_check(
+        cudaStreamBeginCapture((cudaStream_t)queue, cudaStreamCaptureModeThreadLocal),
+        "recording a step");
+}
+
+static sg_status device_record_end(void *queue, void **recording) {
+    cudaGraphExec_t exec;
+    cudaGraph_t graph;
+    cudaError_t error = cudaStreamEndCapture((cudaStream_t)queue, &graph);
+
+    SG_TRY(sg_cuda_check(error, "recording a step"));
+    error = cudaGraphInstantiate(&exec, graph, 0);
+    (void)cudaGraphDestroy(graph);
+    SG_TRY(sg_cuda_check(error, "preparing a recorded step"));
+    *recording = exec;
+    return SG_OK;
+}
+
+static sg_status device_replay(void *queue, void *recording) {
+    return sg_cuda_check(cudaGraphLaunch((cudaGraphExec_t)recording, (cudaStream_t)queue),
+                         "a recorded step");
+}
+
+static void device_recording_destroy(void *recording) {
+    if (recording) (void)cudaGraphExecDestroy((cudaGraphExec_t)recording);
+}
+
+/* --- the numeric class ------------------------------------------------------------------------ */
+
+static void device_describe(char *text, size_t bytes) {
+    int ordinal = 0, major = 0, minor = 0, multiprocessors = 0;
+
+    (void)cudaGetDevice(&ordinal);
+    (void)cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal);
+    (void)cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, ordinal);
+    (void)cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, ordinal);
+    snprintf(text, bytes, "cuda sm_%d%d %d MP", major, minor, multiprocessors);
+}
+
+extern "C" const sg_device sg_cuda_device = {
+    device_alloc,        device_release,
+    device_alloc_host,   device_release_host,
+    device_queue_create, device_queue_destroy,
+    device_wait,         device_follow,
+    device_put,          device_get,
+    device_record,       device_record_end,
+    device_replay,       device_recording_destroy,
+    sg_cuda_add_shards,  device_describe,
+};
