@@ -151,7 +151,7 @@ static sg_status start_saver(run *r, bool fresh) {
                                 .config_text = r->config_text,
                                 .run_id = r->run_id,
                                 .task = r->task,
-                                .state = r->state,
+                                .trainer = r->trainer,
                                 .history = &r->history,
                                 .notices = r->notices,
                                 .store = r->store,
@@ -227,6 +227,7 @@ static sg_status evaluate(run *r) {
     bool best;
 
     sg_log(SG_LOG_DEBUG, "evaluating after step %lld", (long long)r->state->step);
+    SG_TRY(sg_trainer_fetch(r->trainer));
     SG_TRY(r->task->evaluate(r->task, r->trainer, r->state->ema, asked_to_stop, r, &evaluation));
     st = record(r, &evaluation);
     best = st == SG_OK && sg_history_since_best(&r->history) == 0;
@@ -364,6 +365,7 @@ static sg_status start(run *r, bool fresh) {
     r->state = sg_trainer_state(r->trainer);
     sg_trainer_stop_when(r->trainer, must_give_up, r);
     SG_TRY(begin_state(r));
+    SG_TRY(sg_trainer_store(r->trainer));
     if (r->before.path)
         sg_checkpoint_mend(r->config->run.dir, r->before.path, r->state->step, best_step(r));
     SG_TRY(start_saver(r, fresh));
@@ -388,6 +390,7 @@ static void tell_start(const run *r) {
 }
 
 static sg_status fill_result(const run *r, sg_run_result *result) {
+    SG_TRY(sg_trainer_fetch(r->trainer));
     result->steps = r->state->step;
     result->epochs = epochs_at(r, r->state->samples);
     result->best = sg_history_best(&r->history);

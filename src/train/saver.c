@@ -17,7 +17,8 @@ static const double kPatience = 600.0, kHurry = 8.0;
 
 struct sg_saver {
     const sg_config *config;
-    const sg_state *state;
+    sg_trainer *trainer;   /* borrowed */
+    const sg_state *state; /* the trainer's */
     const sg_history *history;
     int64_t n_train;
     sg_model_about about;
@@ -91,7 +92,8 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
         return sg_fail(SG_ERR_OOM, "%s: no memory for checkpoints", o->config->run.dir);
     }
     s->config = o->config;
-    s->state = o->state;
+    s->trainer = o->trainer;
+    s->state = sg_trainer_state(o->trainer);
     s->history = o->history;
     s->n_train = o->task->n_train;
     s->notices = o->notices;
@@ -132,6 +134,7 @@ static sg_status offer(sg_saver *s, bool must, bool best) {
     char *history = NULL;
     sg_status st;
 
+    SG_TRY(sg_trainer_fetch(s->trainer));
     SG_TRY(sg_history_write(s->history, &history));
     o.history = history;
     st = sg_writer_offer(s->writer, &o);

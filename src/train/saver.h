@@ -22,7 +22,7 @@ typedef struct {
     const sg_config *config;
     const char *config_text, *run_id;
     const sg_task *task;
-    const sg_state *state;
+    sg_trainer *trainer; /* its state is what is saved */
     const sg_history *history;
     sg_notices *notices; /* NULL: none are heard */
     sg_store *store;     /* NULL: none; the saver's from sg_saver_create on, whatever it says */

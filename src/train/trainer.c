@@ -5,35 +5,9 @@
 #include <string.h>
 
 #include "core/mem.h"
-#include "ops/ops.h"
+#include "train/trainer_inside.h"
 
 enum { kReduceBlock = 16384, kWarmEma = 10 };
-
-/* What one thread needs to run a shard: nothing is shared but WEIGHTS and the state. */
-struct sg_trainer {
-    sg_trainer_options options;
-    const sg_backend *backend;
-    int threads;
-    sg_pool *pool;
-    sg_table *table;
-    sg_state *state;
-
-    sg_graph *shard_graph, *update_graph;
-    sg_program *shard, *update;
-    void *weights;
-    void **arena;  /* one a thread */
-    float **grads; /* one a shard; after the tree the sum is in grads[0] */
-    void *update_arena, *update_weights;
-    float step_block[SG_STEP_SLOTS];
-    float norm; /* output of the update program */
-
-    const void *const *inputs; /* of the step in work */
-    size_t input_stride[SG_MAX_INPUTS];
-    double *seconds; /* with times: NULL, or being profiled */
-    sg_step_times *times;
-    bool (*stop)(void *context); /* NULL, or gives a step up */
-    void *stop_context;
-};
 
 sg_optimizer sg_optimizer_defaults(void) {
     sg_optimizer o = {SG_OPTIMIZER_SGD, 0.9, 0.999, 5e-4, 10.0, 0.999, 0.1};
@@ -143,30 +117,42 @@ static sg_status build_update(sg_trainer *t) {
     return sg_program_compile(t->update_graph, t->backend, NULL, &t->update);
 }
 
-static sg_status allocate(sg_trainer *t) {
-    int moments = t->options.optimizer.kind == SG_OPTIMIZER_ADAMW ? 2 : 1;
-    bool whole;
+/* Zero for good where no gradient is written: between entries. */
+static sg_status allocate_grads(sg_trainer *t, int shard) {
+    size_t bytes = (size_t)t->table->n_grads * sizeof(float);
+    void *block;
 
-    SG_TRY(sg_state_create(t->table, moments, &t->state));
-    t->weights = sg_malloc(sg_program_weights_bytes(t->shard));
-    t->update_arena = sg_malloc(sg_program_arena_bytes(t->update));
-    t->update_weights = sg_malloc(sg_program_weights_bytes(t->update));
-    t->arena = sg_calloc((size_t)t->threads, sizeof *t->arena);
-    t->grads = sg_calloc((size_t)t->options.shards, sizeof *t->grads);
-    whole = t->weights && t->update_arena && t->update_weights && t->arena && t->grads;
-    for (int i = 0; whole && i < t->threads; i++)
-        whole = (t->arena[i] = sg_malloc(sg_program_arena_bytes(t->shard))) != NULL;
-    for (int i = 0; whole && i < t->options.shards; i++)
-        whole = (t->grads[i] = sg_calloc((size_t)t->table->n_grads, sizeof(float))) != NULL;
-    if (!whole)
-        return sg_fail(SG_ERR_OOM, "trainer: no memory for %d arenas of %zu bytes", t->threads,
-                       sg_program_arena_bytes(t->shard));
+    SG_TRY(sg_block_alloc(t->device, bytes, "a shard's gradients", &block));
+    if (!t->device) memset(block, 0, bytes);
+    t->grads[shard] = block;
     return SG_OK;
 }
 
-static int choose_threads(const sg_trainer_options *o) {
+static sg_status allocate(sg_trainer *t) {
+    int moments = t->options.optimizer.kind == SG_OPTIMIZER_ADAMW ? 2 : 1;
+
+    SG_TRY(sg_state_create(t->table, moments, &t->state));
+    t->arena = sg_calloc((size_t)t->threads, sizeof *t->arena);
+    t->grads = sg_calloc((size_t)t->options.shards, sizeof *t->grads);
+    if (!t->arena || !t->grads) return sg_fail(SG_ERR_OOM, "trainer: no memory");
+    SG_TRY(sg_block_alloc(t->device, sg_program_weights_bytes(t->shard), "weights", &t->weights));
+    SG_TRY(sg_block_alloc(t->device, sg_program_arena_bytes(t->update), "the update's arena",
+                          &t->update_arena));
+    SG_TRY(sg_block_alloc(t->device, sg_program_weights_bytes(t->update), "the update's weights",
+                          &t->update_weights));
+    for (int i = 0; i < t->threads; i++)
+        SG_TRY(sg_block_alloc(t->device, sg_program_arena_bytes(t->shard), "a shard's activations",
+                              &t->arena[i]));
+    for (int i = 0; i < t->options.shards; i++) SG_TRY(allocate_grads(t, i));
+    return SG_OK;
+}
+
+/* On a device shards follow each other on its queue, and the pool is for the host's own work. */
+static int choose_threads(const sg_trainer *t) {
+    const sg_trainer_options *o = &t->options;
     int n = o->threads > 0 ? o->threads : sg_cpu_count();
 
+    if (t->device) return 1;
     return n < o->shards ? n : o->shards;
 }
 
@@ -194,12 +180,14 @@ sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out)
     if (!t) return sg_fail(SG_ERR_OOM, "trainer: no memory");
     t->options = *options;
     t->backend = options->backend ? options->backend : &sg_backend_cpu;
-    t->threads = choose_threads(options);
+    t->device = t->backend->device;
+    t->threads = choose_threads(t);
     st = sg_pool_create(t->threads, t->backend->enter_thread, &t->pool);
     if (st == SG_OK) st = build_shard(t);
     if (st == SG_OK) st = build_update(t);
     if (st == SG_OK) st = allocate(t);
     if (st == SG_OK && !options->blank) st = draw_state(t);
+    if (st == SG_OK && t->device) st = sg_trainer_device_create(t);
     if (st != SG_OK) {
         sg_trainer_destroy(t);
         return st;
@@ -211,13 +199,15 @@ sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out)
 void sg_trainer_destroy(sg_trainer *t) {
     if (!t) return;
     sg_pool_destroy(t->pool);
-    for (int i = 0; t->arena && i < t->threads; i++) sg_free(t->arena[i]);
-    for (int i = 0; t->grads && i < t->options.shards; i++) sg_free(t->grads[i]);
+    if (t->device) sg_trainer_device_destroy(t); /* waits for what is under way */
+    for (int i = 0; t->arena && i < t->threads; i++) sg_block_release(t->device, t->arena[i]);
+    for (int i = 0; t->grads && i < t->options.shards; i++)
+        sg_block_release(t->device, t->grads[i]);
     sg_free(t->arena);
     sg_free(t->grads);
-    sg_free(t->weights);
-    sg_free(t->update_arena);
-    sg_free(t->update_weights);
+    sg_block_release(t->device, t->weights);
+    sg_block_release(t->device, t->update_arena);
+    sg_block_release(t->device, t->update_weights);
     sg_program_destroy(t->shard);
     sg_program_destroy(t->update);
     sg_graph_destroy(t->shard_graph);
@@ -253,7 +243,7 @@ size_t sg_trainer_bytes(const sg_trainer *t) {
 
 /* --- a step ----------------------------------------------------------------------------------- */
 
-static sg_bindings bind(sg_trainer *t) {
+sg_bindings sg_trainer_bind(sg_trainer *t) {
     sg_bindings b;
 
     memset(&b, 0, sizeof b);
@@ -266,7 +256,7 @@ static sg_bindings bind(sg_trainer *t) {
 
 static sg_status run_shard(void *context, int64_t shard, int worker) {
     sg_trainer *t = context;
-    sg_bindings b = bind(t);
+    sg_bindings b = sg_trainer_bind(t);
 
     b.base[SG_BUF_ARENA] = t->arena[worker];
     b.base[SG_BUF_GRADS] = t->grads[shard];
@@ -279,17 +269,20 @@ static sg_status run_shard(void *context, int64_t shard, int worker) {
     return sg_program_run(t->shard, &b);
 }
 
+sg_status sg_trainer_diverged(const sg_trainer *t) {
+    return sg_fail(SG_ERR_DIVERGED,
+                   "step %lld: loss or gradient is not finite; a lower train.lr or "
+                   "train.clip_norm may help",
+                   (long long)t->state->step);
+}
+
 /* A gradient that is not finite would poison the state for good, so the update is not reached. */
 static sg_status check_finite(const sg_trainer *t, int64_t start, int64_t end) {
     const float *sum = t->grads[0];
     int bad = 0;
 
     for (int64_t i = start; i < end; i++) bad |= !(fabsf(sum[i]) <= FLT_MAX);
-    if (!bad) return SG_OK;
-    return sg_fail(SG_ERR_DIVERGED,
-                   "step %lld: loss or gradient is not finite; a lower train.lr or "
-                   "train.clip_norm may help",
-                   (long long)t->state->step);
+    return bad ? sg_trainer_diverged(t) : SG_OK;
 }
 
 /* grads[0] = the sum over all shards, as a binary tree: ((0+1)+(2+3))+((4+5)+(6+7)), here for one
@@ -311,7 +304,7 @@ static sg_status add_block(void *context, int64_t block, int worker) {
     return check_finite(t, start, end);
 }
 
-static void fill_step_block(sg_trainer *t, double lr) {
+void sg_trainer_fill_step_block(sg_trainer *t, double lr) {
     const sg_optimizer *o = &t->options.optimizer;
     double count = (double)t->state->step + 1.0;
     /* a young average forgets its random start faster */
@@ -330,9 +323,9 @@ static void fill_step_block(sg_trainer *t, double lr) {
 }
 
 static sg_status run_update(sg_trainer *t, double lr) {
-    sg_bindings b = bind(t);
+    sg_bindings b = sg_trainer_bind(t);
 
-    fill_step_block(t, lr);
+    sg_trainer_fill_step_block(t, lr);
     b.base[SG_BUF_ARENA] = t->update_arena;
     b.base[SG_BUF_WEIGHTS] = t->update_weights;
     b.base[SG_BUF_GRADS] = t->grads[0];
@@ -345,11 +338,10 @@ static sg_status run_update(sg_trainer *t, double lr) {
 }
 
 static void fill_report(const sg_trainer *t, sg_step_report *report) {
-    const float *sum = t->grads[0] + t->table->n_values;
-    double normaliser = fmax((double)sum[SG_SUM_NORMALISER], 1.0);
+    double normaliser = fmax((double)t->sum[SG_SUM_NORMALISER], 1.0);
 
-    for (int i = 0; i < SG_MAX_SUMS; i++) report->sum[i] = (double)sum[i] / normaliser;
-    report->sum[SG_SUM_NORMALISER] = (double)sum[SG_SUM_NORMALISER];
+    for (int i = 0; i < SG_MAX_SUMS; i++) report->sum[i] = (double)t->sum[i] / normaliser;
+    report->sum[SG_SUM_NORMALISER] = (double)t->sum[SG_SUM_NORMALISER];
     report->loss = report->sum[SG_SUM_LOSS];
     report->grad_norm = (double)t->norm;
 }
@@ -361,13 +353,11 @@ static void add_times(sg_step_times *sum, const double clock[5]) {
     sum->update += clock[4] - clock[3];
 }
 
-sg_status sg_trainer_step(sg_trainer *t, const void *const inputs[], double lr,
-                          sg_step_report *report) {
+static sg_status step_here(sg_trainer *t, double lr) {
     int64_t blocks = (t->table->n_grads + kReduceBlock - 1) / kReduceBlock;
-    sg_bindings b = bind(t);
+    sg_bindings b = sg_trainer_bind(t);
     double clock[5] = {sg_now()};
 
-    t->inputs = inputs;
     b.seconds = t->seconds;
     SG_TRY(sg_program_prologue(t->shard, &b));
     clock[1] = sg_now();
@@ -378,6 +368,14 @@ sg_status sg_trainer_step(sg_trainer *t, const void *const inputs[], double lr,
     SG_TRY(run_update(t, lr));
     clock[4] = sg_now();
     if (t->times) add_times(t->times, clock);
+    memcpy(t->sum, t->grads[0] + t->table->n_values, sizeof t->sum);
+    return SG_OK;
+}
+
+sg_status sg_trainer_step(sg_trainer *t, const void *const inputs[], double lr,
+                          sg_step_report *report) {
+    t->inputs = inputs;
+    SG_TRY(t->device ? sg_trainer_device_step(t, lr) : step_here(t, lr));
     t->state->step++;
     t->state->samples += t->options.batch;
     fill_report(t, report);

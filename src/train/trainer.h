@@ -66,8 +66,12 @@ typedef struct {
 sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out) SG_CHECKED;
 void sg_trainer_destroy(sg_trainer *trainer);
 
-/* The state: borrowed. Who writes its values must not do so during a step. */
+/* The state: borrowed. Who writes its values must not do so during a step. Where the backend has a
+ * device the buffers are a copy of the device's: fetch it before they are read, store it after they
+ * were written (both free elsewhere); counters are always right. */
 sg_state *sg_trainer_state(sg_trainer *trainer);
+sg_status sg_trainer_fetch(sg_trainer *trainer) SG_CHECKED;
+sg_status sg_trainer_store(sg_trainer *trainer) SG_CHECKED;
 const sg_table *sg_trainer_table(const sg_trainer *trainer);
 const sg_program *sg_trainer_program(const sg_trainer *trainer); /* of a shard */
 sg_pool *sg_trainer_pool(sg_trainer *trainer);
