@@ -13,7 +13,7 @@ typedef struct {
 
 /* ((0 + 1) + (2 + 3)) + ...: a sum of `width` shards from `first` on, those beyond n left out. */
 __device__ static float tree_sum(const shard_slots &grads, int n, int64_t i) {
-    float level[8]; /* one a level of the tree: 2^7 >= kMaxShards */
+    float level[8] = {}; /* one a level of the tree: 2^7 >= kMaxShards */
     int height = 0;
 
     for (int s = 0; s < n; s++) {

@@ -475,19 +475,6 @@ const char *cudaGetErrorString(cudaError_t error) {
     return error == cudaSuccess ? "no error" : sg_emulated::last_text;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-    memcpy(to, from, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t) {
-    memset(to, byte, bytes);
-    return cudaSuccess;
-}
-
 /* --- for tests -------------------------------------------------------------------------------- */
 
 extern "C" uint64_t sg_emulation_seed() { return sg_emulated::seed; }

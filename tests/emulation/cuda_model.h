@@ -21,6 +21,8 @@
 #include <tuple>
 #include <type_traits>
 
+#include "emulation/cuda_runtime_model.h"
+
 #define __global__
 #define __device__
 #define __host__
@@ -102,6 +104,7 @@ template <typename... P> class launcher {
     const char *name;
     dim3 grid, block;
     size_t dynamic_bytes;
+    cudaStream_t stream;
     void (*kernel)(P...);
 
     static_assert((std::is_trivially_copyable<P>::value && ...),
@@ -121,21 +124,21 @@ template <typename... P> class launcher {
 
   public:
     launcher(const char *name_, dim3 grid_, dim3 block_, size_t dynamic_bytes_,
-             void (*kernel_)(P...))
-        : name(name_), grid(grid_), block(block_), dynamic_bytes(dynamic_bytes_), kernel(kernel_) {}
+             cudaStream_t stream_, void (*kernel_)(P...))
+        : name(name_), grid(grid_), block(block_), dynamic_bytes(dynamic_bytes_), stream(stream_),
+          kernel(kernel_) {}
 
     void operator()(P... arguments) const {
         call c = {kernel, std::tuple<P...>(arguments...)};
 
-        run(name, grid, block, dynamic_bytes, body, &c);
+        put(stream, [l = *this, c] { run(l.name, l.grid, l.block, l.dynamic_bytes, body, &c); });
     }
 };
 
 } // namespace sg_emulated
 
 #define SG_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
-    ((void)(stream),                                                                               \
-     sg_emulated::launcher(#kernel, (grid), (block), (shared), (kernel))(__VA_ARGS__))
+    (sg_emulated::launcher(#kernel, (grid), (block), (shared), (stream), (kernel))(__VA_ARGS__))
 #define SG_SHARED(type, name, count)                                                               \
     static char name##_key;                                                                        \
     type(&name)[count] =                                                                           \
@@ -333,26 +336,5 @@ static inline double min(float x, double y) { return fmin((double)x, y); }
 static inline double min(double x, float y) { return fmin(x, (double)y); }
 static inline double max(float x, double y) { return fmax((double)x, y); }
 static inline double max(double x, float y) { return fmax(x, (double)y); }
-
-/* --- the runtime: a stream's work is done when the call returns --------------------------------
- */
-
-typedef struct CUstream_st *cudaStream_t;
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidConfiguration = 9 };
-enum cudaMemcpyKind {
-    cudaMemcpyHostToHost,
-    cudaMemcpyHostToDevice,
-    cudaMemcpyDeviceToHost,
-    cudaMemcpyDeviceToDevice,
-    cudaMemcpyDefault
-};
-
-/* The thread's last error, which is forgotten; its text tells what was asked of which kernel. */
-cudaError_t cudaGetLastError();
-const char *cudaGetErrorString(cudaError_t error);
-cudaError_t cudaStreamSynchronize(cudaStream_t stream);
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t stream);
-cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream);
 
 #endif
