@@ -41,11 +41,6 @@ static const sg_op *const kWaiting[] = {&sg_op_matmul,
                                         &sg_op_adamw_step,
                                         &sg_op_stats_step,
                                         &sg_op_ema_step,
-                                        &sg_op_quality_focal_loss,
-                                        &sg_op_quality_focal_loss_dx,
-                                        &sg_op_ciou_alpha,
-                                        &sg_op_ciou_loss,
-                                        &sg_op_ciou_loss_dx,
                                         NULL};
 
 static bool is_waiting(const sg_op *op) {
