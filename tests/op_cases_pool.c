@@ -44,6 +44,7 @@ static const float kDoubled[] = {1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4}
      .zero_ok = n == 0}
 #define MAPS(op)                                                                                   \
     {#op ": one", op, 1, {P(1, 1, 1, 1)}},                                                         \
+    {#op ": 3 channels of a pixel", op, 1, {P(2, 3, 1, 1)}},                                       \
     {#op ": 5 channels", op, 1, {P(2, 5, 3, 7)}},                                                  \
     {#op ": 8 channels", op, 1, {P(2, 8, 5, 4)}},                                                  \
     {#op ": 16 channels", op, 1, {P(1, 16, 3, 3)}},                                                \
@@ -68,6 +69,8 @@ static const op_case cases[] = {
     POOL("5x5, odd channels", 5, 1, 2, 2, 5, 4, 5),
     POOL("5x5, maps of 130", 5, 1, 2, 1, 8, 13, 10),
     POOL("1x1", 1, 1, 0, 1, 2, 3, 3),
+    POOL("of a pixel", 2, 1, 1, 1, 3, 1, 1),
+    POOL("to a pixel", 3, 1, 0, 2, 3, 3, 3),
     POOL("gaps", 2, 3, 0, 1, 2, 8, 7),
     POOL("1031 channels", 2, 2, 0, 1, 1031, 2, 2),
     POOL("no pictures", 2, 2, 0, 0, 8, 4, 4),
