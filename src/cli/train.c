@@ -12,6 +12,7 @@
 #include "core/mem.h"
 #include "core/threads.h"
 #include "cpu/cpu.h"
+#include "gpu/driver.h"
 #include "train/detector.h"
 #include "train/run.h"
 
@@ -44,12 +45,37 @@ static int print_resolved(const sg_config *config) {
     return print_text(st, text);
 }
 
+static void print_gpus(const sg_gpu_list *list) {
+    for (int i = 0; i < list->n; i++) {
+        const sg_gpu *gpu = &list->gpu[i];
+
+        cli_print("cuda:%d  %s, compute capability %d.%d, %d multiprocessors, %.1f GiB; the driver "
+                  "serves CUDA %d.%d\n",
+                  i, gpu->name, gpu->major, gpu->minor, gpu->multiprocessors,
+                  (double)gpu->bytes / (double)(1 << 30), list->driver / 1000,
+                  list->driver % 1000 / 10);
+    }
+}
+
+/* What is there, and why it cannot be used: never a failure. */
 static int print_devices(void) {
-    char text[128];
+    char text[4096];
+    sg_gpu_list list;
+    sg_status st;
 
     sg_cpu_class(text, sizeof text);
-    cli_print("cpu   %d processors, %s\n", sg_cpu_count(), text);
-    cli_print("cuda  not usable: this version computes on CPUs\n");
+    cli_print("cpu     %d processors, %s\n", sg_cpu_count(), text);
+    st = sg_gpu_find(&list);
+    if (st != SG_OK) {
+        cli_print("cuda    not usable: %s\n", sg_last_error());
+        return CLI_DONE;
+    }
+    print_gpus(&list);
+    st = sg_gpu_plugin(text, sizeof text);
+    if (st != SG_OK)
+        cli_print("cuda    not usable: %s\n", sg_last_error());
+    else
+        cli_print("cuda    not usable yet: this version trains on CPUs (%s loads)\n", text);
     return CLI_DONE;
 }
 
