@@ -1,0 +1,101 @@
+/* The bias and its gradient, of pictures and of matrices (M, C), on the mapping of channels.h. Both
+ * wait for memory: bias reads and writes once, four pixels a thread in flight, and bias_db adds
+ * chunks of pixels that sg_cuda_add_parts then merges. */
+#include "channels.h"
+
+enum { kEach = 4, kSumEach = 8 };
+
+static const sg_cuda_pixels *pixels_of(const sg_args *a) {
+    return static_cast<const sg_cuda_pixels *>(a->state);
+}
+
+/* y may be x. */
+template <typename T, int V, bool Inner>
+__global__ void bias_kernel(const T *x, const float *b, T *y, sg_cuda_pixels p) {
+    int64_t c = first_channel<V>(), end = chunk_end(p), step = blockDim.y;
+    floats<V> shift;
+
+    if (c >= p.C) return;
+    shift = load_channels<V>(b, c);
+    for (int64_t m = chunk_start(p) + threadIdx.y; m < end; m += kEach * step) {
+        floats<V> v[kEach] = {};
+
+        for (int e = 0; e < kEach; e++)
+            if (m + e * step < end) v[e] = load<V>(x + place<Inner>(p, m + e * step, c));
+        for (int e = 0; e < kEach; e++) {
+            if (m + e * step >= end) continue;
+            for (int k = 0; k < V; k++) v[e].v[k] += shift.v[k];
+            store(y + place<Inner>(p, m + e * step, c), v[e]);
+        }
+    }
+}
+
+/* part (chunks, C) */
+template <typename T, int V, bool Inner>
+__global__ void bias_db_kernel(const T *dy, float *part, sg_cuda_pixels p) {
+    SG_SHARED(float, shared, kThreads *V);
+    int64_t c = first_channel<V>(), end = chunk_end(p);
+    floats<V> sum = {};
+
+    if (c < p.C) {
+        for (int64_t m = chunk_start(p) + threadIdx.y; m < end; m += blockDim.y) {
+            floats<V> d = load<V>(dy + place<Inner>(p, m, c));
+
+            for (int k = 0; k < V; k++) sum.v[k] += d.v[k];
+        }
+    }
+    add_rows(shared, sum.v);
+    if (threadIdx.y > 0 || c >= p.C) return;
+    for (int k = 0; k < V; k++) part[blockIdx.y * p.C + c + k] = sum.v[k];
+}
+
+template <typename T, int V, bool Inner> static sg_status bias_as(const sg_args *a) {
+    const sg_cuda_pixels *p = pixels_of(a);
+
+    if (p->chunks * p->tiles == 0) return SG_OK;
+    SG_LAUNCH((bias_kernel<T, V, Inner>), grid_of(*p), block_of(*p), 0, (cudaStream_t)a->queue,
+              static_cast<const T *>(a->in[0]), static_cast<const float *>(a->in[1]),
+              static_cast<T *>(a->out[0]), *p);
+    return sg_cuda_launched(a);
+}
+
+template <typename T, int V, bool Inner> static sg_status bias_db_as(const sg_args *a) {
+    const sg_cuda_pixels *p = pixels_of(a);
+    float *part = static_cast<float *>(a->scratch);
+
+    if (p->chunks * p->tiles > 0) {
+        SG_LAUNCH((bias_db_kernel<T, V, Inner>), grid_of(*p), block_of(*p), 0,
+                  (cudaStream_t)a->queue, static_cast<const T *>(a->in[0]), part, *p);
+        SG_TRY(sg_cuda_launched(a));
+    }
+    return sg_cuda_add_parts(a, part, p->chunks, p->C, p->C, static_cast<float *>(a->out[0]), NULL);
+}
+
+template <typename T> static sg_status bias_run(const sg_args *a) {
+    return SG_BY_CHANNELS(*pixels_of(a), T, bias_as, a);
+}
+template <typename T> static sg_status bias_db_run(const sg_args *a) {
+    return SG_BY_CHANNELS(*pixels_of(a), T, bias_db_as, a);
+}
+
+extern "C" sg_status sg_cuda_select_bias(sg_cuda *, const sg_node *node, const sg_layout have[],
+                                         sg_kernel_plan *plan) {
+    sg_layout layout = sg_cuda_common_layout(node, have);
+    sg_cuda_pixels p = sg_cuda_pixels_of(node->in[0], layout, kEach, INT64_MAX);
+
+    sg_cuda_plan(plan, node, sg_cuda_is_bf16(layout) ? bias_run<bf16> : bias_run<float>, layout);
+    plan->inplace[0] = 0;
+    return sg_cuda_plan_state(plan, &p, sizeof p);
+}
+
+extern "C" sg_status sg_cuda_select_bias_db(sg_cuda *, const sg_node *node, const sg_layout have[],
+                                            sg_kernel_plan *plan) {
+    sg_layout layout = sg_cuda_common_layout(node, have);
+    const sg_value *dy = node->in[0];
+    sg_cuda_pixels p = sg_cuda_pixels_of(dy, layout, kSumEach, sg_cuda_sum_chunks(dy));
+
+    sg_cuda_plan(plan, node, sg_cuda_is_bf16(layout) ? bias_db_run<bf16> : bias_db_run<float>,
+                 layout);
+    plan->scratch = (size_t)(p.chunks * p.C) * sizeof(float);
+    return sg_cuda_plan_state(plan, &p, sizeof p);
+}
