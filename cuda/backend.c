@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "vendor/vendor.h"
 
 typedef struct {
     const sg_op *op;
@@ -72,16 +73,38 @@ sg_status sg_cuda_plan_state(sg_kernel_plan *plan, const void *state, size_t byt
 
 /* --- the table of functions ------------------------------------------------------------------- */
 
+static sg_cuda defaults; /* sg_cuda_use */
+
+void sg_cuda_use(sg_cuda_precision precision, sg_cuda_vendor *vendor) {
+    defaults.precision = precision;
+    defaults.vendor = vendor;
+}
+
 static sg_status cuda_open(const sg_backend_options *options, void **context) {
     sg_cuda *cuda = sg_calloc(1, sizeof *cuda);
 
     (void)options;
     if (!cuda) return sg_fail(SG_ERR_OOM, "cuda: no memory for a program");
+    *cuda = defaults;
+    if (!cuda->vendor) {
+        sg_status st = sg_cuda_vendor_create(NULL, &cuda->vendor);
+
+        if (st != SG_OK) {
+            sg_free(cuda);
+            return st;
+        }
+        cuda->owns_vendor = true;
+    }
     *context = cuda;
     return SG_OK;
 }
 
-static void cuda_close(void *context) { sg_free(context); }
+static void cuda_close(void *context) {
+    sg_cuda *cuda = context;
+
+    if (cuda->owns_vendor) sg_cuda_vendor_destroy(cuda->vendor);
+    sg_free(cuda);
+}
 
 static sg_status cuda_select(void *context, const sg_node *node, const sg_layout have[],
                              sg_kernel_plan *plan) {

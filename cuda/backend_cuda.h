@@ -25,7 +25,8 @@ typedef struct sg_cuda_vendor sg_cuda_vendor; /* handles of cuDNN and cuBLASLt: 
 
 typedef struct {
     sg_cuda_precision precision;
-    sg_cuda_vendor *vendor; /* owned; NULL in emulation */
+    sg_cuda_vendor *vendor;
+    bool owns_vendor; /* else it is borrowed */
 } sg_cuda;
 
 /* A value as kernels see it, absent dimensions 1. */
@@ -73,6 +74,11 @@ typedef sg_status (*sg_cuda_select)(sg_cuda *cuda, const sg_node *node, const sg
                                     sg_kernel_plan *plan) SG_CHECKED;
 #include "kernels.def"
 #undef SG_CUDA
+
+/* What programs that are opened from now on use: a process has one device, and one of these. The
+ * vendor's handles must outlive the programs; NULL: each program has its own. At first fp32 and
+ * NULL. */
+void sg_cuda_use(sg_cuda_precision precision, sg_cuda_vendor *vendor);
 
 extern const sg_backend sg_backend_cuda;
 

@@ -1,0 +1,231 @@
+/* NVIDIA's libraries for tests: what cuda/vendor/vendor.h says, in plain C on host memory, in the
+ * layouts and types asked for. The selectors above it are the plug-in's own.
+ *
+ * A convolution without groups has bias and activation in it, one with groups leaves them to the
+ * caller, so that both ways are taken. A plan asks for scratch memory and fills it with NaNs, and
+ * pointers that are not aligned as promised fail. */
+#include "vendor/vendor.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "plan_table.h"
+
+enum { kScratch = 192, kAlignment = 16 };
+
+struct sg_cuda_vendor {
+    sg_plan_table *table;
+};
+
+struct sg_vendor_plan {
+    bool is_conv, fused;
+    sg_vendor_conv conv;
+    sg_vendor_matmul matmul;
+};
+
+sg_status sg_cuda_vendor_create(const sg_cuda_vendor_options *options, sg_cuda_vendor **out) {
+    sg_cuda_vendor *v = sg_calloc(1, sizeof *v);
+    sg_status st;
+
+    if (!v) return sg_fail(SG_ERR_OOM, "cuda: no memory for the libraries' handles");
+    st = sg_plan_table_create(options ? options->plans : NULL, &v->table);
+    if (st != SG_OK) {
+        sg_free(v);
+        return st;
+    }
+    *out = v;
+    return SG_OK;
+}
+
+void sg_cuda_vendor_destroy(sg_cuda_vendor *v) {
+    if (v) sg_plan_table_destroy(v->table);
+    sg_free(v);
+}
+
+char *sg_cuda_vendor_plans(const sg_cuda_vendor *v) { return sg_plan_table_text(v->table); }
+
+void sg_cuda_vendor_describe(char *text, size_t bytes) { snprintf(text, bytes, "stand-in"); }
+
+/* The only choice there is, kept like any other. */
+static sg_status choose(sg_cuda_vendor *v, const char *key, const char *choice) {
+    char text[SG_PLAN_CHOICE];
+
+    if (!sg_plan_table_find(v->table, key, text)) return sg_plan_table_add(v->table, key, choice);
+    if (strcmp(text, choice) == 0) return SG_OK;
+    return sg_fail(SG_ERR_UNAVAILABLE, "%s: the run's plan \"%s\" cannot be had here", key, text);
+}
+
+static sg_status create(const sg_vendor_plan *plan, sg_vendor_plan **out) {
+    sg_vendor_plan *p = sg_malloc(sizeof *p);
+
+    if (!p) return sg_fail(SG_ERR_OOM, "stand-in: no memory for a plan");
+    *p = *plan;
+    *out = p;
+    return SG_OK;
+}
+
+sg_status sg_vendor_plan_conv(sg_cuda_vendor *v, const sg_vendor_conv *c, sg_vendor_plan **out) {
+    sg_vendor_plan plan = {.is_conv = true, .fused = c->groups == 1, .conv = *c};
+    char key[SG_PLAN_KEY];
+
+    if (c->OH != (c->H + 2 * c->pad - c->KH) / c->stride + 1 ||
+        c->OW != (c->W + 2 * c->pad - c->KW) / c->stride + 1 || c->C % c->groups ||
+        c->OC % c->groups || c->N * c->C * c->OC < 1 ||
+        (c->pass != SG_CONV_FORWARD && (c->bias || c->act != SG_ACT_NONE)))
+        return sg_fail(SG_ERR_ARG, "stand-in: the sizes of a convolution do not fit");
+    sg_plan_key_conv(c, key);
+    SG_TRY(choose(v, key, plan.fused ? "stand-in fused" : "stand-in"));
+    return create(&plan, out);
+}
+
+sg_status sg_vendor_plan_matmul(sg_cuda_vendor *v, const sg_vendor_matmul *m,
+                                sg_vendor_plan **out) {
+    sg_vendor_plan plan = {.matmul = *m};
+    char key[SG_PLAN_KEY];
+
+    if (m->M < 1 || m->N < 1 || m->K < 1)
+        return sg_fail(SG_ERR_ARG, "stand-in: the sizes of a product do not fit");
+    sg_plan_key_matmul(m, key);
+    SG_TRY(choose(v, key, "stand-in"));
+    return create(&plan, out);
+}
+
+void sg_vendor_plan_destroy(sg_vendor_plan *plan) { sg_free(plan); }
+
+size_t sg_vendor_plan_scratch(const sg_vendor_plan *plan) {
+    (void)plan;
+    return kScratch;
+}
+
+bool sg_vendor_plan_fused(const sg_vendor_plan *plan) { return plan->fused; }
+
+const char *sg_vendor_plan_label(const sg_vendor_plan *plan) {
+    (void)plan;
+    return "stand-in";
+}
+
+/* --- elements --------------------------------------------------------------------------------- */
+
+static float read_at(const void *x, bool bf16, int64_t i) {
+    uint32_t bits;
+    float value;
+
+    if (!bf16) return ((const float *)x)[i];
+    bits = (uint32_t)((const uint16_t *)x)[i] << 16;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* bf16: to the nearest, ties to even. */
+static void write_at(void *x, bool bf16, int64_t i, double value) {
+    float f = (float)value;
+    uint32_t bits;
+
+    if (!bf16) {
+        ((float *)x)[i] = f;
+        return;
+    }
+    memcpy(&bits, &f, sizeof bits);
+    ((uint16_t *)x)[i] =
+        (uint16_t)(isnan(f) ? (bits >> 16) | 0x40u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+/* --- convolution ------------------------------------------------------------------------------ */
+
+/* Calls for each product of a convolution: output pixel (n, i, j, o), filter tap (p, q, c'). */
+typedef struct {
+    const sg_vendor_conv *c;
+    const void *in[2];
+    bool bf16;
+    double *sum; /* one for each element of the output */
+} products;
+
+static void add_product(const products *s, int64_t x, int64_t w, int64_t y) {
+    const sg_vendor_conv *c = s->c;
+
+    if (c->pass == SG_CONV_FORWARD)
+        s->sum[y] += (double)read_at(s->in[0], s->bf16, x) * (double)read_at(s->in[1], s->bf16, w);
+    else if (c->pass == SG_CONV_DX)
+        s->sum[x] += (double)read_at(s->in[0], s->bf16, w) * (double)read_at(s->in[1], s->bf16, y);
+    else
+        s->sum[w] += (double)read_at(s->in[0], s->bf16, x) * (double)read_at(s->in[1], s->bf16, y);
+}
+
+/* All taps of output element (n, i, j, o). */
+static void add_taps(const products *s, int64_t n, int64_t i, int64_t j, int64_t o) {
+    const sg_vendor_conv *c = s->c;
+    int64_t CG = c->C / c->groups, first = o / (c->OC / c->groups) * CG;
+    int64_t y = ((n * c->OH + i) * c->OW + j) * c->OC + o;
+
+    for (int64_t p = 0; p < c->KH; p++)
+        for (int64_t q = 0; q < c->KW; q++) {
+            int64_t h = i * c->stride - c->pad + p, v = j * c->stride - c->pad + q;
+
+            if (h < 0 || h >= c->H || v < 0 || v >= c->W) continue;
+            for (int64_t k = 0; k < CG; k++)
+                add_product(s, ((n * c->H + h) * c->W + v) * c->C + first + k,
+                            ((o * c->KH + p) * c->KW + q) * CG + k, y);
+        }
+}
+
+static int64_t out_count(const sg_vendor_conv *c) {
+    if (c->pass == SG_CONV_FORWARD) return c->N * c->OH * c->OW * c->OC;
+    if (c->pass == SG_CONV_DX) return c->N * c->H * c->W * c->C;
+    return c->OC * c->KH * c->KW * (c->C / c->groups);
+}
+
+static sg_status run_conv(const sg_vendor_plan *plan, const void *const in[], void *out) {
+    const sg_vendor_conv *c = &plan->conv;
+    int64_t count = out_count(c);
+    products s = {
+        c, {in[0], in[1]}, c->precision == SG_CUDA_BF16, sg_calloc((size_t)count, sizeof(double))};
+
+    if (!s.sum) return sg_fail(SG_ERR_OOM, "stand-in: no memory for sums");
+    for (int64_t n = 0; n < c->N; n++)
+        for (int64_t i = 0; i < c->OH; i++)
+            for (int64_t j = 0; j < c->OW; j++)
+                for (int64_t o = 0; o < c->OC; o++) add_taps(&s, n, i, j, o);
+    for (int64_t i = 0; i < count; i++) {
+        if (plan->fused && c->bias) s.sum[i] += (double)((const float *)in[2])[i % c->OC];
+        write_at(out, s.bf16, i, plan->fused ? sg_act_value(c->act, s.sum[i]) : s.sum[i]);
+    }
+    sg_free(s.sum);
+    return SG_OK;
+}
+
+/* --- matrix product --------------------------------------------------------------------------- */
+
+static void run_matmul(const sg_vendor_matmul *m, const float *a, const float *b, float *y) {
+    int64_t am = m->transpose_a ? 1 : m->K, ak = m->transpose_a ? m->M : 1;
+    int64_t bk = m->transpose_b ? 1 : m->N, bn = m->transpose_b ? m->K : 1;
+
+    for (int64_t i = 0; i < m->M; i++)
+        for (int64_t j = 0; j < m->N; j++) {
+            double sum = 0.0;
+
+            for (int64_t k = 0; k < m->K; k++)
+                sum += (double)a[i * am + k * ak] * (double)b[k * bk + j * bn];
+            y[i * m->N + j] = (float)sum;
+        }
+}
+
+sg_status sg_vendor_plan_run(const sg_vendor_plan *plan, const void *const in[], void *out,
+                             void *scratch, void *queue) {
+    (void)queue;
+    if ((uintptr_t)in[0] % kAlignment || (uintptr_t)in[1] % kAlignment ||
+        (uintptr_t)out % kAlignment)
+        return sg_fail(SG_ERR_ARG, "stand-in: a pointer is not aligned to %d bytes", kAlignment);
+    memset(scratch, 0xff, kScratch);
+    if (plan->is_conv) return run_conv(plan, in, out);
+    run_matmul(&plan->matmul, in[0], in[1], out);
+    return SG_OK;
+}
+
+sg_status sg_vendor_zero(void *out, size_t bytes, void *queue) {
+    (void)queue;
+    memset(out, 0, bytes);
+    return SG_OK;
+}
