@@ -1,6 +1,8 @@
 /* Cases of ops/optimizer.c. In place on the flat buffers: test_op_rules.c. */
 #include "op_cases.h"
 
+#include <math.h>
+
 static int grad_scale(sg_graph *g, const op_case *c, sg_value *const in[], sg_value *out[]) {
     sg_value *factor = sg_grad_scale(g, in[0], in[1], in[2]);
 
@@ -46,6 +48,12 @@ static const float kStep[SG_STEP_SLOTS] = {
 };
 static const float kNoClip[SG_STEP_SLOTS] = {[SG_STEP_CLIP] = 0.0f};
 static const float kLooseClip[SG_STEP_SLOTS] = {[SG_STEP_CLIP] = 100.0f};
+/* What comes in is not finite, and nothing changes. */
+static const float kDiverged[SG_STEP_SLOTS] = {
+    [SG_STEP_LR] = 0.1f,     [SG_STEP_BIAS1] = 0.5f,    [SG_STEP_BIAS2] = 0.25f,
+    [SG_STEP_SHARDS] = 4.0f, [SG_STEP_DIVERGED] = 1.0f,
+};
+static const float kBad[] = {NAN, INFINITY, 1, -2};
 static const float kSums[SG_MAX_SUMS] = {2.0f, 77.0f}, kFewSums[SG_MAX_SUMS] = {0.25f, 77.0f};
 static const float kGrads[] = {3, 4, 0};
 static const float kClipped[] = {0.5f, 0.2f}, kUnclipped[] = {0.5f, 0.5f}, kFloor[] = {1.0f, 0.2f};
@@ -57,11 +65,13 @@ static const float kSgdM[] = {2.55f, 4.0f, 0}, kSgdW[] = {0.745f, 1.6f, 0};
 static const float kNesterovW[] = {0.5605f, 1.24f, 0};
 static const float kAdamM[] = {0.65f, 0.4f, 0}, kAdamV[] = {0.2875f, 0.16f, 0};
 static const float kAdamW[] = {0.86877436f, 1.9f, 0};
+static const float k4W[] = {1, 2, 3, 0}, k4M[] = {0.5f, 0, -1, 0}, k4V[] = {0.25f, 0, 1, 0};
 static const float kStat[] = {1, 2, 0}, kStatSum[] = {8, 4, 0}, kStatNew[] = {1.1f, 1.9f, 0};
 static const float kEma[] = {1, 2, 0}, kEmaOf[] = {5, 2, 0}, kEmaNew[] = {2, 2, 0};
 
 // clang-format off
 #define STEP      V(SG_STEP_SLOTS, .data = kStep)
+#define DIVERGED  V(SG_STEP_SLOTS, .data = kDiverged)
 #define FACTOR    V(2, .data = kFactor)
 #define LARGE(n)                                                                                   \
     {"grad_scale: " #n, grad_scale, 3, {V(n), V(SG_MAX_SUMS, .data = kSums), STEP},                \
@@ -98,6 +108,16 @@ static const op_case cases[] = {
      .no_grad = true, .want = {kStatNew}},
     {"ema_step: by hand", ema, 3, {V(3, .data = kEma), V(3, .data = kEmaOf), STEP},
      .no_grad = true, .want = {kEmaNew}},
+    {"sgd_step: diverged", sgd, 5,
+     {V(4, .data = k4W), V(4, .data = k4M), V(4, .data = kBad), FACTOR, DIVERGED}, .p = {4, 1},
+     .no_grad = true, .want = {k4W, k4M}},
+    {"adamw_step: diverged", adamw, 6,
+     {V(4, .data = k4W), V(4, .data = k4M), V(4, .data = k4V), V(4, .data = kBad), FACTOR, DIVERGED},
+     .p = {4}, .no_grad = true, .want = {k4W, k4M, k4V}},
+    {"stats_step: diverged", stats, 3, {V(4, .data = k4W), V(4, .data = kBad), DIVERGED},
+     .no_grad = true, .want = {k4W}},
+    {"ema_step: diverged", ema, 3, {V(4, .data = k4W), V(4, .data = kBad), DIVERGED},
+     .no_grad = true, .want = {k4W}},
     LARGE(0),
     LARGE(1),
     LARGE(31),

@@ -88,6 +88,11 @@ SG_INLINE void adamw8(const sg_args *a, const step_numbers *k, int64_t i, int n)
     vec_store_some((float *)a->out[2] + i, n, v);
 }
 
+/* The gradient is not finite: the reference then keeps the state. The step block comes last. */
+static bool diverged(const sg_args *a) {
+    return ((const float *)a->in[a->node->n_in - 1])[SG_STEP_DIVERGED] != 0.0f;
+}
+
 static step_numbers numbers_of(const float *factor, const float *step) {
     step_numbers k = {.factor = _mm256_set1_ps(factor[1]),
                       .lr = _mm256_set1_ps(step[SG_STEP_LR]),
@@ -120,6 +125,7 @@ static sg_status sgd_step_run(const sg_args *a) {
     const float *step = a->in[4];
     step_numbers k = numbers_of(a->in[3], step);
 
+    if (diverged(a)) return a->node->op->run(a);
     k.nesterov = attr->nesterov;
     step_range(a, &k, step[SG_STEP_WEIGHT_DECAY], 0, attr->n_decay, false);
     step_range(a, &k, 0.0f, attr->n_decay, count_of(a), false);
@@ -131,6 +137,7 @@ static sg_status adamw_step_run(const sg_args *a) {
     const float *step = a->in[5];
     step_numbers k = numbers_of(a->in[4], step);
 
+    if (diverged(a)) return a->node->op->run(a);
     step_range(a, &k, step[SG_STEP_WEIGHT_DECAY], 0, attr->n_decay, true);
     step_range(a, &k, 0.0f, attr->n_decay, count_of(a), true);
     return SG_OK;
@@ -157,6 +164,7 @@ static sg_status stats_step_run(const sg_args *a) {
     const float *step = a->in[2];
     float k = step[SG_STEP_STAT];
 
+    if (diverged(a)) return a->node->op->run(a);
     blend(a, 1.0f - k, k, step[SG_STEP_SHARDS]);
     return SG_OK;
 }
@@ -165,6 +173,7 @@ static sg_status ema_step_run(const sg_args *a) {
     const float *step = a->in[2];
     float d = step[SG_STEP_EMA];
 
+    if (diverged(a)) return a->node->op->run(a);
     blend(a, d, 1.0f - d, 1.0f);
     return SG_OK;
 }

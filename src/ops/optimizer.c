@@ -10,10 +10,12 @@
  * wd counts for the first n_decay floats only; lr, wd, mu, b1, b2, c1, c2, k, d, clip and shards
  * stand in the step block. The normaliser is at least 1 so that a batch without any target cannot
  * blow up its gradient. All but grad_scale treat one element at a time: no order matters, and a
- * padding element, zero everywhere, stays zero. */
+ * padding element, zero everywhere, stays zero. Where the step block says that the gradient is not
+ * finite (SG_STEP_DIVERGED) they write what was there before. */
 #include "ops/ops.h"
 
 #include <math.h>
+#include <string.h>
 
 static int64_t count_of(const sg_args *a) { return sg_shape_count(&a->node->in[0]->shape); }
 
@@ -22,6 +24,17 @@ static sg_status expect_vector(const sg_node *node, int i, int64_t count) {
     if (node->in[i]->shape.dim[0] != count)
         return sg_op_fail(node, "input %d must have %lld elements", i, (long long)count);
     return SG_OK;
+}
+
+/* A step that has diverged: each output is the input that it would replace. */
+static bool diverged(const sg_args *args) {
+    const sg_node *node = args->node;
+    const float *step = args->in[node->n_in - 1];
+
+    if (step[SG_STEP_DIVERGED] == 0.0f) return false;
+    for (int o = 0; o < node->n_out; o++)
+        memmove(args->out[o], args->in[o], sg_value_bytes(&node->out[o]));
+    return true;
 }
 
 /* --- grad_scale ------------------------------------------------------------------------------- */
@@ -100,6 +113,7 @@ static sg_status sgd_step_ref(const sg_args *args) {
     float lr = step[SG_STEP_LR], mu = step[SG_STEP_MOMENTUM];
     int64_t n = count_of(args);
 
+    if (diverged(args)) return SG_OK;
     for (int64_t i = 0; i < n; i++) {
         float wd = i < attr->n_decay ? step[SG_STEP_WEIGHT_DECAY] : 0.0f;
         float grad = factor[1] * dw[i] + wd * w[i];
@@ -121,6 +135,7 @@ static sg_status adamw_step_ref(const sg_args *args) {
     float lr = step[SG_STEP_LR], beta1 = step[SG_STEP_MOMENTUM], beta2 = step[SG_STEP_BETA2];
     int64_t n = count_of(args);
 
+    if (diverged(args)) return SG_OK;
     for (int64_t i = 0; i < n; i++) {
         float wd = i < attr->n_decay ? step[SG_STEP_WEIGHT_DECAY] : 0.0f;
         float grad = factor[1] * dw[i];
@@ -182,6 +197,7 @@ static sg_status stats_step_ref(const sg_args *args) {
     float k = step[SG_STEP_STAT], shards = step[SG_STEP_SHARDS];
     int64_t n = count_of(args);
 
+    if (diverged(args)) return SG_OK;
     for (int64_t i = 0; i < n; i++) out[i] = (1.0f - k) * stat[i] + k * (sum[i] / shards);
     return SG_OK;
 }
@@ -192,6 +208,7 @@ static sg_status ema_step_ref(const sg_args *args) {
     float d = step[SG_STEP_EMA];
     int64_t n = count_of(args);
 
+    if (diverged(args)) return SG_OK;
     for (int64_t i = 0; i < n; i++) out[i] = d * ema[i] + (1.0f - d) * w[i];
     return SG_OK;
 }
