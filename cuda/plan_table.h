@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-enum { SG_PLAN_KEY = 160, SG_PLAN_CHOICE = 320 }; /* bytes, with the 0 */
+enum { SG_PLAN_KEY = 256, SG_PLAN_CHOICE = 320 }; /* bytes, with the 0 */
 
 void sg_plan_key_conv(const sg_vendor_conv *conv, char key[SG_PLAN_KEY]);
 void sg_plan_key_matmul(const sg_vendor_matmul *matmul, char key[SG_PLAN_KEY]);

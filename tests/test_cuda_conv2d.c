@@ -1,0 +1,299 @@
+/* What the op cases of test_cuda_ops do not reach of convolutions and products: bf16 and tf32, the
+ * table of chosen kernels, and what is asked of the libraries (here their stand-in). */
+#include "op_check.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "backend_cuda.h"
+#include "core/mem.h"
+#include "emulation/emulation.h"
+#include "graph/program.h"
+#include "op_cases.h"
+#include "plan_table.h"
+
+static const sg_backend *const kBackends[] = {&sg_backend_cuda};
+
+static sg_cuda_vendor *vendor_with(const char *plans) {
+    sg_cuda_vendor_options options = {.plans = plans};
+    sg_cuda_vendor *v = NULL;
+
+    if (sg_cuda_vendor_create(&options, &v) != SG_OK) fail_msg("%s", sg_last_error());
+    return v;
+}
+
+/* --- other precisions ------------------------------------------------------------------------- */
+
+/* Every case of conv2d and matmul. Each program has handles of its own. */
+static void run_suites(sg_cuda_precision precision, double tolerance) {
+    const op_suite *const suites[] = {&op_suite_conv2d, &op_suite_linear};
+
+    sg_cuda_use(precision, NULL);
+    for (int s = 0; s < OP_COUNT(suites); s++)
+        for (int i = 0; i < suites[s]->n; i++) {
+            op_case c = suites[s]->cases[i];
+
+            c.tolerance = tolerance;
+            op_check_case(&c, kBackends, OP_COUNT(kBackends));
+        }
+    sg_cuda_use(SG_CUDA_FP32, NULL);
+}
+
+static void test_bf16(void **state) {
+    (void)state;
+    run_suites(SG_CUDA_BF16, 2e-2);
+    assert_true(sg_emulation_has_run("epilogue_kernel"));
+}
+
+static void test_tf32(void **state) {
+    (void)state;
+    run_suites(SG_CUDA_TF32, 0.0); /* what the stand-in computes is exact */
+}
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
+static const sg_vendor_conv kConv = {.pass = SG_CONV_FORWARD,
+                                     .precision = SG_CUDA_BF16,
+                                     .N = 2,
+                                     .C = 6,
+                                     .H = 5,
+                                     .W = 7,
+                                     .OC = 4,
+                                     .KH = 3,
+                                     .KW = 1,
+                                     .OH = 5,
+                                     .OW = 9,
+                                     .stride = 1,
+                                     .pad = 1,
+                                     .groups = 2,
+                                     .bias = true,
+                                     .act = SG_ACT_SILU};
+
+static void test_key_says_all(void **state) {
+    char key[SG_PLAN_KEY], other[SG_PLAN_KEY];
+    sg_vendor_conv c[] = {kConv, kConv, kConv, kConv, kConv, kConv, kConv, kConv,
+                          kConv, kConv, kConv, kConv, kConv, kConv, kConv};
+
+    (void)state;
+    sg_plan_key_conv(&kConv, key);
+    assert_string_equal(key, "conv2d x 2,6,5,7 w 4,3x1 stride 1 pad 1 groups 2 bf16 bias silu");
+    c[0].pass = SG_CONV_DW;
+    c[1].precision = SG_CUDA_TF32;
+    c[2].N++;
+    c[3].C++;
+    c[4].H++;
+    c[5].W++;
+    c[6].OC++;
+    c[7].KH++;
+    c[8].KW++;
+    c[9].stride++;
+    c[10].pad++;
+    c[11].groups++;
+    c[12].bias = false;
+    c[13].act = SG_ACT_RELU;
+    c[14].act = SG_ACT_NONE;
+    for (int i = 0; i < OP_COUNT(c); i++) {
+        sg_plan_key_conv(&c[i], other);
+        if (strcmp(key, other) == 0) fail_msg("what change %d leaves out is not in the key", i);
+    }
+}
+
+static void test_longest_key_fits(void **state) {
+    int64_t large = (int64_t)1 << 40;
+    sg_vendor_conv c = kConv;
+    char key[SG_PLAN_KEY];
+
+    (void)state;
+    c.pass = SG_CONV_DW;
+    c.N = c.C = c.H = c.W = c.OC = c.KH = c.KW = c.stride = c.pad = c.groups = large;
+    sg_plan_key_conv(&c, key);
+    assert_string_equal(key + strlen(key) - 10, " bias silu");
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+static void test_table_keeps_choices(void **state) {
+    char found[SG_PLAN_CHOICE];
+    sg_plan_table *t, *again;
+    char *text;
+
+    (void)state;
+    assert_int_equal(sg_plan_table_create(NULL, &t), SG_OK);
+    assert_false(sg_plan_table_find(t, "a", found));
+    assert_int_equal(sg_plan_table_add(t, "a b", "cudnn 1 2=3"), SG_OK);
+    assert_int_equal(sg_plan_table_add(t, "a", "cublaslt 0 f"), SG_OK);
+    for (int i = 0; i < 100; i++) {
+        char key[SG_PLAN_KEY];
+
+        snprintf(key, sizeof key, "key %d", i);
+        assert_int_equal(sg_plan_table_add(t, key, "x"), SG_OK);
+    }
+    text = sg_plan_table_text(t);
+    assert_non_null(text);
+    assert_int_equal(strncmp(text, "a b\tcudnn 1 2=3\na\tcublaslt 0 f\nkey 0\tx\n", 39), 0);
+    assert_int_equal(sg_plan_table_create(text, &again), SG_OK);
+    assert_true(sg_plan_table_find(again, "a", found));
+    assert_string_equal(found, "cublaslt 0 f");
+    assert_true(sg_plan_table_find(again, "key 99", found));
+    assert_false(sg_plan_table_find(again, "key", found));
+    sg_free(text);
+    sg_plan_table_destroy(t);
+    sg_plan_table_destroy(again);
+}
+
+static void test_table_refuses_damage(void **state) {
+    static const char *const damaged[] = {"a",     "a\tb",         "a b\n",   "a\t\n",
+                                          "\tb\n", "a\tb\na\tc\n", "a\tb\n\n"};
+    sg_plan_table *t = NULL;
+    char longest[600];
+
+    (void)state;
+    for (int i = 0; i < OP_COUNT(damaged); i++) {
+        if (sg_plan_table_create(damaged[i], &t) != SG_ERR_DATA)
+            fail_msg("\"%s\" was taken for a table", damaged[i]);
+        assert_int_equal(strncmp(sg_last_error(), "plans: ", 7), 0);
+    }
+    memset(longest, 'k', sizeof longest);
+    memcpy(longest + sizeof longest - 4, "\tc\n", 4);
+    assert_int_equal(sg_plan_table_create(longest, &t), SG_ERR_DATA);
+    assert_null(t);
+}
+
+static void test_table_without_memory(void **state) {
+    long live = sg_mem_live();
+    sg_status st = SG_ERR_OOM;
+
+    (void)state;
+    for (long n = 1; st != SG_OK; n++) {
+        sg_plan_table *t = NULL;
+
+        sg_mem_fail_at(n);
+        st = sg_plan_table_create("a\tb\nc\td\n", &t);
+        sg_mem_fail_at(0);
+        if (st == SG_OK)
+            sg_plan_table_destroy(t);
+        else
+            assert_int_equal(st, SG_ERR_OOM);
+        assert_int_equal(sg_mem_live(), live);
+    }
+}
+
+/* --- a run's own plans ------------------------------------------------------------------------ */
+
+/* A convolution, its gradient and a product. */
+static sg_graph *graph_of_three(void) {
+    sg_conv_options options = {1, 1, 1, SG_ACT_NONE};
+    sg_value *x, *w, *y;
+    sg_graph *g;
+
+    assert_int_equal(sg_graph_create(SG_EVAL, NULL, &g), SG_OK);
+    x = sg_input(g, "x", SG_F32, sg_shape_4(1, 8, 4, 4));
+    w = sg_input(g, "w", SG_F32, sg_shape_4(8, 8, 3, 3));
+    y = sg_conv2d(g, x, w, NULL, options);
+    sg_output(g, "y", y);
+    sg_output(g, "dw", sg_conv2d_dw(g, x, y, options, sg_shape_4(8, 8, 3, 3)));
+    sg_output(g, "m",
+              sg_matmul(g, sg_input(g, "a", SG_F32, sg_shape_2(13, 7)),
+                        sg_input(g, "b", SG_F32, sg_shape_2(5, 13)), true, true));
+    assert_int_equal(sg_graph_status(g), SG_OK);
+    return g;
+}
+
+/* Compile it for `v`; the `fail_at`-th allocation fails, 0: none. */
+static sg_status compile_failing(sg_cuda_precision precision, sg_cuda_vendor *v, long fail_at) {
+    sg_program *program = NULL;
+    sg_graph *g = graph_of_three();
+    sg_status st;
+
+    sg_cuda_use(precision, v);
+    sg_mem_fail_at(fail_at);
+    st = sg_program_compile(g, &sg_backend_cuda, NULL, &program);
+    sg_mem_fail_at(0);
+    assert_true(st == SG_OK ? program != NULL : program == NULL);
+    sg_program_destroy(program);
+    sg_graph_destroy(g);
+    sg_cuda_use(SG_CUDA_FP32, NULL);
+    return st;
+}
+
+static sg_status compile(sg_cuda_precision precision, sg_cuda_vendor *v) {
+    return compile_failing(precision, v, 0);
+}
+
+static const char kPlans[] =
+    "conv2d x 1,8,4,4 w 8,3x3 stride 1 pad 1 groups 1 bf16\tstand-in fused\n"
+    "conv2d_dw x 1,8,4,4 w 8,3x3 stride 1 pad 1 groups 1 bf16\tstand-in "
+    "fused\n"
+    "matmul 7,5,13 ta tb bf16\tstand-in\n";
+
+static void expect_plans(const sg_cuda_vendor *v, const char *want) {
+    char *plans = sg_cuda_vendor_plans(v);
+
+    assert_non_null(plans);
+    assert_string_equal(plans, want);
+    sg_free(plans);
+}
+
+static void test_plans_are_kept(void **state) {
+    sg_cuda_vendor *v = vendor_with(NULL);
+
+    (void)state;
+    expect_plans(v, "");
+    assert_int_equal(compile(SG_CUDA_BF16, v), SG_OK);
+    expect_plans(v, kPlans);
+    assert_int_equal(compile(SG_CUDA_BF16, v), SG_OK); /* what is known is not chosen again */
+    expect_plans(v, kPlans);
+    sg_cuda_vendor_destroy(v);
+    v = vendor_with(kPlans);
+    assert_int_equal(compile(SG_CUDA_BF16, v), SG_OK);
+    expect_plans(v, kPlans);
+    sg_cuda_vendor_destroy(v);
+}
+
+/* The compilation fails, and gives back all it took. */
+static void test_plans_of_another_device(void **state) {
+    sg_cuda_vendor *v = vendor_with("matmul 7,5,13 ta tb fp32\tcublaslt 0\n");
+
+    (void)state;
+    assert_int_equal(compile(SG_CUDA_FP32, v), SG_ERR_UNAVAILABLE);
+    assert_non_null(strstr(sg_last_error(), "matmul 7,5,13 ta tb fp32: the run's plan"));
+    sg_cuda_vendor_destroy(v);
+}
+
+static void test_compile_without_memory(void **state) {
+    long live = sg_mem_live();
+    sg_status st = SG_ERR_OOM;
+
+    (void)state;
+    for (long n = 1; st != SG_OK; n++) {
+        sg_cuda_vendor *v = vendor_with(NULL);
+
+        st = compile_failing(SG_CUDA_FP32, v, n);
+        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
+        sg_cuda_vendor_destroy(v);
+        assert_int_equal(sg_mem_live(), live);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_tf32),
+        cmocka_unit_test(test_key_says_all),
+        cmocka_unit_test(test_longest_key_fits),
+        cmocka_unit_test(test_table_keeps_choices),
+        cmocka_unit_test(test_table_refuses_damage),
+        cmocka_unit_test(test_table_without_memory),
+        cmocka_unit_test(test_plans_are_kept),
+        cmocka_unit_test(test_plans_of_another_device),
+        cmocka_unit_test(test_compile_without_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
