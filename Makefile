@@ -173,6 +173,14 @@ $(BIN)/libspotgrad_cuda.so: $(PLUGGED) $(BIN)/spotgrad
 	@! nm --dynamic --undefined-only --format=just-symbols $@ | grep ^sg_ | sort | comm -23 - $(BUILD)/plugin/given | \
 	    sed 's/.*/$(@F): & is not in the program/' | grep .
 
+# asks the libraries themselves, where they are
+ifneq ($(PLUGIN),)
+$(BUILD)/tests/test_vendor: tests/test_vendor.c $(filter %/plan_table.o $(BUILD)/plugin/cuda/vendor/%,$(PLUGGED)) $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) -Icuda -DSG_WITH_VENDOR $(CFLAGS) -MMD -MP $< $(filter %.o %.a,$^) $(LDFLAGS) -Wl,-rpath=$(CUDA)/lib64 -L$(CUDA)/lib64 -lcublasLt -lcudnn -lcudart_static -lrt -lcmocka -lz $(LDLIBS) -o $@
+endif
+
 $(BUILD)/tests/chaos/%.so: tests/chaos/%.c
 	@mkdir -p $(@D)
 	$(call say,cc,$@)
