@@ -102,7 +102,7 @@ static bool is_suppressed(const sg_detection *candidate, const sg_detection *kep
     return false;
 }
 
-static sg_status check(const sg_nms_options *o, int64_t anchors, int64_t classes) {
+sg_status sg_nms_check(const sg_nms_options *o, int64_t anchors, int64_t classes, int64_t *limit) {
     if (!(o->min_score >= 0.0f) || !(o->max_iou >= 0.0f && o->max_iou <= 1.0f))
         return sg_fail(SG_ERR_ARG, "nms: score %g or iou %g is out of range", (double)o->min_score,
                        (double)o->max_iou);
@@ -112,6 +112,8 @@ static sg_status check(const sg_nms_options *o, int64_t anchors, int64_t classes
     if (anchors < 0 || classes < 1 || anchors > (int64_t)UINT32_MAX / classes)
         return sg_fail(SG_ERR_ARG, "nms: %lld anchors of %lld classes are too many or too few",
                        (long long)anchors, (long long)classes);
+    *limit = o->max_candidates > 0 ? o->max_candidates : SG_NMS_CANDIDATES;
+    if (*limit > anchors * classes) *limit = anchors * classes;
     return SG_OK;
 }
 
@@ -120,9 +122,7 @@ sg_status sg_nms(const sg_nms_options *o, const float *boxes, const float *score
     int64_t limit, candidates, n = 0;
     uint64_t *keys;
 
-    SG_TRY(check(o, anchors, classes));
-    limit = o->max_candidates > 0 ? o->max_candidates : SG_NMS_CANDIDATES;
-    if (limit > anchors * classes) limit = anchors * classes;
+    SG_TRY(sg_nms_check(o, anchors, classes, &limit));
     keys = sg_malloc((size_t)limit * sizeof *keys);
     if (!keys) return sg_fail(SG_ERR_OOM, "nms: no memory for %lld candidates", (long long)limit);
     candidates = select_candidates(boxes, scores, anchors, classes, o->min_score, limit, keys);

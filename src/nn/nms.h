@@ -45,6 +45,11 @@ double sg_box_iou(const float a[4], const float b[4]);
 sg_status sg_nms(const sg_nms_options *options, const float *boxes, const float *scores,
                  int64_t anchors, int64_t classes, sg_detection *found, int64_t *count) SG_CHECKED;
 
+/* What sg_nms asks of its arguments, for other ways to compute the same: SG_ERR_ARG. `*limit`: how
+ * many candidates are looked at, at most. */
+sg_status sg_nms_check(const sg_nms_options *options, int64_t anchors, int64_t classes,
+                       int64_t *limit) SG_CHECKED;
+
 #ifdef __cplusplus
 }
 #endif
