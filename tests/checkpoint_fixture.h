@@ -29,7 +29,7 @@ static const sg_model_about about = {.run_id = "r-1",
                                      .n_classes = 1};
 
 /* A path in the folder, in one of a few buffers. */
-static const char *at(const char *name) {
+static inline const char *at(const char *name) {
     static char paths[8][128];
     static int next;
     char *path = paths[next++ % 8];
@@ -38,39 +38,49 @@ static const char *at(const char *name) {
     return path;
 }
 
-static const char *at_step(int64_t step) {
+static inline const char *at_step(int64_t step) {
     char name[64];
 
     snprintf(name, sizeof name, SG_CHECKPOINT_FOLDER "/step-%09lld.h5", (long long)step);
     return at(name);
 }
 
-static void set_step(int64_t step) {
+static inline void set_step(int64_t step) {
     model->step = step;
     model->samples = 16 * step;
     model->values[0] = (float)step;
 }
 
-/* In memory where that can be: everything is synced. */
-static int fixture_begin(void **state) {
-    const sg_shape shape = {2, {5, 7}};
+/* One entry, or more: then their groups are laid out as those of a real model are, which HDF5 does
+ * from the ninth on. */
+static inline void fixture_model(int n_entries) {
+    static const sg_shape shapes[] = {{2, {5, 7}}, {1, {8}}, {4, {2, 3, 3, 3}}, {0, {0}}};
+    char name[32] = "head.weight";
     int index;
 
+    assert_int_equal(sg_table_create(&table), SG_OK);
+    for (int i = 0; i < n_entries; i++) {
+        assert_int_equal(sg_table_entry(table, name, SG_ENTRY_DECAY, &shapes[i % 4],
+                                        (sg_init){SG_INIT_NORMAL, 1.0f}, &index),
+                         SG_OK);
+        snprintf(name, sizeof name, "layer%d.weight", i);
+    }
+    sg_table_freeze(table);
+    assert_int_equal(sg_state_create(table, 1, &model), SG_OK);
+    set_step(0);
+}
+
+/* In memory where that can be: everything is synced. */
+static inline int fixture_begin(void **state) {
     (void)state;
     strcpy(folder, "/dev/shm/spotgrad-checkpoint-XXXXXX");
     if (!mkdtemp(folder)) strcpy(folder, "/tmp/spotgrad-checkpoint-XXXXXX");
     if (strncmp(folder, "/tmp", 4) == 0 && !mkdtemp(folder)) return -1;
-    assert_int_equal(sg_table_create(&table), SG_OK);
-    assert_int_equal(sg_table_entry(table, "head.weight", SG_ENTRY_DECAY, &shape,
-                                    (sg_init){SG_INIT_NORMAL, 1.0f}, &index),
-                     SG_OK);
-    sg_table_freeze(table);
-    assert_int_equal(sg_state_create(table, 1, &model), SG_OK);
-    set_step(0);
+    fixture_model(1);
     return 0;
 }
 
-static int fixture_end(void **state) {
+static inline int fixture_end(void **state) {
     char command[96];
 
     (void)state;
@@ -80,20 +90,16 @@ static int fixture_end(void **state) {
     return system(command);
 }
 
-static void make_folder(const char *name) { assert_int_equal(sg_make_dirs(at(name)), SG_OK); }
+static inline void make_folder(const char *name) {
+    assert_int_equal(sg_make_dirs(at(name)), SG_OK);
+}
 
-static void write_text(const char *path, const char *text) {
+static inline void write_text(const char *path, const char *text) {
     assert_int_equal(sg_file_write(path, text, strlen(text)), SG_OK);
 }
 
-/* A whole checkpoint of that step. */
-static void write_model(const char *path, int64_t step) {
-    set_step(step);
-    assert_int_equal(sg_model_file_write(path, &about, model), SG_OK);
-}
-
 /* The step of a whole file, -1 when it is not there, -2 when it is damaged. */
-static int64_t step_in(const char *path) {
+static inline int64_t step_in(const char *path) {
     sg_model_file file;
     sg_status st = sg_model_file_verify(path, &file);
     int64_t step;
@@ -105,7 +111,7 @@ static int64_t step_in(const char *path) {
 }
 
 /* Names in a folder, sorted, with a space after each. */
-static const char *names_in(const char *name) {
+static inline const char *names_in(const char *name) {
     static char text[1024];
     struct dirent **entry;
     int n = scandir(at(name), &entry, NULL, alphasort);

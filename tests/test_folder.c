@@ -31,6 +31,12 @@ static int end(void **state) {
     return fixture_end(state);
 }
 
+/* A whole checkpoint of that step. */
+static void write_model(const char *path, int64_t step) {
+    set_step(step);
+    assert_int_equal(sg_model_file_write(path, &about, model), SG_OK);
+}
+
 static void link_it(const char *path, const char *name) {
     assert_int_equal(sg_checkpoint_link(path, name), SG_OK);
 }
