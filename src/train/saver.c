@@ -73,6 +73,14 @@ static sg_status start_writer(sg_saver *s) {
     return sg_writer_create(&options, &s->writer);
 }
 
+/* A run that is killed again and again between a checkpoint's name and what retention deletes would
+ * fill the disk. */
+static void tidy(const sg_saver *s) {
+    sg_retention keep = retention(s);
+
+    sg_checkpoints_retain(s->config->run.dir, &keep);
+}
+
 static sg_cadence cadence_of(const sg_config *c) {
     sg_cadence cadence = {.every_steps = c->checkpoint.every_steps,
                           .every_seconds = c->checkpoint.every_seconds,
@@ -107,6 +115,7 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
                                 .n_classes = o->task->n_classes};
     s->offered = o->resumed_from ? s->state->step : -1;
     s->cadence = cadence_of(o->config);
+    if (o->resumed_from) tidy(s);
     st = start_uploader(s, o);
     if (st == SG_OK) st = start_writer(s);
     if (st != SG_OK) {

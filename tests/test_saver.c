@@ -1,0 +1,70 @@
+/* The checkpoints of a run: what a killed one has left over when it comes back. tests/chaos has the
+ * rest: when they are written, and what is in them. */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "checkpoint_fixture.h"
+#include "train/saver.h"
+
+static char fingerprint[] = "ffee";
+static sg_config config;
+static const sg_task task = {
+    .n_train = 16, .classes = fixture_classes, .n_classes = 1, .fingerprint = fingerprint};
+
+static int begin(void **state) {
+    if (fixture_begin(state) != 0) return -1;
+    make_folder(SG_CHECKPOINT_FOLDER);
+    sg_config_default(&config);
+    snprintf(config.run.dir, sizeof config.run.dir, "%s", folder);
+    for (int i = 1; i <= 9; i++) write_text(at_step(i), "x");
+    set_step(9);
+    return 0;
+}
+
+/* Before the first step: it may be killed again. */
+static void start(const char *resumed_from, const char *names) {
+    const sg_history history = {.n = 4, .top_step = {3, 2, 6, 8}, .n_top = 4};
+    const sg_saver_options options = {.config = &config,
+                                      .config_text = "",
+                                      .run_id = "r-1",
+                                      .task = &task,
+                                      .state = model,
+                                      .history = &history,
+                                      .resumed_from = resumed_from};
+    sg_saver *saver;
+
+    assert_int_equal(sg_saver_create(&options, &saver), SG_OK);
+    assert_string_equal(names_in(SG_CHECKPOINT_FOLDER), names);
+    sg_saver_destroy(saver);
+}
+
+static void test_left_over(void **state) {
+    (void)state;
+    config.checkpoint.keep_last = 2;
+    config.checkpoint.keep_best = 2;
+    start(at_step(9), "step-000000002.h5 step-000000003.h5 step-000000008.h5 step-000000009.h5 ");
+    config.checkpoint.keep_last = 1;
+    config.checkpoint.keep_best = 0;
+    config.checkpoint.keep_every = 4;
+    start(at_step(9), "step-000000008.h5 step-000000009.h5 ");
+}
+
+/* Not gone on from: none of it is this run's to delete. */
+static void test_new_run(void **state) {
+    (void)state;
+    for (int i = 4; i <= 8; i++) assert_int_equal(remove(at_step(i)), 0);
+    start(NULL, "step-000000001.h5 step-000000002.h5 step-000000003.h5 step-000000009.h5 ");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_left_over, begin, fixture_end),
+        cmocka_unit_test_setup_teardown(test_new_run, begin, fixture_end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
