@@ -11,6 +11,7 @@
 #include "checkpoint/model_file_format.h"
 #include "checkpoint/state_views.h"
 #include "core/crc32c.h"
+#include "core/file.h"
 #include "core/mem.h"
 
 enum {
@@ -22,6 +23,7 @@ enum {
 typedef struct {
     const char *path;
     hid_t file;
+    hsize_t size; /* of the file */
     /* The table of checksums. */
     int64_t n;
     char *names;  /* (n, width), padded with NUL */
@@ -36,7 +38,7 @@ static sg_status damaged(const reader *r, const char *name, const char *what) {
 
 /* --- a single data set ------------------------------------------------------------------------ */
 
-/* Contiguous, within the file, of the given class of type. */
+/* Contiguous, of the given class of type. */
 static sg_status open_set(const reader *r, const char *name, H5T_class_t wanted, hid_t *set,
                           hid_t *type) {
     htri_t exists = H5Lexists(r->file, name, H5P_DEFAULT);
@@ -75,6 +77,13 @@ static sg_shape shape_of(hid_t set) {
     }
     if (space >= 0) H5Sclose(space);
     return shape;
+}
+
+/* Whether the bytes that its shape asks for lie in the file, before memory is asked for them. */
+static bool has_bytes(const reader *r, hid_t set, size_t bytes) {
+    haddr_t offset = bytes > 0 ? H5Dget_offset(set) : 0;
+
+    return H5Dget_storage_size(set) == bytes && bytes <= r->size && offset <= r->size - bytes;
 }
 
 static int64_t find_name(const reader *r, const char *name) {
@@ -148,8 +157,10 @@ static sg_status read_strings(const reader *r, const char *name, int64_t *count,
         *width > kMaxText || (shape.rank == 1 && shape.dim[0] > kMaxSets) ||
         (size_t)sg_shape_count(&shape) * (*width + 1) > kMaxNames)
         st = damaged(r, name, "is no text, or too long a one");
+    if (st == SG_OK) n = sg_shape_count(&shape);
+    if (st == SG_OK && !has_bytes(r, set, (size_t)n * *width))
+        st = damaged(r, name, "is not wholly in the file");
     if (st == SG_OK) {
-        n = sg_shape_count(&shape);
         data = sg_calloc((size_t)n + 1, *width + 1);
         if (!data) st = sg_fail(SG_ERR_OOM, "%s: no memory for %s", r->path, name);
     }
@@ -170,7 +181,7 @@ static sg_status read_strings(const reader *r, const char *name, int64_t *count,
 
 /* --- the file --------------------------------------------------------------------------------- */
 
-static sg_status check_file(const char *path) {
+static sg_status check_file(const char *path, hsize_t *size) {
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -182,6 +193,7 @@ static sg_status check_file(const char *path) {
         return sg_fail(SG_ERR_IO, "%s: is not a file", path);
     }
     close(fd);
+    *size = (hsize_t)info.st_size;
     if (info.st_size == 0) return sg_fail(SG_ERR_DATA, "%s: is empty, not a model", path);
     if (H5Fis_hdf5(path) <= 0)
         return sg_fail(SG_ERR_DATA, "%s: is not an HDF5 file, so not a model", path);
@@ -244,34 +256,40 @@ static sg_status read_table(reader *r) {
     return SG_OK;
 }
 
-static void reader_close(reader *r) {
+/* Returns `st`, but that no file is damaged whose disk cannot be read. */
+static sg_status reader_close(reader *r, sg_status st) {
     if (r->file >= 0) H5Fclose(r->file);
     sg_free(r->names);
     sg_free(r->crc);
     sg_free(r->used);
+    if (st == SG_ERR_DATA) SG_TRY(sg_file_try(r->path));
+    return st;
 }
 
-static sg_status reader_open(const char *path, reader *r) {
+static sg_status open_hdf5(reader *r) {
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     char reason[160];
-    sg_status st;
-    hid_t access;
 
-    *r = (reader){.path = path, .file = -1};
-    sg_hdf5_quiet();
-    SG_TRY(check_file(path));
-    access = H5Pcreate(H5P_FILE_ACCESS);
     /* Files are published whole and never changed: no locks, which some file systems lack. */
     if (access >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&
         H5Pset_file_locking(access, false, true) >= 0)
-        r->file = H5Fopen(path, H5F_ACC_RDONLY, access);
+        r->file = H5Fopen(r->path, H5F_ACC_RDONLY, access);
     if (access >= 0) H5Pclose(access);
-    if (r->file < 0)
-        return sg_fail(SG_ERR_DATA, "%s: is cut off or damaged: HDF5 says: %s", path,
-                       sg_hdf5_reason(reason, sizeof reason));
-    st = check_format(r);
+    if (r->file >= 0) return SG_OK;
+    return sg_fail(SG_ERR_DATA, "%s: is cut off or damaged: HDF5 says: %s", r->path,
+                   sg_hdf5_reason(reason, sizeof reason));
+}
+
+static sg_status reader_open(const char *path, reader *r) {
+    sg_status st;
+
+    *r = (reader){.path = path, .file = -1};
+    sg_hdf5_quiet();
+    st = check_file(path, &r->size);
+    if (st == SG_OK) st = open_hdf5(r);
+    if (st == SG_OK) st = check_format(r);
     if (st == SG_OK) st = read_table(r);
-    if (st != SG_OK) reader_close(r);
-    return st;
+    return st == SG_OK ? SG_OK : reader_close(r, st);
 }
 
 /* --- beside the state ------------------------------------------------------------------------- */
@@ -330,6 +348,8 @@ static sg_status verify_tensor(const reader *r, const char *name) {
     if (st == SG_OK && (shape.rank < 0 || !sg_shape_valid(&shape)))
         st = damaged(r, name, "has no shape of a tensor");
     if (st == SG_OK) bytes = (size_t)sg_shape_count(&shape) * sizeof(float);
+    if (st == SG_OK && !has_bytes(r, set, bytes))
+        st = damaged(r, name, "is not wholly in the file");
     data = st == SG_OK ? sg_malloc(bytes + 1) : NULL;
     if (st == SG_OK && !data)
         st = sg_fail(SG_ERR_OOM, "%s: no memory for %s: %zu bytes", r->path, name, bytes);
@@ -353,7 +373,7 @@ static sg_status read_file(const char *path, bool all, sg_model_file *out) {
     SG_TRY(reader_open(path, &r));
     st = read_known(&r, &known);
     if (st == SG_OK && all) st = verify_tensors(&r);
-    reader_close(&r);
+    st = reader_close(&r, st);
     if (st == SG_OK) *out = known;
     if (st != SG_OK) sg_model_file_clear(&known);
     return st;
@@ -427,7 +447,7 @@ sg_status sg_model_file_load(const char *path, sg_state *state) {
     st = read_counters(&r, &known);
     if (st == SG_OK) st = sg_state_create(state->table, state->n_moments, &fresh);
     if (st == SG_OK) st = load_views(&r, fresh);
-    reader_close(&r);
+    st = reader_close(&r, st);
     if (st == SG_OK) {
         copy_state(state, fresh);
         state->step = known.step;
@@ -482,7 +502,7 @@ sg_status sg_model_file_load_fitting(const char *path, sg_state *state, int *fit
     } else {
         st = sg_fail(SG_ERR_OOM, "%s: no memory for %zu bytes", path, bytes);
     }
-    reader_close(&r);
+    st = reader_close(&r, st);
     if (st == SG_OK) {
         memcpy(state->values, fresh, bytes);
         memcpy(state->ema, fresh, bytes);

@@ -68,6 +68,18 @@ sg_status sg_file_read(const char *path, size_t limit, uint8_t **data, size_t *s
     return st;
 }
 
+sg_status sg_file_try(const char *path) {
+    char bytes[1 << 14];
+    int fd = open(path, O_RDONLY | O_CLOEXEC), error = 0;
+    ssize_t got = 1;
+
+    if (fd < 0) return sg_fail(SG_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    while (got > 0 || (got < 0 && errno == EINTR)) got = read(fd, bytes, sizeof bytes);
+    if (got < 0) error = errno;
+    close(fd);
+    return error ? sg_fail(SG_ERR_IO, "%s: cannot read: %s", path, strerror(error)) : SG_OK;
+}
+
 static sg_status write_all(int fd, const char *path, const uint8_t *data, size_t size) {
     while (size > 0) {
         ssize_t put = write(fd, data, size);

@@ -17,6 +17,9 @@ extern "C" {
  * is larger than `limit` bytes (0: no limit). */
 sg_status sg_file_read(const char *path, size_t limit, uint8_t **data, size_t *size) SG_CHECKED;
 
+/* Reads it to its end and keeps nothing. SG_ERR_IO: there is a byte that cannot be read. */
+sg_status sg_file_try(const char *path) SG_CHECKED;
+
 /* `path` holds afterwards the whole old file or the whole new one: temporary name in the same
  * folder, fsync, rename, fsync of the folder. */
 sg_status sg_file_write(const char *path, const void *data, size_t size) SG_CHECKED;

@@ -31,14 +31,28 @@ static sg_status pass_over(sg_status st, bool last) {
     return SG_OK;
 }
 
-/* The newest checkpoint that can be read, its tensors apart. */
+/* All but the tensors; those can be read at least, whatever they are. */
+static sg_status read_known(const char *path, sg_model_file *out) {
+    sg_model_file file;
+    sg_status st;
+
+    SG_TRY(sg_model_file_read(path, &file));
+    st = sg_file_try(path);
+    if (st == SG_OK)
+        *out = file;
+    else
+        sg_model_file_clear(&file);
+    return st;
+}
+
+/* The newest checkpoint that can be read, its tensors not yet verified. */
 static sg_status find_newest(const char *dir, sg_resume *out) {
     sg_checkpoint_list list;
     sg_status st = SG_OK;
 
     SG_TRY(sg_checkpoints_find(dir, &list));
     for (int i = 0; i < list.n && st == SG_OK && !out->path; i++) {
-        st = sg_model_file_read(list.item[i].path, &out->file);
+        st = read_known(list.item[i].path, &out->file);
         if (st == SG_OK) {
             out->path = sg_strdup(list.item[i].path);
             if (!out->path) st = sg_fail(SG_ERR_OOM, "%s: no memory", dir);
