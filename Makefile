@@ -27,9 +27,9 @@ BLOCKED  := batch_norm conv2d conv2d_dw layout levels pointwise pool reduce
 OBJECTS  += $(BLOCKED:%=$(BUILD)/src/cpu/%.avx512.o)
 LIBRARY  := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
 PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
-# what tests share: tests/op_check.h, tests/fuzz/fuzz.h
+# what tests share: tests/op_check.h, tests/damage.h, tests/fuzz/fuzz.h
 FUZZ     := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
-HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c)) $(FUZZ)
+HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c) tests/damage.c) $(FUZZ)
 # and of the library what tests/fuzz/ reaches
 FUZZED   := $(filter $(BUILD)/src/core/% $(BUILD)/src/data/% %/train/history.o %/spot/parse.o,$(LIBRARY))
 # CUDA: kernels are compiled by nvcc into a plug-in, and by the host's compiler for the tests, which
@@ -235,6 +235,13 @@ check: all examples $(TESTS) $(CHAOS)
 chaos: all $(CHAOS)
 	$(or $(wildcard .venv/bin/python),python3) tests/chaos/run --kills $(or $(CHAOS_KILLS),1000)
 
+## damaged       DAMAGED_FILES=100000 damaged checkpoints, a tenth of them under ASan (15 minutes)
+damaged: $(BUILD)/tests/test_damaged
+	$< --count $(or $(DAMAGED_FILES),100000)
+	$(MAKE) $(JOBS) CONFIG=asan build/asan/tests/test_damaged
+	LSAN_OPTIONS=suppressions=tests/lsan.supp:print_suppressions=0 \
+	    build/asan/tests/test_damaged --count $$(($(or $(DAMAGED_FILES),100000) / 10)) 2
+
 ## asan          the unit tests under AddressSanitizer, LeakSanitizer and UBSan
 asan:
 	$(MAKE) $(JOBS) CONFIG=asan unit
@@ -286,6 +293,6 @@ help:
 	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
 	@sed -n 's/^## /make /p' Makefile
 
-.PHONY: all cuda cuda-missing bench examples size unit test check chaos asan fuzz demo headers docs format lint clean help
+.PHONY: all cuda cuda-missing bench examples size unit test check chaos damaged asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
 -include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d)
