@@ -151,6 +151,7 @@ static sg_status start_saver(run *r, bool fresh) {
                                 .config_text = r->config_text,
                                 .run_id = r->run_id,
                                 .task = r->task,
+                                .state = r->state,
                                 .trainer = r->trainer,
                                 .history = &r->history,
                                 .notices = r->notices,

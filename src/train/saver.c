@@ -17,8 +17,8 @@ static const double kPatience = 600.0, kHurry = 8.0;
 
 struct sg_saver {
     const sg_config *config;
-    sg_trainer *trainer;   /* borrowed */
-    const sg_state *state; /* the trainer's */
+    sg_trainer *trainer; /* borrowed, may be NULL */
+    const sg_state *state;
     const sg_history *history;
     int64_t n_train;
     sg_model_about about;
@@ -101,7 +101,7 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
     }
     s->config = o->config;
     s->trainer = o->trainer;
-    s->state = sg_trainer_state(o->trainer);
+    s->state = o->state;
     s->history = o->history;
     s->n_train = o->task->n_train;
     s->notices = o->notices;
@@ -143,7 +143,7 @@ static sg_status offer(sg_saver *s, bool must, bool best) {
     char *history = NULL;
     sg_status st;
 
-    SG_TRY(sg_trainer_fetch(s->trainer));
+    if (s->trainer) SG_TRY(sg_trainer_fetch(s->trainer));
     SG_TRY(sg_history_write(s->history, &history));
     o.history = history;
     st = sg_writer_offer(s->writer, &o);

@@ -22,7 +22,8 @@ typedef struct {
     const sg_config *config;
     const char *config_text, *run_id;
     const sg_task *task;
-    sg_trainer *trainer; /* its state is what is saved */
+    const sg_state *state;
+    sg_trainer *trainer; /* whose state it is, fetched before it is saved; NULL: nobody's */
     const sg_history *history;
     sg_notices *notices; /* NULL: none are heard */
     sg_store *store;     /* NULL: none; the saver's from sg_saver_create on, whatever it says */
