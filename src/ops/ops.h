@@ -84,8 +84,8 @@ typedef enum {
     SG_STEP_STAT,   /* momentum of the running statistics: new = (1 - m) old + m batch */
     SG_STEP_CLIP,   /* largest global norm of the gradient; 0: no clipping */
     SG_STEP_SHARDS, /* the number of shards whose statistics were added */
-    /* Not 0 where a sum of gradients is not finite, set on a device: the ops of ops/optimizer.c then
-     * leave what they would overwrite as it is. On CPUs the update is not reached. */
+    /* Not 0 where a sum of gradients is not finite, set on a device: the ops of ops/optimizer.c
+     * then leave what they would overwrite as it is. On CPUs the update is not reached. */
     SG_STEP_DIVERGED,
     SG_STEP_SLOTS = 16
 } sg_step_slot;
