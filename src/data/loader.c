@@ -228,9 +228,11 @@ static void record_failure(sg_loader *l, int64_t job, sg_status st) {
 }
 
 /* The ring opens slot by slot as batches are taken: the first comes sooner, and the first step does
- * not share its processors with the decoding of all that could be prefetched. */
+ * not share its processors with the decoding of what could be prefetched. */
 static int64_t open_slots(const sg_loader *l) {
-    return l->taken + 1 < l->slots ? l->taken + 1 : l->slots;
+    int64_t open = l->taken < l->slots ? l->taken : l->slots;
+
+    return open > 0 ? open : 1;
 }
 
 static void *worker_main(void *argument) {
