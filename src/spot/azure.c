@@ -54,11 +54,12 @@ static bool acknowledge(sg_session *s, const sg_notice *notice) {
     return false;
 }
 
+/* The service allows five questions a second. */
 const sg_provider sg_provider_azure = {
     .id = SG_SPOT_AZURE,
     .key = "azure",
     .name = "Azure",
-    .poll = 1,
+    .poll = 0.4,
     .recognise = recognise,
     .poll_once = poll_once,
     .acknowledge = acknowledge,

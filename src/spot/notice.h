@@ -21,8 +21,9 @@ typedef struct sg_notices sg_notices;
 typedef struct {
     const char *provider; /* "auto", "aws", "gcp", "azure", "none" */
     const char
-        *endpoint;  /* "http://HOST[:PORT]" that stands for the service; "": its own address */
-    double poll;    /* seconds from question to question; 0: 2 on AWS, 1 elsewhere */
+        *endpoint; /* "http://HOST[:PORT]" that stands for the service; "": its own address */
+    double poll; /* seconds from question to question; 0: 0.4; 1 on GCP, which answers when there is
+                    news */
     double timeout; /* seconds to wait for an answer; 0: 2 */
     double retry;   /* seconds until a service that was not found is looked for again; 0: 10 */
 } sg_notices_options;

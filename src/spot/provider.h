@@ -21,6 +21,7 @@ typedef struct {
 
     char token[256]; /* AWS: of IMDSv2; "": of IMDSv1, which needs none */
     double token_until;
+    unsigned polls;      /* AWS: questions about an interruption so far */
     char etag[128];      /* GCP: of the last answer; "": there was none */
     char vm[SG_VM_NAME]; /* Azure: this machine */
     bool answered;       /* Azure: events have been told once */

@@ -48,7 +48,7 @@ interrupt() {
     tell "$calm" >/dev/null
 }
 
-# 2 s until AWS is asked again, 1 s elsewhere
+# 0.4 s until a service is asked again
 interrupt aws '{"action": "{\"action\": \"terminate\", \"time\": \"2040-01-01T00:00:00Z\"}"}' \
     '{"action": null}' spot.provider=auto
 expect "AWS" 75 "interrupted: saved step" "AWS's metadata service answers: notices of an" \
