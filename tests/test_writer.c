@@ -256,6 +256,24 @@ static void test_must_waits_for_must(void **state) {
     assert_int_equal(sg_writer_report(writer).replaced, 0);
 }
 
+/* Whoever keeps up has at most the newest offer under way, however long writing takes. */
+static void test_keeps_up(void **state) {
+    pthread_t thread;
+
+    (void)state;
+    sg_writer_keep_up(writer); /* nothing was offered */
+    offer_and_hold(1);
+    sg_writer_keep_up(writer); /* 1 is the newest */
+    assert_int_equal(sg_writer_report(writer).durable_step, -1);
+    offer(2, true, false);
+    assert_int_equal(pthread_create(&thread, NULL, let_go_later, NULL), 0);
+    sg_writer_keep_up(writer);
+    assert_true(sg_writer_report(writer).durable_step >= 1);
+    pthread_join(thread, NULL);
+    flush();
+    assert_int_equal(sg_writer_report(writer).replaced, 0);
+}
+
 /* What was offered is written even if nobody waits for it. */
 static void test_destroy_writes_what_waits(void **state) {
     pthread_t thread;
@@ -451,6 +469,7 @@ int main(void) {
         CASE(test_newer_replaces_waiting),
         CASE(test_must_is_not_replaced),
         CASE(test_must_waits_for_must),
+        CASE(test_keeps_up),
         CASE(test_destroy_writes_what_waits),
         CASE(test_best_and_retention),
         CASE(test_no_hard_links),

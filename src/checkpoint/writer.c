@@ -289,6 +289,12 @@ sg_status sg_writer_offer(sg_writer *w, const sg_offer *offer) {
     return st;
 }
 
+void sg_writer_keep_up(sg_writer *w) {
+    pthread_mutex_lock(&w->lock);
+    while (find(w, WAITING)) pthread_cond_wait(&w->changed, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+}
+
 sg_status sg_writer_flush(sg_writer *w) {
     char error[kErrorBytes];
     sg_status st;

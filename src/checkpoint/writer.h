@@ -56,6 +56,8 @@ void sg_writer_destroy(sg_writer *writer);
  * unless it must be written too: then it waits. SG_ERR_OOM (a history that has outgrown its room).
  */
 sg_status sg_writer_offer(sg_writer *writer, const sg_offer *offer) SG_CHECKED;
+/* Wait until no offer waits: all but the newest, which is being written, have been tried. */
+void sg_writer_keep_up(sg_writer *writer);
 /* Wait until all that was offered is durable. The failure of the last one that was tried, if it
  * failed: SG_ERR_IO. */
 sg_status sg_writer_flush(sg_writer *writer) SG_CHECKED;

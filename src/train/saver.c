@@ -168,14 +168,20 @@ static void choose_interval(sg_saver *s) {
            100.0 * sg_cadence_waste(cost, c->mtbf, c->interval));
 }
 
+/* With sync all that is finished is durable. With every_steps = 1 all but two steps are, though
+ * writing may take longer than steps do: a step begins once the checkpoint of the last is being
+ * written, that of the one before is then durable. Else training waits for nothing. */
 sg_status sg_saver_step(sg_saver *s, bool hurry) {
+    bool sync = s->config->checkpoint.sync, bounded = s->config->checkpoint.every_steps > 0;
+
     if (hurry || sg_notices_state(s->notices) == SG_NOTICE_REBALANCE) s->cadence.every_step = true;
     choose_interval(s);
     if (!sg_cadence_due(&s->cadence, s->state->step, sg_now())) return SG_OK;
-    /* with sync not even behind an evaluation's, which waits to be written, is it left out */
-    SG_TRY(offer(s, s->config->checkpoint.sync, false));
+    /* not even behind an evaluation's, which waits to be written, is it left out then */
+    SG_TRY(offer(s, sync || bounded, false));
+    if (bounded) sg_writer_keep_up(s->writer);
     /* what fails is told by the writer, and training goes on */
-    if (s->config->checkpoint.sync && sg_writer_flush(s->writer) != SG_OK) return SG_OK;
+    if (sync && sg_writer_flush(s->writer) != SG_OK) return SG_OK;
     return SG_OK;
 }
 
