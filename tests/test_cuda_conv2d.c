@@ -189,7 +189,7 @@ static void test_table_without_memory(void **state) {
 /* A convolution, its gradient and a product. */
 static sg_graph *graph_of_three(void) {
     sg_conv_options options = {1, 1, 1, SG_ACT_NONE};
-    sg_value *x, *w, *y;
+    sg_value *x, *w, *y, *a, *b;
     sg_graph *g;
 
     assert_int_equal(sg_graph_create(SG_EVAL, NULL, &g), SG_OK);
@@ -198,9 +198,9 @@ static sg_graph *graph_of_three(void) {
     y = sg_conv2d(g, x, w, NULL, options);
     sg_output(g, "y", y);
     sg_output(g, "dw", sg_conv2d_dw(g, x, y, options, sg_shape_4(8, 8, 3, 3)));
-    sg_output(g, "m",
-              sg_matmul(g, sg_input(g, "a", SG_F32, sg_shape_2(13, 7)),
-                        sg_input(g, "b", SG_F32, sg_shape_2(5, 13)), true, true));
+    a = sg_input(g, "a", SG_F32, sg_shape_2(13, 7));
+    b = sg_input(g, "b", SG_F32, sg_shape_2(5, 13));
+    sg_output(g, "m", sg_matmul(g, a, b, true, true));
     assert_int_equal(sg_graph_status(g), SG_OK);
     return g;
 }
@@ -281,6 +281,95 @@ static void test_compile_without_memory(void **state) {
     }
 }
 
+/* --- on a queue ------------------------------------------------------------------------------- */
+
+enum { kX = 128, kW = 576, kA = 92, kB = 65, kY = 128, kDw = 576, kProduct = 35 };
+
+/* What graph_of_three reads and writes, each from an address that its kernels take (kA: one more);
+ * host memory is the emulated device's. */
+typedef struct {
+    _Alignas(64) float in[kX + kW + kA + kB];
+    _Alignas(64) float out[kY + kDw + kProduct];
+} three_buffers;
+
+static sg_bindings bind_three(three_buffers *x, void *queue) {
+    sg_bindings b = {.queue = queue};
+
+    b.input[0] = x->in;
+    b.input[1] = x->in + kX;
+    b.input[2] = x->in + kX + kW;
+    b.input[3] = x->in + kX + kW + kA;
+    b.output[0] = x->out;
+    b.output[1] = x->out + kY;
+    b.output[2] = x->out + kY + kDw;
+    return b;
+}
+
+static void fill(float *x, int64_t n, float value) {
+    for (int64_t i = 0; i < n; i++) x[i] = value * (float)(i % 13 - 6);
+}
+
+/* A library's work is recorded like a kernel's: nothing is computed then, and each replay computes
+ * from what lies there at that time. */
+static void test_recorded(void **state) {
+    static three_buffers x, want;
+    const sg_device *device = &sg_cuda_device;
+    void *queue, *recording, *arena, *weights;
+    sg_graph *g = graph_of_three();
+    sg_bindings b, plain;
+    sg_program *p;
+
+    (void)state;
+    assert_int_equal(sg_program_compile(g, &sg_backend_cuda, NULL, &p), SG_OK);
+    assert_int_equal(device->queue_create(&queue), SG_OK);
+    assert_int_equal(device->alloc(sg_program_arena_bytes(p), "arena", &arena), SG_OK);
+    assert_int_equal(device->alloc(sg_program_weights_bytes(p), "weights", &weights), SG_OK);
+    b = bind_three(&x, queue);
+    b.base[SG_BUF_ARENA] = arena;
+    b.base[SG_BUF_WEIGHTS] = weights;
+    memset(x.out, 0xff, sizeof x.out);
+    assert_int_equal(device->record(queue), SG_OK);
+    assert_int_equal(sg_program_run(p, &b), SG_OK);
+    assert_int_equal(device->record_end(queue, &recording), SG_OK);
+    memset(want.out, 0xff, sizeof want.out);
+    assert_memory_equal(x.out, want.out, sizeof x.out);
+    for (int times = 1; times <= 2; times++) {
+        fill(x.in, OP_COUNT(x.in), 0.1f * (float)times);
+        fill(want.in, OP_COUNT(want.in), 0.1f * (float)times);
+        assert_int_equal(device->replay(queue, recording), SG_OK);
+        assert_int_equal(device->wait(queue), SG_OK);
+        plain = bind_three(&want, queue);
+        assert_int_equal(sg_program_run_once(p, &plain), SG_OK);
+        assert_memory_equal(x.out, want.out, sizeof x.out);
+    }
+    device->recording_destroy(recording);
+    device->release(arena);
+    device->release(weights);
+    device->queue_destroy(queue);
+    sg_program_destroy(p);
+    sg_graph_destroy(g);
+}
+
+/* So are zeros, where there is nothing to add up. */
+static void test_recorded_zero(void **state) {
+    const sg_device *device = &sg_cuda_device;
+    float y[6];
+    void *queue, *recording;
+
+    (void)state;
+    fill(y, 6, 1.0f);
+    assert_int_equal(device->queue_create(&queue), SG_OK);
+    assert_int_equal(device->record(queue), SG_OK);
+    assert_int_equal(sg_vendor_zero(y, sizeof y, queue), SG_OK);
+    assert_int_equal(device->record_end(queue, &recording), SG_OK);
+    assert_true(y[0] == -6.0f && y[5] == -1.0f);
+    assert_int_equal(device->replay(queue, recording), SG_OK);
+    assert_int_equal(device->wait(queue), SG_OK);
+    for (int i = 0; i < 6; i++) assert_true(y[i] == 0.0f);
+    device->recording_destroy(recording);
+    device->queue_destroy(queue);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bf16),
@@ -293,6 +382,8 @@ int main(void) {
         cmocka_unit_test(test_plans_are_kept),
         cmocka_unit_test(test_plans_of_another_device),
         cmocka_unit_test(test_compile_without_memory),
+        cmocka_unit_test(test_recorded),
+        cmocka_unit_test(test_recorded_zero),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 #include "emulation/cuda_runtime_model.h"
+#include "emulation/emulation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,14 @@ void sg_emulated::put(cudaStream_t stream, std::function<void()> work) {
         stream->recorded.push_back(work);
     else
         work();
+}
+
+extern "C" void sg_emulation_put(void *queue, void (*work)(const void *arguments),
+                                 const void *arguments, size_t bytes) {
+    const char *first = static_cast<const char *>(arguments);
+    std::vector<char> kept(first, first + bytes);
+
+    sg_emulated::put(static_cast<cudaStream_t>(queue), [=] { work(kept.data()); });
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */

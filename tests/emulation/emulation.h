@@ -3,6 +3,7 @@
 #define SG_TESTS_EMULATION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -16,6 +17,11 @@ void sg_emulation_set_seed(uint64_t seed);
 
 /* Whether a kernel of that name, without template arguments, has been launched in this process. */
 bool sg_emulation_has_run(const char *kernel);
+
+/* For what is no kernel and yet runs on a stream: put work(arguments) on `queue`, which keeps a
+ * copy of the `bytes` of its arguments. A stream that is being recorded keeps the work as well. */
+void sg_emulation_put(void *queue, void (*work)(const void *arguments), const void *arguments,
+                      size_t bytes);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,7 @@
 /* NVIDIA's libraries for tests: what cuda/vendor/vendor.h says, in plain C on host memory, in the
  * layouts and types asked for. The selectors above it are the plug-in's own.
  *
+ * Work is put on the queue as a kernel is: a recording keeps it with the pointers it was made with.
  * A convolution without groups has bias and activation in it, one with groups leaves them to the
  * caller, so that both ways are taken. A plan asks for scratch memory and fills it with NaNs, and
  * pointers that are not aligned as promised fail. */
@@ -9,9 +10,11 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/mem.h"
+#include "emulation/emulation.h"
 #include "plan_table.h"
 
 enum { kScratch = 192, kAlignment = 16 };
@@ -177,13 +180,13 @@ static int64_t out_count(const sg_vendor_conv *c) {
     return c->OC * c->KH * c->KW * (c->C / c->groups);
 }
 
-static sg_status run_conv(const sg_vendor_plan *plan, const void *const in[], void *out) {
+static void run_conv(const sg_vendor_plan *plan, const void *const in[], void *out) {
     const sg_vendor_conv *c = &plan->conv;
     int64_t count = out_count(c);
     products s = {
-        c, {in[0], in[1]}, c->precision == SG_CUDA_BF16, sg_calloc((size_t)count, sizeof(double))};
+        c, {in[0], in[1]}, c->precision == SG_CUDA_BF16, calloc((size_t)count, sizeof(double))};
 
-    if (!s.sum) return sg_fail(SG_ERR_OOM, "stand-in: no memory for sums");
+    if (!s.sum) abort(); /* a library's own memory: sg_mem_fail_at does not count it */
     for (int64_t n = 0; n < c->N; n++)
         for (int64_t i = 0; i < c->OH; i++)
             for (int64_t j = 0; j < c->OW; j++)
@@ -192,8 +195,7 @@ static sg_status run_conv(const sg_vendor_plan *plan, const void *const in[], vo
         if (plan->fused && c->bias) s.sum[i] += (double)((const float *)in[2])[i % c->OC];
         write_at(out, s.bf16, i, plan->fused ? sg_act_value(c->act, s.sum[i]) : s.sum[i]);
     }
-    sg_free(s.sum);
-    return SG_OK;
+    free(s.sum);
 }
 
 /* --- matrix product --------------------------------------------------------------------------- */
@@ -212,20 +214,51 @@ static void run_matmul(const sg_vendor_matmul *m, const float *a, const float *b
         }
 }
 
+/* --- on the queue ----------------------------------------------------------------------------- */
+
+/* What is kept of a call: the plan too, which may be gone before its last replay. */
+typedef struct {
+    sg_vendor_plan plan;
+    const void *in[3];
+    void *out, *scratch;
+} plan_call;
+
+static void run_plan(const void *arguments) {
+    const plan_call *c = arguments;
+
+    memset(c->scratch, 0xff, kScratch);
+    if (c->plan.is_conv)
+        run_conv(&c->plan, c->in, c->out);
+    else
+        run_matmul(&c->plan.matmul, c->in[0], c->in[1], c->out);
+}
+
 sg_status sg_vendor_plan_run(const sg_vendor_plan *plan, const void *const in[], void *out,
                              void *scratch, void *queue) {
-    (void)queue;
+    bool biased = plan->is_conv && plan->fused && plan->conv.bias;
+    plan_call c = {*plan, {in[0], in[1], biased ? in[2] : NULL}, out, scratch};
+
     if ((uintptr_t)in[0] % kAlignment || (uintptr_t)in[1] % kAlignment ||
         (uintptr_t)out % kAlignment)
         return sg_fail(SG_ERR_ARG, "stand-in: a pointer is not aligned to %d bytes", kAlignment);
-    memset(scratch, 0xff, kScratch);
-    if (plan->is_conv) return run_conv(plan, in, out);
-    run_matmul(&plan->matmul, in[0], in[1], out);
+    sg_emulation_put(queue, run_plan, &c, sizeof c);
     return SG_OK;
 }
 
+typedef struct {
+    void *out;
+    size_t bytes;
+} zero_call;
+
+static void run_zero(const void *arguments) {
+    const zero_call *c = arguments;
+
+    memset(c->out, 0, c->bytes);
+}
+
 sg_status sg_vendor_zero(void *out, size_t bytes, void *queue) {
-    (void)queue;
-    memset(out, 0, bytes);
+    zero_call c = {out, bytes};
+
+    sg_emulation_put(queue, run_zero, &c, sizeof c);
     return SG_OK;
 }
