@@ -1,5 +1,5 @@
 /* The CUDA backend: a table from ops to selectors, and the layouts' sizes. Pictures stay N H W C
- * from the first convolution to the heads. */
+ * from the first convolution to the heads, matrices bf16 from the first product to the loss. */
 #include "backend_cuda.h"
 
 #include <stdio.h>
@@ -38,15 +38,26 @@ sg_cuda_dims sg_cuda_dims_of(const sg_value *v) {
 
 bool sg_cuda_is_picture(const sg_value *v) { return v->dtype == SG_F32 && v->shape.rank == 4; }
 
+bool sg_cuda_is_matrix(const sg_value *v) {
+    return v->dtype == SG_F32 && (v->shape.rank == 2 || v->shape.rank == 3);
+}
+
 bool sg_cuda_is_bf16(sg_layout layout) { return layout >= SG_CUDA_PLAIN_BF16; }
 
 bool sg_cuda_is_nhwc(sg_layout layout) {
     return layout == SG_CUDA_NHWC || layout == SG_CUDA_NHWC_BF16;
 }
 
+sg_layout sg_cuda_layout_of(const sg_value *v, sg_layout layout) {
+    if (sg_cuda_is_picture(v)) return layout;
+    return sg_cuda_is_matrix(v) && sg_cuda_is_bf16(layout) ? SG_CUDA_PLAIN_BF16 : SG_CUDA_PLAIN;
+}
+
 sg_layout sg_cuda_common_layout(const sg_node *node, const sg_layout have[]) {
     for (int i = 0; i < node->n_in; i++) {
-        if (node->in[i] && sg_cuda_is_picture(node->in[i]) && have[i] != SG_CUDA_PLAIN)
+        const sg_value *x = node->in[i];
+
+        if (x && have[i] != SG_CUDA_PLAIN && (sg_cuda_is_picture(x) || sg_cuda_is_matrix(x)))
             return have[i];
     }
     return SG_CUDA_PLAIN;
@@ -55,11 +66,9 @@ sg_layout sg_cuda_common_layout(const sg_node *node, const sg_layout have[]) {
 void sg_cuda_plan(sg_kernel_plan *plan, const sg_node *node, sg_kernel run, sg_layout layout) {
     plan->run = run;
     for (int i = 0; i < node->n_in; i++) {
-        if (node->in[i] && sg_cuda_is_picture(node->in[i])) plan->in[i] = layout;
+        if (node->in[i]) plan->in[i] = sg_cuda_layout_of(node->in[i], layout);
     }
-    for (int o = 0; o < node->n_out; o++) {
-        if (sg_cuda_is_picture(&node->out[o])) plan->out[o] = layout;
-    }
+    for (int o = 0; o < node->n_out; o++) plan->out[o] = sg_cuda_layout_of(&node->out[o], layout);
     snprintf(plan->label, sizeof plan->label, "cuda");
 }
 
@@ -121,6 +130,8 @@ static size_t cuda_bytes(void *context, const sg_value *v, sg_layout layout) {
     return sg_value_bytes(v);
 }
 
+static bool cuda_is_row_major(sg_layout layout) { return !sg_cuda_is_nhwc(layout); }
+
 const sg_backend sg_backend_cuda = {
     .name = "cuda",
     .open = cuda_open,
@@ -128,5 +139,6 @@ const sg_backend sg_backend_cuda = {
     .select = cuda_select,
     .bytes = cuda_bytes,
     .convert = sg_cuda_convert,
+    .is_row_major = cuda_is_row_major,
     .device = &sg_cuda_device,
 };

@@ -10,8 +10,15 @@
 extern "C" {
 #endif
 
-/* Layouts: N C H W and N H W C, each in f32 and in bf16. SG_LAYOUT_PLAIN is N C H W in f32, or
- * whatever dtype the value has (i32, u8); SG_LAYOUT_BLOCKED is N H W C in f32. */
+/* Layouts: the order of the elements, and whether they are f32 or bf16.
+ *
+ *   pictures, f32 of four dimensions        N C H W or N H W C, each in f32 and in bf16: all four
+ *   matrices, f32 of two or three (rows of  row-major, in f32 or in bf16: PLAIN and PLAIN_BF16
+ *   features, batches of sequences)
+ *   all else                                PLAIN, in the dtype that it has
+ *
+ * SG_LAYOUT_BLOCKED, channels innermost, is N H W C in f32. bf16 is for what is many: parameters,
+ * their gradients, losses and statistics stay f32. */
 enum {
     SG_CUDA_PLAIN = SG_LAYOUT_PLAIN,
     SG_CUDA_NHWC = SG_LAYOUT_BLOCKED,
@@ -36,15 +43,22 @@ typedef struct {
 
 sg_cuda_dims sg_cuda_dims_of(const sg_value *v);
 
-/* May be kept with channels innermost: f32 of four dimensions. */
+/* f32 of four dimensions, which may be kept in all four layouts; f32 of two or three, which may be
+ * kept in PLAIN_BF16. */
 bool sg_cuda_is_picture(const sg_value *v);
+bool sg_cuda_is_matrix(const sg_value *v);
 /* Whether its elements are bf16; the same layout otherwise, in f32. */
 bool sg_cuda_is_bf16(sg_layout layout);
 /* Whether channels are innermost. */
 bool sg_cuda_is_nhwc(sg_layout layout);
-/* The layout in which the first picture that is not PLAIN arrives; PLAIN if there is none. */
+/* Where a kernel works in `layout`, the layout of `v`: for a picture that, for a matrix PLAIN or
+ * PLAIN_BF16 with the same elements, for all else PLAIN. */
+sg_layout sg_cuda_layout_of(const sg_value *v, sg_layout layout);
+/* The layout in which the first picture or matrix that is not PLAIN arrives; PLAIN if there is
+ * none. */
 sg_layout sg_cuda_common_layout(const sg_node *node, const sg_layout have[]);
-/* Fill `plan`: this kernel, all pictures in `layout`, the rest PLAIN, label "cuda". */
+/* Fill `plan`: this kernel, label "cuda", and every value in its sg_cuda_layout_of `layout`. A
+ * kernel with a value that is f32 whatever the others are puts PLAIN there afterwards. */
 void sg_cuda_plan(sg_kernel_plan *plan, const sg_node *node, sg_kernel run, sg_layout layout);
 /* A copy of `state` that the step owns and sg_free releases. */
 sg_status sg_cuda_plan_state(sg_kernel_plan *plan, const void *state, size_t bytes) SG_CHECKED;

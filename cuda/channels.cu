@@ -23,8 +23,9 @@ sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t ea
     p.C = d.C;
     p.HW = d.HW;
     p.inner = sg_cuda_is_nhwc(layout) || d.HW == 1;
-    /* only pictures inside a program are sure to be aligned */
-    p.packed = sg_cuda_is_nhwc(layout) && d.C % kPack == 0;
+    /* only what is made inside a program, as all but PLAIN is, is sure to be aligned */
+    p.packed = layout != SG_CUDA_PLAIN && (sg_cuda_is_nhwc(layout) || sg_cuda_is_matrix(v)) &&
+               d.C % kPack == 0;
     lanes = p.packed ? d.C / kPack : d.C;
     p.lanes = p.inner ? lanes_for(lanes, kMaxLanes) : 1;
     p.tiles = ceil_div(lanes, p.lanes);

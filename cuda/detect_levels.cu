@@ -81,6 +81,7 @@ extern "C" sg_status sg_cuda_select_levels_concat(sg_cuda *, const sg_node *node
     for (int i = 0; i < node->n_in; i++)
         s.start[i + 1] = s.start[i] + sg_cuda_dims_of(node->in[i]).HW;
     sg_cuda_plan(plan, node, kernels[sg_cuda_is_nhwc(layout)][sg_cuda_is_bf16(layout)], layout);
+    plan->out[0] = SG_CUDA_PLAIN; /* the losses read f32 */
     return sg_cuda_plan_state(plan, &s, sizeof s);
 }
 
@@ -96,5 +97,6 @@ extern "C" sg_status sg_cuda_select_level_split(sg_cuda *cuda, const sg_node *no
         sg_cuda_plan(plan, node, split_run<bf16>, SG_CUDA_NHWC_BF16);
     else
         sg_cuda_plan(plan, node, split_run<float>, SG_CUDA_NHWC);
+    plan->in[0] = SG_CUDA_PLAIN;
     return sg_cuda_plan_state(plan, &s, sizeof s);
 }

@@ -262,6 +262,7 @@ extern "C" sg_status sg_cuda_select_global_avg_pool(sg_cuda *, const sg_node *no
     sg_cuda_plan(plan, node,
                  sg_cuda_is_bf16(layout) ? global_avg_pool_run<bf16> : global_avg_pool_run<float>,
                  layout);
+    plan->out[0] = SG_CUDA_PLAIN; /* a mean stays f32 */
     return sg_cuda_plan_state(plan, &p, sizeof p);
 }
 
@@ -274,6 +275,7 @@ extern "C" sg_status sg_cuda_select_global_avg_pool_dx(sg_cuda *cuda, const sg_n
 
     sg_cuda_plan(plan, node, half ? global_avg_pool_dx_run<bf16> : global_avg_pool_dx_run<float>,
                  layout);
+    plan->in[0] = SG_CUDA_PLAIN;
     return sg_cuda_plan_state(plan, &p, sizeof p);
 }
 

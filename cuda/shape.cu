@@ -3,8 +3,8 @@
  * parts side by side, each a run of columns of another matrix, or zeros: one kernel.
  *
  * A block is 32 lanes along a row, fewer where it is short, more where there are few rows, and a
- * thread takes four rows. It moves four elements at once where channels are innermost and every
- * part begins and ends at a multiple of four. */
+ * thread takes four rows. It moves four elements at once where every part begins and ends at a
+ * multiple of four. */
 #include "channels.h"
 
 enum { kEach = 4 };
@@ -102,9 +102,10 @@ static void add_part(gather_builder *b, int64_t count, int input, int64_t width,
     b->g.part[b->g.n++] = {b->g.cols, width * b->inner, first * b->inner, NULL, input};
 }
 
-/* Four at once: pictures inside a program are aligned, what comes from outside need not be. */
+/* Four at once: what is made inside a program, as all but PLAIN is, is aligned; what comes from
+ * outside need not be. */
 static void choose_pack(gather *g, sg_layout layout) {
-    bool whole = sg_cuda_is_nhwc(layout);
+    bool whole = layout != SG_CUDA_PLAIN;
 
     for (int i = 0; i < g->n; i++) {
         const gather_part *part = &g->part[i];

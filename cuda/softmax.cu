@@ -3,7 +3,8 @@
  * A row of up to 1024 is a warp's, eight rows a block: class counts are small, and sums are then
  * shuffles. A longer row is a block's, whose warps meet in shared memory. Rows are read two or
  * three times, the later times from the cache. The losses of the rows are added by
- * sg_cuda_add_parts. */
+ * sg_cuda_add_parts. Where rows are bf16 the loss and its probabilities, from which the gradient
+ * subtracts 1, are f32 still. */
 #include "channels.h"
 
 enum { kWarpRow = 1024, kWarps = kThreads / kWarp };
@@ -42,13 +43,13 @@ __device__ static inline int64_t row_of_thread() {
 }
 
 /* max x and sum exp(x - max) of a row; a NaN shows in the sum. */
-template <int Threads>
-__device__ static inline void exp_sum(const float *x, int64_t C, float *greatest, float *sum) {
+template <int Threads, typename T>
+__device__ static inline void exp_sum(const T *x, int64_t C, float *greatest, float *sum) {
     float m = -INFINITY, s = 0.0f;
 
-    for (int64_t c = threadIdx.x; c < C; c += Threads) m = fmaxf(m, x[c]);
+    for (int64_t c = threadIdx.x; c < C; c += Threads) m = fmaxf(m, to_float(x[c]));
     m = over_row<Threads>(m, row_max{});
-    for (int64_t c = threadIdx.x; c < C; c += Threads) s += expf(x[c] - m);
+    for (int64_t c = threadIdx.x; c < C; c += Threads) s += expf(to_float(x[c]) - m);
     *greatest = m;
     *sum = over_row<Threads>(s, row_add{});
 }
@@ -56,36 +57,37 @@ __device__ static inline void exp_sum(const float *x, int64_t C, float *greatest
 /* --- softmax ---------------------------------------------------------------------------------- */
 
 /* y may be x. */
-template <int Threads>
-__global__ void softmax_kernel(const float *x, float *y, int64_t N, int64_t C) {
+template <int Threads, typename T>
+__global__ void softmax_kernel(const T *x, T *y, int64_t N, int64_t C) {
     int64_t n = row_of_thread();
     float m, sum;
 
     if (n >= N) return;
     exp_sum<Threads>(x + n * C, C, &m, &sum);
     for (int64_t c = n * C + threadIdx.x; c < (n + 1) * C; c += Threads)
-        y[c] = expf(x[c] - m) / sum;
+        y[c] = from_float<T>(expf(to_float(x[c]) - m) / sum);
 }
 
 /* dx may be dy. */
-template <int Threads>
-__global__ void softmax_dx_kernel(const float *y, const float *dy, float *dx, int64_t N,
-                                  int64_t C) {
+template <int Threads, typename T>
+__global__ void softmax_dx_kernel(const T *y, const T *dy, T *dx, int64_t N, int64_t C) {
     int64_t n = row_of_thread(), end = (n + 1) * C;
     float dot = 0.0f;
 
     if (n >= N) return;
-    for (int64_t c = n * C + threadIdx.x; c < end; c += Threads) dot += y[c] * dy[c];
+    for (int64_t c = n * C + threadIdx.x; c < end; c += Threads)
+        dot += to_float(y[c]) * to_float(dy[c]);
     dot = over_row<Threads>(dot, row_add{});
-    for (int64_t c = n * C + threadIdx.x; c < end; c += Threads) dx[c] = y[c] * (dy[c] - dot);
+    for (int64_t c = n * C + threadIdx.x; c < end; c += Threads)
+        dx[c] = from_float<T>(to_float(y[c]) * (to_float(dy[c]) - dot));
 }
 
 /* --- cross_entropy ---------------------------------------------------------------------------- */
 
 /* loss (N) is each row's. A label that no class has, which the reference refuses, makes it NaN.
  * p may be x: what the loss needs is read before. */
-template <int Threads>
-__global__ void cross_entropy_kernel(const float *x, const int32_t *label, float *loss, float *p,
+template <int Threads, typename T>
+__global__ void cross_entropy_kernel(const T *x, const int32_t *label, float *loss, float *p,
                                      int64_t N, int64_t C) {
     int64_t n = row_of_thread();
     float m, sum;
@@ -93,7 +95,7 @@ __global__ void cross_entropy_kernel(const float *x, const int32_t *label, float
     if (n >= N) return;
     exp_sum<Threads>(x + n * C, C, &m, &sum);
     for (int64_t c = threadIdx.x; c < C; c += Threads) {
-        float v = x[n * C + c] - m;
+        float v = to_float(x[n * C + c]) - m;
 
         if (c == label[n]) loss[n] = logf(sum) - v;
         p[n * C + c] = expf(v) / sum;
@@ -104,13 +106,15 @@ __global__ void cross_entropy_kernel(const float *x, const int32_t *label, float
 }
 
 /* dx may be p. */
+template <typename T>
 __global__ void cross_entropy_dx_kernel(const float *p, const int32_t *label, const float *dloss,
-                                        float *dx, int64_t count, int64_t C) {
+                                        T *dx, int64_t count, int64_t C) {
     int64_t i = (int64_t)blockIdx.x * kThreads + threadIdx.x;
     int64_t n = i / C;
 
     if (i >= count) return;
-    dx[i] = label[n] < 0 ? 0.0f : dloss[0] * (p[i] - (i - n * C == label[n] ? 1.0f : 0.0f));
+    dx[i] = from_float<T>(label[n] < 0 ? 0.0f
+                                       : dloss[0] * (p[i] - (i - n * C == label[n] ? 1.0f : 0.0f)));
 }
 
 /* --- launchers -------------------------------------------------------------------------------- */
@@ -119,88 +123,108 @@ static const softmax_state *state_of(const sg_args *a) {
     return static_cast<const softmax_state *>(a->state);
 }
 
-static const float *floats_in(const sg_args *a, int i) {
-    return static_cast<const float *>(a->in[i]);
+template <typename T> static const T *in_of(const sg_args *a, int i) {
+    return static_cast<const T *>(a->in[i]);
 }
 
-static float *floats_out(const sg_args *a, int o) { return static_cast<float *>(a->out[o]); }
+template <typename T> static T *out_of(const sg_args *a, int o) {
+    return static_cast<T *>(a->out[o]);
+}
 
-/* kernel<threads a row>(...) on all rows */
-#define SG_LAUNCH_ROWS(kernel, a, ...)                                                             \
+/* kernel<threads a row, T>(...) on all rows */
+#define SG_LAUNCH_ROWS(kernel, T, a, ...)                                                          \
     do {                                                                                           \
         const softmax_state *s_ = state_of(a);                                                     \
         dim3 block_(kWarp, kWarps);                                                                \
                                                                                                    \
         if (s_->N * s_->C == 0) break;                                                             \
         if (s_->C <= kWarpRow)                                                                     \
-            SG_LAUNCH(kernel<kWarp>, blocks_for(s_->N, kWarps), block_, 0,                         \
+            SG_LAUNCH((kernel<kWarp, T>), blocks_for(s_->N, kWarps), block_, 0,                    \
                       (cudaStream_t)(a)->queue, __VA_ARGS__, s_->N, s_->C);                        \
         else                                                                                       \
-            SG_LAUNCH(kernel<kThreads>, (unsigned)s_->N, kThreads, 0, (cudaStream_t)(a)->queue,    \
-                      __VA_ARGS__, s_->N, s_->C);                                                  \
+            SG_LAUNCH((kernel<kThreads, T>), (unsigned)s_->N, kThreads, 0,                         \
+                      (cudaStream_t)(a)->queue, __VA_ARGS__, s_->N, s_->C);                        \
         SG_TRY(sg_cuda_launched(a));                                                               \
     } while (0)
 
-static sg_status softmax_run(const sg_args *a) {
-    SG_LAUNCH_ROWS(softmax_kernel, a, floats_in(a, 0), floats_out(a, 0));
+template <typename T> static sg_status softmax_run(const sg_args *a) {
+    SG_LAUNCH_ROWS(softmax_kernel, T, a, in_of<T>(a, 0), out_of<T>(a, 0));
     return SG_OK;
 }
 
-static sg_status softmax_dx_run(const sg_args *a) {
-    SG_LAUNCH_ROWS(softmax_dx_kernel, a, floats_in(a, 0), floats_in(a, 1), floats_out(a, 0));
+template <typename T> static sg_status softmax_dx_run(const sg_args *a) {
+    SG_LAUNCH_ROWS(softmax_dx_kernel, T, a, in_of<T>(a, 0), in_of<T>(a, 1), out_of<T>(a, 0));
     return SG_OK;
 }
 
-static sg_status cross_entropy_run(const sg_args *a) {
+template <typename T> static sg_status cross_entropy_run(const sg_args *a) {
     float *loss = static_cast<float *>(a->scratch);
 
-    SG_LAUNCH_ROWS(cross_entropy_kernel, a, floats_in(a, 0), static_cast<const int32_t *>(a->in[1]),
-                   loss, floats_out(a, 1));
+    SG_LAUNCH_ROWS(cross_entropy_kernel, T, a, in_of<T>(a, 0), in_of<int32_t>(a, 1), loss,
+                   out_of<float>(a, 1));
     return sg_cuda_add_parts(a, loss, state_of(a)->C > 0 ? state_of(a)->N : 0, 1, 1,
-                             floats_out(a, 0), NULL);
+                             out_of<float>(a, 0), NULL);
 }
 
-static sg_status cross_entropy_dx_run(const sg_args *a) {
+template <typename T> static sg_status cross_entropy_dx_run(const sg_args *a) {
     const softmax_state *s = state_of(a);
     int64_t count = s->N * s->C;
 
     if (count == 0) return SG_OK;
-    SG_LAUNCH(cross_entropy_dx_kernel, blocks_for(count, kThreads), kThreads, 0,
-              (cudaStream_t)a->queue, floats_in(a, 0), static_cast<const int32_t *>(a->in[1]),
-              floats_in(a, 2), floats_out(a, 0), count, s->C);
+    SG_LAUNCH((cross_entropy_dx_kernel<T>), blocks_for(count, kThreads), kThreads, 0,
+              (cudaStream_t)a->queue, in_of<float>(a, 0), in_of<int32_t>(a, 1), in_of<float>(a, 2),
+              out_of<T>(a, 0), count, s->C);
     return sg_cuda_launched(a);
 }
 
 /* --- selection -------------------------------------------------------------------------------- */
 
 /* `inplace`: the input that the matrix, output `o`, may overwrite. */
-static sg_status select_rows(const sg_node *node, sg_kernel run, int o, int inplace,
-                             sg_kernel_plan *plan) {
+static sg_status select_rows(const sg_node *node, sg_kernel run, sg_layout layout, int o,
+                             int inplace, sg_kernel_plan *plan) {
     sg_cuda_dims d = sg_cuda_dims_of(node->in[0]);
     softmax_state s = {d.N, d.C};
 
-    sg_cuda_plan(plan, node, run, SG_CUDA_PLAIN);
+    sg_cuda_plan(plan, node, run, layout);
     plan->inplace[o] = inplace;
     return sg_cuda_plan_state(plan, &s, sizeof s);
 }
 
-extern "C" sg_status sg_cuda_select_softmax(sg_cuda *, const sg_node *node, const sg_layout *,
+extern "C" sg_status sg_cuda_select_softmax(sg_cuda *, const sg_node *node, const sg_layout have[],
                                             sg_kernel_plan *plan) {
-    return select_rows(node, softmax_run, 0, 0, plan);
+    sg_layout layout = sg_cuda_common_layout(node, have);
+
+    return select_rows(node, sg_cuda_is_bf16(layout) ? softmax_run<bf16> : softmax_run<float>,
+                       layout, 0, 0, plan);
 }
 
-extern "C" sg_status sg_cuda_select_softmax_dx(sg_cuda *, const sg_node *node, const sg_layout *,
-                                               sg_kernel_plan *plan) {
-    return select_rows(node, softmax_dx_run, 0, 1, plan);
+extern "C" sg_status sg_cuda_select_softmax_dx(sg_cuda *, const sg_node *node,
+                                               const sg_layout have[], sg_kernel_plan *plan) {
+    sg_layout layout = sg_cuda_common_layout(node, have);
+
+    return select_rows(node, sg_cuda_is_bf16(layout) ? softmax_dx_run<bf16> : softmax_dx_run<float>,
+                       layout, 0, 1, plan);
 }
 
-extern "C" sg_status sg_cuda_select_cross_entropy(sg_cuda *, const sg_node *node, const sg_layout *,
-                                                  sg_kernel_plan *plan) {
+extern "C" sg_status sg_cuda_select_cross_entropy(sg_cuda *, const sg_node *node,
+                                                  const sg_layout have[], sg_kernel_plan *plan) {
+    sg_layout layout = sg_cuda_common_layout(node, have);
+    bool half = sg_cuda_is_bf16(layout);
+
+    SG_TRY(select_rows(node, half ? cross_entropy_run<bf16> : cross_entropy_run<float>, layout, 1,
+                       half ? -1 : 0, plan));
     plan->scratch = (size_t)node->in[0]->shape.dim[0] * sizeof(float);
-    return select_rows(node, cross_entropy_run, 1, 0, plan);
+    plan->out[1] = SG_CUDA_PLAIN;
+    return SG_OK;
 }
 
-extern "C" sg_status sg_cuda_select_cross_entropy_dx(sg_cuda *, const sg_node *node,
+/* p is f32; dx takes the layout in which the products before it work. */
+extern "C" sg_status sg_cuda_select_cross_entropy_dx(sg_cuda *cuda, const sg_node *node,
                                                      const sg_layout *, sg_kernel_plan *plan) {
-    return select_rows(node, cross_entropy_dx_run, 0, 0, plan);
+    bool half = cuda->precision == SG_CUDA_BF16;
+
+    SG_TRY(select_rows(node, half ? cross_entropy_dx_run<bf16> : cross_entropy_dx_run<float>,
+                       half ? SG_CUDA_PLAIN_BF16 : SG_CUDA_PLAIN, 0, half ? -1 : 0, plan));
+    plan->in[0] = SG_CUDA_PLAIN;
+    return SG_OK;
 }

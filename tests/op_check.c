@@ -21,6 +21,9 @@ enum {
     kPatternB = 0x33
 };
 
+/* Of other backends, at the least. */
+static const double kTolerance = 2e-5, kTolerance16 = 1e-2;
+
 unsigned op_coverage[SG_OP_COUNT];
 
 /* A case under way. */
@@ -305,7 +308,7 @@ static void compare(const char *what, const sg_value *v, const void *got, const 
     }
     if (!terms) all += rms(b, count_of(v));
     for (int64_t k = 0; k < count_of(v); k++) {
-        double scale = fabs((double)b[k]) + (terms ? (double)terms[k] : all);
+        double scale = fabs((double)b[k]) + (terms ? fabs((double)terms[k]) : all);
 
         if (isnan(a[k]) && isnan(b[k])) continue;
         if (a[k] == b[k]) continue; /* infinities too */
@@ -340,28 +343,68 @@ static sg_graph *single_node(const sg_node *node, sg_value *copy[]) {
     return g;
 }
 
-/* A backend whose kernels are told that every picture arrives in blocks of channels, so that
+/* A backend whose kernels are told in which layout every picture and every matrix arrives, so that
  * they choose that layout; the planner then converts. One test runs at a time. */
-static const sg_backend *blocked_of;
+static struct {
+    const sg_backend *backend;
+    sg_layout picture, matrix;
+} told_by;
 
-static sg_status select_blocked(void *context, const sg_node *node, const sg_layout have[],
-                                sg_kernel_plan *plan) {
+static sg_status select_told(void *context, const sg_node *node, const sg_layout have[],
+                             sg_kernel_plan *plan) {
     sg_layout told[SG_MAX_IN];
 
     (void)have;
     for (int i = 0; i < SG_MAX_IN; i++) {
         const sg_value *v = i < node->n_in ? node->in[i] : NULL;
 
-        told[i] =
-            v && v->dtype == SG_F32 && v->shape.rank == 4 ? SG_LAYOUT_BLOCKED : SG_LAYOUT_PLAIN;
+        told[i] = SG_LAYOUT_PLAIN;
+        if (!v || v->dtype != SG_F32) continue;
+        if (v->shape.rank == 4) told[i] = told_by.picture;
+        if (v->shape.rank == 2 || v->shape.rank == 3) told[i] = told_by.matrix;
     }
-    return blocked_of->select(context, node, told, plan);
+    return told_by.backend->select(context, node, told, plan);
+}
+
+static sg_backend tell(const sg_backend *backend, sg_layout picture, sg_layout matrix) {
+    sg_backend told = *backend;
+
+    told_by.backend = backend;
+    told_by.picture = picture;
+    told_by.matrix = matrix;
+    told.select = select_told;
+    return told;
+}
+
+/* To the nearest bf16, ties to even. */
+static void round_to_bf16(float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+
+        if (isnan(x[i])) continue;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+}
+
+/* Copies of what the reference had for the node's inputs, rounded where `bf16`, and what it gives
+ * for those. */
+static void gather_copies(const run *r, const sg_node *node, bool bf16, void *in[], void *want[]) {
+    gather(r, node, in, want);
+    for (int i = 0; i < node->n_in; i++) {
+        if (!in[i]) continue;
+        in[i] = copy_of(in[i], sg_value_bytes(node->in[i]));
+        if (bf16 && node->in[i]->dtype == SG_F32) round_to_bf16(in[i], count_of(node->in[i]));
+    }
+    for (int o = 0; o < node->n_out; o++) want[o] = copy_of(want[o], sg_value_bytes(&node->out[o]));
+    if (bf16 && run_node(node, in, want) != SG_OK) fail_msg("%s", sg_last_error());
 }
 
 /* The node on the backend, fed with what the reference had. */
-static void check_node_on(const run *r, const sg_node *node, const sg_backend *backend,
+static void check_node_on(const run *r, const sg_node *node, const sg_backend *backend, bool bf16,
                           const char *what) {
-    double tolerance = r->c->tolerance > 0.0 ? r->c->tolerance : 2e-5;
+    double tolerance = fmax(r->c->tolerance, bf16 ? kTolerance16 : kTolerance);
     sg_value *copy[SG_MAX_OUT];
     sg_graph *g = single_node(node, copy);
     sg_bindings b = {.seconds = NULL};
@@ -370,7 +413,7 @@ static void check_node_on(const run *r, const sg_node *node, const sg_backend *b
     double largest = 0.0;
     int n = 0;
 
-    gather(r, node, in, want);
+    gather_copies(r, node, bf16, in, want);
     for (int i = 0; i < node->n_in; i++)
         if (in[i]) b.input[n++] = in[i];
     for (int o = 0; o < node->n_out; o++) {
@@ -381,9 +424,7 @@ static void check_node_on(const run *r, const sg_node *node, const sg_backend *b
     if (sg_program_compile(g, backend, NULL, &p) != SG_OK || sg_program_run_once(p, &b) != SG_OK)
         fail_msg("%s: %s", what, sg_last_error());
     for (int i = 0; i < node->n_in; i++) {
-        if (!in[i]) continue;
-        in[i] = copy_of(in[i], sg_value_bytes(node->in[i]));
-        if (node->in[i]->dtype != SG_F32) continue;
+        if (!in[i] || node->in[i]->dtype != SG_F32) continue;
         largest = fmax(largest, rms(in[i], count_of(node->in[i])));
         for (int64_t k = 0; k < count_of(node->in[i]); k++)
             ((float *)in[i])[k] = fabsf(((float *)in[i])[k]);
@@ -397,6 +438,7 @@ static void check_node_on(const run *r, const sg_node *node, const sg_backend *b
     for (int o = 0; o < node->n_out; o++) {
         sg_free(b.output[o]);
         sg_free(terms[o]);
+        sg_free(want[o]);
     }
     sg_program_destroy(p);
     sg_graph_destroy(g);
@@ -406,7 +448,7 @@ static void check_node_on(const run *r, const sg_node *node, const sg_backend *b
  * wider; inputs are of the order of 1. */
 static void check_graph_on(const run *r, const sg_backend *backend, bool keep_memory, bool exact,
                            const char *what) {
-    double tolerance = 10.0 * (r->c->tolerance > 0.0 ? r->c->tolerance : 2e-5);
+    double tolerance = 10.0 * fmax(r->c->tolerance, kTolerance);
     sg_compile_options options = {.keep_memory = keep_memory};
     sg_bindings b = {.seconds = NULL};
     sg_program *p;
@@ -429,18 +471,16 @@ static void check_graph_on(const run *r, const sg_backend *backend, bool keep_me
 }
 
 static void check_backend(const run *r, const sg_backend *backend) {
-    sg_backend blocked = *backend;
+    sg_backend blocked = tell(backend, SG_LAYOUT_BLOCKED, SG_LAYOUT_PLAIN);
     char what[64];
 
-    blocked_of = backend;
-    blocked.select = select_blocked;
     for (int i = 0; i < sg_graph_nodes(r->g); i++) {
         const sg_node *node = sg_graph_node(r->g, i);
 
         if (node->op->source || node->op->view) continue;
-        check_node_on(r, node, backend, backend->name);
+        check_node_on(r, node, backend, false, backend->name);
         snprintf(what, sizeof what, "%s, blocked", backend->name);
-        check_node_on(r, node, &blocked, what);
+        check_node_on(r, node, &blocked, false, what);
     }
     snprintf(what, sizeof what, "%s, whole graph", backend->name);
     check_graph_on(r, backend, false, false, what);
@@ -548,6 +588,26 @@ void op_check_case(const op_case *c, const sg_backend *const backends[], int n_b
         check_graph_on(&r, &sg_backend_ref, false, true, "ref, memory reused");
         for (int i = 0; i < n_backends && !c->ref_only; i++) check_backend(&r, backends[i]);
         mark_coverage(&r);
+    }
+    release(&r);
+    if (sg_mem_live() != live) fail_msg("%ld blocks are not freed", sg_mem_live() - live);
+}
+
+void op_check_case_bf16(const op_case *c, const sg_backend *backend, sg_layout picture,
+                        sg_layout matrix) {
+    sg_backend told = tell(backend, picture, matrix);
+    long live = sg_mem_live();
+    run r = {.c = c};
+
+    if (c->ref_only || c->run_status != SG_OK) return;
+    build(&r);
+    if (!c->no_grad) differentiate(&r);
+    place_values(&r);
+    if (evaluate(&r, sg_graph_nodes(r.g)) != SG_OK) fail_msg("%s", sg_last_error());
+    for (int i = 0; i < sg_graph_nodes(r.g); i++) {
+        const sg_node *node = sg_graph_node(r.g, i);
+
+        if (!node->op->source && !node->op->view) check_node_on(&r, node, &told, true, "bf16");
     }
     release(&r);
     if (sg_mem_live() != live) fail_msg("%ld blocks are not freed", sg_mem_live() - live);

@@ -52,7 +52,7 @@ struct op_case {
     bool ref_only;                /* a corner where backends may differ: NaN, no channels */
     unsigned zero_ok;             /* bit i: the gradient of input i is zero, and should be */
     double fd_tolerance;          /* 0: 1e-3 */
-    double tolerance;             /* of other backends against the reference; 0: 2e-5 */
+    double tolerance;             /* of other backends, at the least; 0: 2e-5, in bf16 1e-2 */
     sg_status run_status;         /* the run must fail like this; nothing else is checked then */
 };
 
@@ -99,6 +99,12 @@ extern unsigned op_coverage[SG_OP_COUNT];
 
 /* Fails the running cmocka test where something is wrong. `backends`: those to compare. */
 void op_check_case(const op_case *c, const sg_backend *const backends[], int n_backends);
+
+/* Each node of the case on a backend that computes in bf16, its f32 inputs rounded to bf16 and told
+ * to arrive in these layouts, pictures (rank 4) in the one and matrices (2, 3) in the other,
+ * against the reference on the same rounded inputs: what differs is the rounding of outputs. */
+void op_check_case_bf16(const op_case *c, const sg_backend *backend, sg_layout picture,
+                        sg_layout matrix);
 
 /* Run `group` in a child process under run.isa = native, where that means AVX-512; elsewhere one
  * skipped test stands for it. The instruction set is a process's, so call this before anything else

@@ -1,6 +1,6 @@
 /* Every op on the CUDA backend against the reference, under the emulation of a GPU: the cases of
- * test_ops, with pictures that arrive N C H W and N H W C. Each kernel runs twice, with the threads
- * in two orders, and must give the same bits. */
+ * test_ops, with pictures that arrive N C H W and N H W C, and once more in bf16. Each kernel runs
+ * twice, with the threads in two orders, and must give the same bits. */
 #include "op_check.h"
 
 #include <stdarg.h>
@@ -15,8 +15,9 @@
 #include "backend_cuda.h"
 #include "core/mem.h"
 #include "emulation/emulation.h"
+#include "graph/program.h"
 
-enum { kMaxTests = 1000 };
+enum { kMaxTests = 1000, kNameBytes = 96 };
 
 /* Ops whose kernel is still to be written; the reference stands in. A kernel's author takes the
  * line out. */
@@ -132,6 +133,59 @@ static void test_case(void **state) {
     op_check_case(*state, backends, OP_COUNT(backends));
 }
 
+static void test_case_bf16(void **state) {
+    sg_backend backend = sg_backend_cuda;
+
+    backend.select = select_twice;
+    backend.convert = convert_twice;
+    sg_cuda_use(SG_CUDA_BF16, NULL);
+    op_check_case_bf16(*state, &backend, SG_CUDA_NHWC_BF16, SG_CUDA_PLAIN_BF16);
+    sg_cuda_use(SG_CUDA_FP32, NULL);
+}
+
+static int n_conversions;
+
+static sg_status convert_counted(void *context, const sg_value *v, sg_layout from, sg_layout to,
+                                 sg_kernel_plan *plan) {
+    n_conversions++;
+    return sg_backend_cuda.convert(context, v, from, to, plan);
+}
+
+/* The gradient of the loss is bf16, so is its view, and so is what is made of that: the only
+ * conversion is the output's. */
+static void test_view_of_bf16(void **state) {
+    sg_backend backend = sg_backend_cuda;
+    float p[6 * 4], dloss = 1.5f, y[6 * 4];
+    int32_t label[6] = {0, 1, 2, 3, -1, 0};
+    sg_bindings b = {.input = {p, label, &dloss}, .output = {y}};
+    sg_value *in[3], *v;
+    sg_program *program;
+    sg_graph *g;
+
+    (void)state;
+    for (int i = 0; i < 6 * 4; i++) p[i] = 0.25f;
+    assert_int_equal(sg_graph_create(SG_TRAIN, NULL, &g), SG_OK);
+    in[0] = sg_input(g, "p", SG_F32, sg_shape_2(6, 4));
+    in[1] = sg_input(g, "label", SG_I32, sg_shape_1(6));
+    in[2] = sg_input(g, "dloss", SG_F32, sg_shape_0());
+    v = sg_cross_entropy_dx(g, in[0], in[1], in[2]);
+    sg_output(g, "y", sg_scale(g, sg_reshape(g, v, sg_shape_3(2, 3, 4)), 2.0f));
+    n_conversions = 0;
+    backend.convert = convert_counted;
+    sg_cuda_use(SG_CUDA_BF16, NULL);
+    assert_int_equal(sg_program_compile(g, &backend, NULL, &program), SG_OK);
+    sg_cuda_use(SG_CUDA_FP32, NULL);
+    assert_int_equal(sg_program_run_once(program, &b), SG_OK);
+    assert_int_equal(n_conversions, 1);
+    for (int i = 0; i < 6 * 4; i++) {
+        float slope = i % 4 == label[i / 4] ? -0.75f : 0.25f;
+
+        assert_true(y[i] == (label[i / 4] < 0 ? 0.0f : 2.0f * dloss * slope));
+    }
+    sg_program_destroy(program);
+    sg_graph_destroy(g);
+}
+
 static void test_every_op_has_a_kernel(void **state) {
     static const sg_op *const kernels[] = {
 #define SG_CUDA(name) &sg_op_##name,
@@ -155,15 +209,22 @@ static void test_every_op_has_a_kernel(void **state) {
 }
 
 int main(void) {
-    static struct CMUnitTest tests[kMaxTests + 1];
+    static struct CMUnitTest tests[2 * kMaxTests + 2];
+    static char name[2 * kMaxTests][kNameBytes];
     size_t n = 0;
 
     for (const op_suite *const *s = op_suites; (*s)->n > 0; s++)
-        for (int i = 0; i < (*s)->n && n < kMaxTests; i++) {
-            tests[n].name = (*s)->cases[i].name;
-            tests[n].test_func = test_case;
-            tests[n++].initial_state = (void *)(uintptr_t) & (*s)->cases[i];
+        for (int i = 0; i < 2 * (*s)->n && n < 2 * kMaxTests; i++) {
+            const op_case *c = &(*s)->cases[i / 2];
+            bool bf16 = i % 2 == 1;
+
+            snprintf(name[n], kNameBytes, "%s%s", c->name, bf16 ? ", bf16" : "");
+            tests[n].name = name[n];
+            tests[n].test_func = bf16 ? test_case_bf16 : test_case;
+            tests[n++].initial_state = (void *)(uintptr_t)c;
         }
+    tests[n].name = "a view of bf16";
+    tests[n++].test_func = test_view_of_bf16;
     tests[n].name = "every op has a kernel";
     tests[n++].test_func = test_every_op_has_a_kernel;
     return _cmocka_run_group_tests("cuda ops", tests, n, NULL, NULL);

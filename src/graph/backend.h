@@ -76,6 +76,9 @@ typedef struct sg_backend {
      * producer, so it must take what it needs of v into its state. */
     sg_status (*convert)(void *context, const sg_value *v, sg_layout from, sg_layout to,
                          sg_kernel_plan *plan);
+    /* Whether elements lie in PLAIN's order, so that a view (reshape) needs no conversion. NULL: in
+     * PLAIN alone. */
+    bool (*is_row_major)(sg_layout layout);
     /* Once in each thread that compiles or runs programs; may be NULL. */
     void (*enter_thread)(void);
     const sg_device *device; /* where kernels run; NULL: here, on host memory */

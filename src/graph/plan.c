@@ -228,11 +228,16 @@ static sg_status lower_source(lowering *low, const sg_node *node) {
     return write_sinks(low, v, 0);
 }
 
+/* A view shares the memory of its input: in the layout that this was made in where the elements lie
+ * in PLAIN's order there too, else in PLAIN. */
 static sg_status lower_view(lowering *low, const sg_node *node) {
+    sg_layout layout = low->of[node->in[0]->id].form[0].layout;
+    const sg_backend *backend = low->p->backend;
     form from;
 
-    SG_TRY(need_form(low, node->in[0], SG_LAYOUT_PLAIN, &from));
-    SG_TRY(add_form(low, &node->out[0], SG_LAYOUT_PLAIN, from.slot, from.is_static));
+    if (!backend->is_row_major || !backend->is_row_major(layout)) layout = SG_LAYOUT_PLAIN;
+    SG_TRY(need_form(low, node->in[0], layout, &from));
+    SG_TRY(add_form(low, &node->out[0], layout, from.slot, from.is_static));
     return write_sinks(low, &node->out[0], 0);
 }
 
