@@ -163,7 +163,7 @@ static void bad_shapes(void **unused) {
             if (kind == 0) v = sg_input(g, "x", SG_F32, shape);
             if (kind == 1) v = sg_param(g, "w", SG_ENTRY_DECAY, shape, kOne);
             if (kind == 2) v = sg_constant(g, SG_F32, shape, &x);
-            if (kind == 3) v = sg_view_of(g, SG_BUF_VALUES, 0, shape);
+            if (kind == 3) v = sg_view_of(g, SG_F32, SG_BUF_VALUES, 0, shape);
             if (kind == 4) v = sg_linear(g, "wide", one, bad[i]);
             assert_null(v);
             assert_int_equal(sg_graph_status(g), SG_ERR_ARG);

@@ -257,7 +257,7 @@ static void fill_buffers(buffers *b) {
 }
 
 static sg_value *view(sg_graph *g, sg_buffer buffer, int64_t from, int64_t count) {
-    return sg_view_of(g, buffer, from * (int64_t)sizeof(float), sg_shape_1(count));
+    return sg_view_of(g, SG_F32, buffer, from * (int64_t)sizeof(float), sg_shape_1(count));
 }
 
 /* The whole update; in place, or with its results as outputs 0 (values), 1, 2 (moments), 3

@@ -198,7 +198,7 @@ static void not_frozen(void **unused) {
 /* --- update programs -------------------------------------------------------------------------- */
 
 static sg_value *view(sg_graph *g, int64_t start, int64_t n) {
-    return sg_view_of(g, SG_BUF_VALUES, start * (int64_t)sizeof(float), sg_shape_1(n));
+    return sg_view_of(g, SG_F32, SG_BUF_VALUES, start * (int64_t)sizeof(float), sg_shape_1(n));
 }
 
 static void in_place_update(void **unused) {

@@ -26,9 +26,9 @@ extern "C" {
 typedef int sg_layout;
 enum { SG_LAYOUT_PLAIN = 0, SG_LAYOUT_BLOCKED = 1, SG_LAYOUT_PRIVATE = 2 };
 
+/* What is the same in every step of a shard: a device records a step once and replays it. What
+ * varies, kernels read from the step block (sg_step_slot in ops/ops.h). */
 typedef struct {
-    uint64_t seed;
-    int64_t step;
     int32_t shard;
 } sg_step_info;
 

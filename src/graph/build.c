@@ -306,10 +306,11 @@ sg_value *sg_constant(sg_graph *g, sg_dtype dtype, sg_shape shape, const void *d
     return source(g, &sg_op_constant, dtype, shape, &attr);
 }
 
-sg_value *sg_view_of(sg_graph *g, sg_buffer buffer, int64_t offset, sg_shape shape) {
+sg_value *sg_view_of(sg_graph *g, sg_dtype dtype, sg_buffer buffer, int64_t offset,
+                     sg_shape shape) {
     sg_source_attr attr = {{buffer, offset}, -1};
 
-    return g->status == SG_OK ? source(g, &sg_op_view_of, SG_F32, shape, &attr) : NULL;
+    return g->status == SG_OK ? source(g, &sg_op_view_of, dtype, shape, &attr) : NULL;
 }
 
 const sg_op sg_op_input = {.name = "input", .attr_size = sizeof(sg_source_attr), .source = true};

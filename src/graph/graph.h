@@ -104,8 +104,9 @@ sg_value *sg_input(sg_graph *g, const char *name, sg_dtype dtype, sg_shape shape
 sg_value *sg_param(sg_graph *g, const char *name, sg_entry_kind kind, sg_shape shape, sg_init init);
 /* A copy of `data` (row-major). */
 sg_value *sg_constant(sg_graph *g, sg_dtype dtype, sg_shape shape, const void *data);
-/* A view of a bound buffer, `offset` in bytes: for update programs. f32. */
-sg_value *sg_view_of(sg_graph *g, sg_buffer buffer, int64_t offset, sg_shape shape);
+/* A view of a bound buffer, `offset` in bytes: for update programs, and for what an op needs of the
+ * step block. */
+sg_value *sg_view_of(sg_graph *g, sg_dtype dtype, sg_buffer buffer, int64_t offset, sg_shape shape);
 
 /* Name a result, once a name; the caller of the program gives the memory. */
 void sg_output(sg_graph *g, const char *name, sg_value *v);

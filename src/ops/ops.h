@@ -87,6 +87,9 @@ typedef enum {
     /* Not 0 where a sum of gradients is not finite, set on a device: the ops of ops/optimizer.c
      * then leave what they would overwrite as it is. On CPUs the update is not reached. */
     SG_STEP_DIVERGED,
+    /* Two slots that are no floats but, low word first, the 64 bits of sg_key_mix(seed, step), from
+     * which an op that draws random numbers makes its keys. */
+    SG_STEP_KEY,
     SG_STEP_SLOTS = 16
 } sg_step_slot;
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "core/philox.h"
 #include "train/trainer_inside.h"
 
 enum { kReduceBlock = 16384, kWarmEma = 10 };
@@ -67,7 +68,7 @@ typedef struct {
 } update_builder;
 
 static sg_value *view(const update_builder *u, sg_buffer buffer, int64_t start, int64_t count) {
-    return sg_view_of(u->g, buffer, start * (int64_t)sizeof(float), sg_shape_1(count));
+    return sg_view_of(u->g, SG_F32, buffer, start * (int64_t)sizeof(float), sg_shape_1(count));
 }
 
 /* The new parameters, written over the old ones. */
@@ -249,8 +250,7 @@ sg_bindings sg_trainer_bind(sg_trainer *t) {
     memset(&b, 0, sizeof b);
     b.base[SG_BUF_WEIGHTS] = t->weights;
     b.base[SG_BUF_VALUES] = t->state->values;
-    b.info.seed = t->options.seed;
-    b.info.step = t->state->step;
+    b.base[SG_BUF_STEP] = t->step_block;
     return b;
 }
 
@@ -309,6 +309,7 @@ void sg_trainer_fill_step_block(sg_trainer *t, double lr) {
     double count = (double)t->state->step + 1.0;
     /* a young average forgets its random start faster */
     double warm = (1.0 + count) / (kWarmEma + count);
+    uint64_t key = sg_key_mix(t->state->seed, (uint64_t)t->state->step);
 
     t->step_block[SG_STEP_LR] = (float)lr;
     t->step_block[SG_STEP_WEIGHT_DECAY] = (float)o->weight_decay;
@@ -320,19 +321,18 @@ void sg_trainer_fill_step_block(sg_trainer *t, double lr) {
     t->step_block[SG_STEP_STAT] = (float)o->stat_momentum;
     t->step_block[SG_STEP_CLIP] = (float)o->clip_norm;
     t->step_block[SG_STEP_SHARDS] = (float)t->options.shards;
+    memcpy(&t->step_block[SG_STEP_KEY], &key, sizeof key);
 }
 
-static sg_status run_update(sg_trainer *t, double lr) {
+static sg_status run_update(sg_trainer *t) {
     sg_bindings b = sg_trainer_bind(t);
 
-    sg_trainer_fill_step_block(t, lr);
     b.base[SG_BUF_ARENA] = t->update_arena;
     b.base[SG_BUF_WEIGHTS] = t->update_weights;
     b.base[SG_BUF_GRADS] = t->grads[0];
     b.base[SG_BUF_EMA] = t->state->ema;
     b.base[SG_BUF_MOMENT1] = t->state->moment[0];
     b.base[SG_BUF_MOMENT2] = t->state->moment[1];
-    b.base[SG_BUF_STEP] = t->step_block;
     b.output[0] = &t->norm;
     return sg_program_run(t->update, &b);
 }
@@ -358,6 +358,7 @@ static sg_status step_here(sg_trainer *t, double lr) {
     sg_bindings b = sg_trainer_bind(t);
     double clock[5] = {sg_now()};
 
+    sg_trainer_fill_step_block(t, lr);
     b.seconds = t->seconds;
     SG_TRY(sg_program_prologue(t->shard, &b));
     clock[1] = sg_now();
@@ -365,7 +366,7 @@ static sg_status step_here(sg_trainer *t, double lr) {
     clock[2] = sg_now();
     SG_TRY(sg_pool_run(t->pool, blocks, add_block, t));
     clock[3] = sg_now();
-    SG_TRY(run_update(t, lr));
+    SG_TRY(run_update(t));
     clock[4] = sg_now();
     if (t->times) add_times(t->times, clock);
     memcpy(t->sum, t->grads[0] + t->table->n_values, sizeof t->sum);

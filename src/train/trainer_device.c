@@ -126,6 +126,7 @@ static sg_bindings bind(sg_trainer *t) {
     sg_bindings b = sg_trainer_bind(t);
 
     b.base[SG_BUF_VALUES] = t->on.values;
+    b.base[SG_BUF_STEP] = t->on.step_block;
     b.queue = t->on.queue;
     return b;
 }
@@ -150,7 +151,6 @@ static sg_status put_update(sg_trainer *t) {
     b.base[SG_BUF_EMA] = t->on.ema;
     b.base[SG_BUF_MOMENT1] = t->on.moment[0];
     b.base[SG_BUF_MOMENT2] = t->on.moment[1];
-    b.base[SG_BUF_STEP] = t->on.step_block;
     b.output[0] = t->on.result;
     return sg_program_run(t->update, &b);
 }

@@ -47,7 +47,7 @@ struct sg_trainer {
     void *stop_context;
 };
 
-/* trainer.c: what both kinds of step bind, and the learning rate's block. */
+/* trainer.c: what both kinds of step bind; what varies from step to step. */
 sg_bindings sg_trainer_bind(sg_trainer *t);
 void sg_trainer_fill_step_block(sg_trainer *t, double lr);
 sg_status sg_trainer_diverged(const sg_trainer *t) SG_CHECKED;
