@@ -52,6 +52,12 @@ sg_value *sg_stop_gradient(sg_graph *g, sg_value *x);
 /* u8 -> f32, x * factor + shift. */
 sg_value *sg_to_float(sg_graph *g, sg_value *x, float factor, float shift);
 
+/* --- dropout (ops/dropout.c) ------------------------------------------------------------------ */
+
+/* Each element is 0 with probability p (0 <= p < 1), else divided by 1 - p: a function of the run's
+ * seed, the step, the shard and the node's name. In SG_EVAL mode x itself. */
+sg_value *sg_dropout(sg_graph *g, sg_value *x, float p);
+
 /* --- shapes (ops/shape.c) --------------------------------------------------------------------- */
 
 sg_value *sg_reshape(sg_graph *g, sg_value *x, sg_shape shape); /* same count; no copy */

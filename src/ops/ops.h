@@ -183,6 +183,24 @@ sg_value *sg_softmax_dx(sg_graph *g, sg_value *y, sg_value *dy); /* y: softmax's
 /* p (N, C), label (N), dloss scalar -> (N, C) */
 sg_value *sg_cross_entropy_dx(sg_graph *g, sg_value *p, sg_value *label, sg_value *dloss);
 
+/* dropout.c */
+
+typedef struct {
+    float p;       /* the share that is dropped */
+    uint64_t name; /* sg_key_name of the op that the mask is for: its gradient has the same */
+} sg_dropout_attr;
+
+/* SG_STEP_KEY of the step block, i32 (2). */
+sg_value *sg_step_key(sg_graph *g);
+sg_value *sg_dropout_keyed(sg_graph *g, sg_value *x, sg_value *key, float p, uint64_t name);
+
+/* For kernels. The mask's key, from the words of SG_STEP_KEY and what does not change from step to
+ * step; a word of Philox below the threshold drops its element, the others are scaled. */
+uint64_t sg_dropout_place(const sg_dropout_attr *attr, int32_t shard);
+uint64_t sg_dropout_key(const int32_t step_key[2], uint64_t place);
+uint32_t sg_dropout_threshold(const sg_dropout_attr *attr);
+float sg_dropout_scale(const sg_dropout_attr *attr);
+
 /* optimizer.c: the nodes of update programs, on views of the flat buffers (sg_view_of). `step` is
  * the step block (SG_STEP_SLOTS). They work in place where sg_sink puts an output on the view that
  * it updates; all keep padding zero. */
