@@ -140,5 +140,6 @@ const sg_backend sg_backend_cuda = {
     .bytes = cuda_bytes,
     .convert = sg_cuda_convert,
     .is_row_major = cuda_is_row_major,
+    .enter_thread = sg_cuda_enter_thread,
     .device = &sg_cuda_device,
 };

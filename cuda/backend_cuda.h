@@ -71,6 +71,12 @@ sg_status sg_cuda_launched(const sg_args *a) SG_CHECKED;
  */
 sg_status sg_cuda_check(int error, const char *what) SG_CHECKED;
 extern const sg_device sg_cuda_device;
+/* Take that GPU, and see whether our kernels run on it. */
+sg_status sg_cuda_start(int ordinal) SG_CHECKED;
+/* "cuda sm_90 132 MP" */
+void sg_cuda_describe_device(char *text, size_t bytes);
+/* sg_backend's: the GPU is chosen anew in each thread. */
+void sg_cuda_enter_thread(void);
 
 /* shards.cu: sg_device's add_shards. */
 sg_status sg_cuda_add_shards(void *queue, float *const grads[], int n, int64_t floats,

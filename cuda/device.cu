@@ -143,15 +143,45 @@ static void device_recording_destroy(void *recording) {
     if (recording) (void)cudaGraphExecDestroy((cudaGraphExec_t)recording);
 }
 
-/* --- the numeric class ------------------------------------------------------------------------ */
+/* --- the device that a process uses ----------------------------------------------------------- */
 
-static void device_describe(char *text, size_t bytes) {
-    int ordinal = 0, major = 0, minor = 0, multiprocessors = 0;
+static int chosen;
 
-    (void)cudaGetDevice(&ordinal);
-    (void)cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal);
-    (void)cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, ordinal);
-    (void)cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, ordinal);
+extern "C" void sg_cuda_enter_thread(void) { (void)cudaSetDevice(chosen); }
+
+/* A kernel of ours, run: a GPU that this plug-in has no machine code for says so now. */
+static sg_status try_out(void *queue) {
+    float *grads[1], *step;
+    void *block = NULL;
+    sg_status st;
+
+    SG_TRY(sg_cuda_device.alloc((1 + SG_STEP_SLOTS) * sizeof(float), "a first kernel", &block));
+    grads[0] = static_cast<float *>(block);
+    step = grads[0] + 1;
+    st = sg_cuda_add_shards(queue, grads, 1, 1, step);
+    if (st == SG_OK) st = sg_cuda_device.wait(queue);
+    sg_cuda_device.release(block);
+    return st;
+}
+
+extern "C" sg_status sg_cuda_start(int ordinal) {
+    void *queue = NULL;
+    sg_status st;
+
+    SG_TRY(sg_cuda_check(cudaSetDevice(ordinal), "choosing the GPU"));
+    chosen = ordinal;
+    SG_TRY(sg_cuda_device.queue_create(&queue));
+    st = try_out(queue);
+    sg_cuda_device.queue_destroy(queue);
+    return st;
+}
+
+extern "C" void sg_cuda_describe_device(char *text, size_t bytes) {
+    int major = 0, minor = 0, multiprocessors = 0;
+
+    (void)cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, chosen);
+    (void)cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, chosen);
+    (void)cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, chosen);
     snprintf(text, bytes, "cuda sm_%d%d %d MP", major, minor, multiprocessors);
 }
 
@@ -163,5 +193,5 @@ extern "C" const sg_device sg_cuda_device = {
     device_put,          device_get,
     device_record,       device_record_end,
     device_replay,       device_recording_destroy,
-    sg_cuda_add_shards,  device_describe,
+    sg_cuda_add_shards,
 };

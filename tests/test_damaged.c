@@ -249,7 +249,7 @@ static which go_on(sg_state *into, uint32_t number) {
         sg_resume resume;
 
         assert_int_equal(sg_resume_find(&config, NULL, &resume), SG_OK);
-        if (sg_resume_load(&resume, &config, into, &again) != SG_OK && !again)
+        if (sg_resume_load(&resume, &config, numeric_class, into, &again) != SG_OK && !again)
             fail_msg("file %u: %s", (unsigned)number, sg_last_error());
         sg_resume_clear(&resume);
     } while (again);

@@ -12,7 +12,7 @@
 #include "core/mem.h"
 #include "core/threads.h"
 #include "cpu/cpu.h"
-#include "gpu/driver.h"
+#include "train/compute.h"
 #include "train/detector.h"
 #include "train/run.h"
 
@@ -45,37 +45,52 @@ static int print_resolved(const sg_config *config) {
     return print_text(st, text);
 }
 
-static void print_gpus(const sg_gpu_list *list) {
-    for (int i = 0; i < list->n; i++) {
-        const sg_gpu *gpu = &list->gpu[i];
+static void print_gpu(const sg_gpu_list *list, int i) {
+    const sg_gpu *gpu = &list->gpu[i];
 
-        cli_print("cuda:%d  %s, compute capability %d.%d, %d multiprocessors, %.1f GiB; the driver "
-                  "serves CUDA %d.%d\n",
-                  i, gpu->name, gpu->major, gpu->minor, gpu->multiprocessors,
-                  (double)gpu->bytes / (double)(1 << 30), list->driver / 1000,
-                  list->driver % 1000 / 10);
+    cli_print("cuda:%d  %s, compute capability %d.%d, %d multiprocessors, %.1f GiB; the driver "
+              "serves CUDA %d.%d\n",
+              i, gpu->name, gpu->major, gpu->minor, gpu->multiprocessors,
+              (double)gpu->bytes / (double)(1 << 30), list->driver / 1000,
+              list->driver % 1000 / 10);
+}
+
+/* Whether a kernel of ours runs there, and in which numeric class. */
+static void try_gpu(int i) {
+    char name[16], text[SG_PLUGIN_CLASS_BYTES];
+    sg_compute_options options = {.device = name, .precision = "auto"};
+    sg_compute compute;
+
+    snprintf(name, sizeof name, "cuda:%d", i);
+    if (sg_compute_open(&options, &compute) != SG_OK) {
+        cli_print("cuda:%d  not usable: %s\n", i, sg_last_error());
+        return;
     }
+    sg_compute_class(&compute, text, sizeof text);
+    cli_print("cuda:%d  usable: %s\n", i, text);
+    sg_compute_close(&compute);
 }
 
 /* What is there, and why it cannot be used: never a failure. */
 static int print_devices(void) {
+    const sg_plugin *plugin;
     char text[4096];
     sg_gpu_list list;
-    sg_status st;
 
+    cli_set_log("warn"); /* the answer says it all */
     sg_cpu_class(text, sizeof text);
     cli_print("cpu     %d processors, %s\n", sg_cpu_count(), text);
-    st = sg_gpu_find(&list);
-    if (st != SG_OK) {
+    if (sg_gpu_find(&list) != SG_OK) {
         cli_print("cuda    not usable: %s\n", sg_last_error());
         return CLI_DONE;
     }
-    print_gpus(&list);
-    st = sg_gpu_plugin(text, sizeof text);
-    if (st != SG_OK)
+    for (int i = 0; i < list.n; i++) print_gpu(&list, i);
+    if (sg_plugin_load(text, sizeof text, &plugin) != SG_OK) {
         cli_print("cuda    not usable: %s\n", sg_last_error());
-    else
-        cli_print("cuda    not usable yet: this version trains on CPUs (%s loads)\n", text);
+        return CLI_DONE;
+    }
+    cli_print("cuda    %s loads\n", text);
+    for (int i = 0; i < list.n; i++) try_gpu(i);
     return CLI_DONE;
 }
 
@@ -147,6 +162,7 @@ static bool must_hurry(void *context) {
 static void show_threads(const sg_run_start *start) {
     int used = sg_trainer_threads(start->trainer), here = sg_cpu_count();
 
+    if (start->compute->plugin) return;
     if (used < here && start->config->train.threads == 0)
         cli_say("uses %d of %d processors: a larger train.shards would use more", used, here);
 }
@@ -158,13 +174,18 @@ static void show_start(void *context, const sg_run_start *start) {
     run_view *view = context;
     const sg_config *c = start->config;
     int64_t shard = c->train.batch / c->train.shards;
-    char class[128];
+    char class[SG_PLUGIN_CLASS_BYTES], device[SG_GPU_NAME_BYTES + 16];
 
-    sg_cpu_class(class, sizeof class);
+    sg_compute_class(start->compute, class, sizeof class);
+    sg_compute_name(start->compute, device, sizeof device);
     view->table = sg_trainer_table(start->trainer);
     view->threads = sg_trainer_threads(start->trainer);
-    cli_say("%s, %d thread%s; folder %s; Ctrl-C saves, the same command goes on", class,
-            view->threads, view->threads == 1 ? "" : "s", c->run.dir);
+    if (start->compute->plugin)
+        cli_say("%s: %s; folder %s; Ctrl-C saves, the same command goes on", device, class,
+                c->run.dir);
+    else
+        cli_say("%s, %d thread%s; folder %s; Ctrl-C saves, the same command goes on", class,
+                view->threads, view->threads == 1 ? "" : "s", c->run.dir);
     cli_say("%s %s, input %lld, %lld classes, %.2f M parameters; %lld pictures to train on, %lld "
             "to validate; %lld epochs, %lld steps of %lld in %lld shards; %.0f MB",
             c->model.type, c->model.size, (long long)c->model.input,

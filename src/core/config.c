@@ -383,6 +383,25 @@ sg_status sg_config_set(sg_config *config, const char *assignment) {
     return apply_assignment(config, assignment, NULL);
 }
 
+/* auto, cpu, cuda, cuda:N. */
+static bool is_device(const char *text) {
+    if (strcmp(text, "auto") == 0 || strcmp(text, "cpu") == 0) return true;
+    if (strncmp(text, "cuda", 4) != 0) return false;
+    if (text[4] == '\0') return true;
+    return text[4] == ':' && text[5] && strlen(text + 5) <= 2 &&
+           strspn(text + 5, "0123456789") == strlen(text + 5);
+}
+
+static sg_status check_device(const sg_config *config, const origins *from) {
+    char where[kWhere];
+
+    if (is_device(config->run.device)) return SG_OK;
+    write_where(from->file, from->line[find_key("run", "device") - keys], where, sizeof where);
+    return sg_fail(SG_ERR_CONFIG,
+                   "%srun.device: '%s' is none of auto, cpu, cuda, cuda:N (N = 0, 1, ...)", where,
+                   config->run.device);
+}
+
 /* What holds between keys; the message points at the one that was set. */
 static sg_status check_together(const sg_config *config, const origins *from) {
     const sg_key *batch = find_key("train", "batch"), *shards = find_key("train", "shards");
@@ -407,6 +426,7 @@ static sg_status resolve(const char *name, const sg_ini *ini, const char *const 
     sg_config_default(&resolved);
     if (ini) SG_TRY(apply_ini(&resolved, ini, &from));
     for (int i = 0; i < n_overrides; i++) SG_TRY(apply_assignment(&resolved, overrides[i], &from));
+    SG_TRY(check_device(&resolved, &from));
     SG_TRY(check_together(&resolved, &from));
     *config = resolved;
     return SG_OK;

@@ -2,9 +2,7 @@
 #include "gpu/driver.h"
 
 #include <dlfcn.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* What is called of libcuda, declared here so that no header of NVIDIA's is needed: the driver API
  * is stable, cuda.h of any version from 3.2 on has these. */
@@ -83,27 +81,7 @@ sg_status sg_gpu_find(sg_gpu_list *out) {
 
     memset(out, 0, sizeof *out);
     if (!library)
-        return sg_fail(SG_ERR_UNAVAILABLE, "no NVIDIA driver on this machine (%s)", dlerror());
+        return sg_fail(SG_ERR_MISSING, "no NVIDIA driver on this machine (%s)", dlerror());
     SG_TRY(load_all(library, &d));
     return ask(&d, out); /* the library stays: it does not bear being unloaded */
-}
-
-sg_status sg_gpu_plugin(char *path, size_t bytes) {
-    static const char name[] = "libspotgrad_cuda.so";
-    ssize_t length = readlink("/proc/self/exe", path, bytes - 1);
-    char *slash;
-
-    if (length < 0 || (size_t)length + sizeof name >= bytes)
-        return sg_fail(SG_ERR_UNAVAILABLE, "cannot tell where this program is");
-    path[length] = '\0';
-    slash = strrchr(path, '/');
-    snprintf(slash + 1, bytes - (size_t)(slash + 1 - path), "%s", name);
-    if (access(path, R_OK) != 0)
-        return sg_fail(SG_ERR_MISSING,
-                       "%s is not there: it is built where nvcc, cuBLASLt and "
-                       "cuDNN are found (make cuda)",
-                       path);
-    if (!dlopen(path, RTLD_NOW | RTLD_LOCAL))
-        return sg_fail(SG_ERR_UNAVAILABLE, "cannot be loaded: %s", dlerror());
-    return SG_OK;
 }

@@ -26,14 +26,9 @@ typedef struct {
     sg_gpu gpu[SG_MAX_GPUS];
 } sg_gpu_list;
 
-/* SG_ERR_UNAVAILABLE with why there is none: no driver, no GPU, or what the driver says. Some
- * milliseconds where there is no driver; it never waits for one. */
+/* SG_ERR_MISSING where there is no driver, which takes some milliseconds; SG_ERR_UNAVAILABLE with
+ * why there is no GPU although there is one: it sees none, or what it says. */
 sg_status sg_gpu_find(sg_gpu_list *out) SG_CHECKED;
-
-/* Whether the plug-in that trains on GPUs is beside this program, and it and the libraries that it
- * needs can be loaded; `path` is where it is. SG_ERR_MISSING where it was not built,
- * SG_ERR_UNAVAILABLE with the name of the library that is missing. It stays loaded. */
-sg_status sg_gpu_plugin(char *path, size_t bytes) SG_CHECKED;
 
 #ifdef __cplusplus
 }

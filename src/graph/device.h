@@ -45,9 +45,6 @@ typedef struct sg_device {
      * train/trainer.h's tree. A sum that is not finite sets step[SG_STEP_DIVERGED] to 1. All device
      * memory but the array `grads` itself, which is read at once. */
     sg_status (*add_shards)(void *queue, float *const grads[], int n, int64_t floats, float *step);
-
-    /* The numeric class of what runs here: "cuda sm_90 132 MP cuDNN 9.13 cuBLAS 13.1". */
-    void (*describe)(char *text, size_t bytes);
 } sg_device;
 
 /* Memory of `device`, zeroed; or of the host where that is NULL, as sg_malloc gives it. */

@@ -7,7 +7,6 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
-#include "cpu/cpu.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -174,11 +173,10 @@ sg_status sg_resume_check(const sg_resume *resume, const sg_config *config,
     return SG_ERR_CONFIG;
 }
 
-static sg_status check_same_class(const sg_resume *resume, const sg_config *config) {
+static sg_status check_same_class(const sg_resume *resume, const sg_config *config,
+                                  const char *here) {
     const sg_model_file *file = &resume->file;
-    char here[128];
 
-    sg_cpu_class(here, sizeof here);
     if (strcmp(file->numeric_class, here) == 0) return SG_OK;
     if (config->run.exact)
         return sg_fail(SG_ERR_UNAVAILABLE,
@@ -190,12 +188,12 @@ static sg_status check_same_class(const sg_resume *resume, const sg_config *conf
     return SG_OK;
 }
 
-sg_status sg_resume_load(const sg_resume *resume, const sg_config *config, sg_state *state,
-                         bool *again) {
+sg_status sg_resume_load(const sg_resume *resume, const sg_config *config, const char *here,
+                         sg_state *state, bool *again) {
     sg_status st;
 
     *again = false;
-    SG_TRY(check_same_class(resume, config));
+    SG_TRY(check_same_class(resume, config, here));
     st = sg_model_file_load(resume->path, state);
     if (st != SG_ERR_DATA) return st;
     SG_TRY(sg_checkpoint_set_aside(config->run.dir, resume->path));

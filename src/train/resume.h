@@ -28,10 +28,11 @@ sg_status sg_resume_find(const sg_config *config, sg_store *store, sg_resume *ou
 sg_status sg_resume_check(const sg_resume *resume, const sg_config *config,
                           const char *fingerprint) SG_CHECKED;
 
-/* The state of that checkpoint. SG_ERR_UNAVAILABLE: the same bits cannot be promised here. A file
- * that proves damaged is set aside, and *again says that there may be an older one to find. */
-sg_status sg_resume_load(const sg_resume *resume, const sg_config *config, sg_state *state,
-                         bool *again) SG_CHECKED;
+/* The state of that checkpoint. SG_ERR_UNAVAILABLE: in the numeric class `here` the same bits
+ * cannot be promised. A file that proves damaged is set aside, and *again says that there may be an
+ * older one to find. */
+sg_status sg_resume_load(const sg_resume *resume, const sg_config *config, const char *here,
+                         sg_state *state, bool *again) SG_CHECKED;
 
 void sg_resume_clear(sg_resume *resume);
 

@@ -24,6 +24,7 @@
 #include "report/profile.h"
 #include "spot/notice.h"
 #include "spotgrad.h"
+#include "train/compute.h"
 #include "train/history.h"
 #include "train/resume.h"
 #include "train/run_plots.h"
@@ -38,6 +39,7 @@ typedef struct {
     const sg_config *config;
     const sg_run_observer *observer;
     sg_task *task;
+    sg_compute compute;
     sg_trainer *trainer;
     sg_state *state; /* the trainer's */
     sg_schedule schedule;
@@ -136,7 +138,10 @@ static sg_status start_from_file(run *r, const char *path) {
 }
 
 static sg_status begin_state(run *r) {
-    if (r->before.path) return sg_resume_load(&r->before, r->config, r->state, &r->again);
+    char here[SG_PLUGIN_CLASS_BYTES];
+
+    sg_compute_class(&r->compute, here, sizeof here);
+    if (r->before.path) return sg_resume_load(&r->before, r->config, here, r->state, &r->again);
     if (r->config->model.init[0]) return start_from_file(r, r->config->model.init);
     return SG_OK;
 }
@@ -151,6 +156,7 @@ static sg_status start_saver(run *r, bool fresh) {
                                 .config_text = r->config_text,
                                 .run_id = r->run_id,
                                 .task = r->task,
+                                .compute = &r->compute,
                                 .state = r->state,
                                 .trainer = r->trainer,
                                 .history = &r->history,
@@ -324,10 +330,21 @@ static sg_schedule make_schedule(const sg_config *c, int64_t n_train, int64_t to
     return s;
 }
 
-static sg_status make_trainer(const sg_config *c, const sg_task *task, bool loaded,
-                              sg_trainer **out) {
+static sg_status choose_device(const sg_config *c, const sg_model_file *before, sg_compute *out) {
+    const sg_compute_options o = {.device = c->run.device,
+                                  .precision = c->train.precision,
+                                  .began = before ? before->numeric_class : NULL,
+                                  .plans = before ? before->plans : NULL,
+                                  .timed = true};
+
+    return sg_compute_open(&o, out);
+}
+
+static sg_status make_trainer(const sg_config *c, const sg_task *task, const sg_compute *compute,
+                              bool loaded, sg_trainer **out) {
     sg_trainer_options o = sg_trainer_defaults();
 
+    o.backend = sg_compute_backend(compute);
     o.blank = loaded;
     o.build = task->build;
     o.context = task->build_context;
@@ -362,7 +379,8 @@ static sg_status start(run *r, bool fresh) {
     if (fresh) SG_TRY(sg_checkpoints_forget(r->config->run.dir));
     SG_TRY(look_back(r, fresh));
     SG_TRY(r->task->start(r->task, r->before.file.samples));
-    SG_TRY(make_trainer(r->config, r->task, r->before.path != NULL, &r->trainer));
+    SG_TRY(choose_device(r->config, r->before.path ? &r->before.file : NULL, &r->compute));
+    SG_TRY(make_trainer(r->config, r->task, &r->compute, r->before.path != NULL, &r->trainer));
     r->state = sg_trainer_state(r->trainer);
     sg_trainer_stop_when(r->trainer, must_give_up, r);
     SG_TRY(begin_state(r));
@@ -384,8 +402,8 @@ static sg_status start(run *r, bool fresh) {
 }
 
 static void tell_start(const run *r) {
-    sg_run_start s = {r->config,      r->task,           r->trainer,    r->total_steps,
-                      r->state->step, r->state->samples, r->before.path};
+    sg_run_start s = {r->config,      r->task,        &r->compute,       r->trainer,
+                      r->total_steps, r->state->step, r->state->samples, r->before.path};
 
     if (r->observer->started) r->observer->started(r->observer->context, &s);
 }
@@ -405,6 +423,7 @@ static void end(run *r) {
     sg_store_close(r->store);
     sg_trainer_destroy(r->trainer);
     sg_task_destroy(r->task);
+    sg_compute_close(&r->compute);
     sg_history_clear(&r->history);
     sg_resume_clear(&r->before);
     sg_free(r->metrics);
@@ -489,12 +508,13 @@ static sg_status profile_steps(const sg_config *config, sg_task *task, sg_traine
 }
 
 sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) {
+    sg_compute here = {0}; /* its peaks and its clock are a CPU's */
     sg_trainer *trainer = NULL;
     sg_task *task = NULL;
     sg_status st = sg_task_create(config, &task);
 
     if (st == SG_OK) st = task->start(task, 0);
-    if (st == SG_OK) st = make_trainer(config, task, false, &trainer);
+    if (st == SG_OK) st = make_trainer(config, task, &here, false, &trainer);
     if (st == SG_OK) st = profile_steps(config, task, trainer, steps, text);
     sg_trainer_destroy(trainer);
     sg_task_destroy(task);

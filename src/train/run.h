@@ -14,6 +14,7 @@
 #define SG_TRAIN_RUN_H
 
 #include "core/config.h"
+#include "train/compute.h"
 #include "train/task.h"
 
 #ifdef __cplusplus
@@ -23,6 +24,7 @@ extern "C" {
 typedef struct {
     const sg_config *config;
     const sg_task *task;
+    const sg_compute *compute;
     const sg_trainer *trainer;
     int64_t total_steps;      /* at which the run is done */
     int64_t steps, samples;   /* finished before: > 0 when it goes on */

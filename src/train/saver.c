@@ -5,11 +5,8 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/threads.h"
-#include "cpu/cpu.h"
 #include "spotgrad.h"
 #include "train/cadence.h"
-
-enum { kClassBytes = 128 };
 
 /* Seconds that an end waits for the store: of a run that is done, of one that is interrupted
  * (docker stop kills after ten). */
@@ -22,7 +19,9 @@ struct sg_saver {
     const sg_history *history;
     int64_t n_train;
     sg_model_about about;
-    char numeric_class[kClassBytes];
+    sg_compute compute;
+    char numeric_class[SG_PLUGIN_CLASS_BYTES];
+    char *plans; /* when it began; owned */
     sg_writer *writer;
     sg_uploader *uploader; /* NULL: no store */
     sg_notices *notices;
@@ -91,6 +90,14 @@ static sg_cadence cadence_of(const sg_config *c) {
     return cadence;
 }
 
+/* Which kernels were chosen: on CPUs none ever are, and there is no text. */
+static sg_status note_plans(sg_saver *s) {
+    if (!s->compute.plugin) return SG_OK;
+    SG_TRY(sg_compute_plans(&s->compute, &s->plans));
+    s->about.plans = s->plans;
+    return SG_OK;
+}
+
 sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
     sg_saver *s = sg_calloc(1, sizeof *s);
     sg_status st;
@@ -105,7 +112,8 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
     s->history = o->history;
     s->n_train = o->task->n_train;
     s->notices = o->notices;
-    sg_cpu_class(s->numeric_class, sizeof s->numeric_class);
+    if (o->compute) s->compute = *o->compute;
+    sg_compute_class(&s->compute, s->numeric_class, sizeof s->numeric_class);
     s->about = (sg_model_about){.run_id = o->run_id,
                                 .version = SPOTGRAD_VERSION,
                                 .numeric_class = s->numeric_class,
@@ -117,6 +125,7 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
     s->cadence = cadence_of(o->config);
     if (o->resumed_from) tidy(s);
     st = start_uploader(s, o);
+    if (st == SG_OK) st = note_plans(s);
     if (st == SG_OK) st = start_writer(s);
     if (st != SG_OK) {
         sg_saver_destroy(s);
@@ -130,6 +139,7 @@ void sg_saver_destroy(sg_saver *s) {
     if (!s) return;
     sg_writer_destroy(s->writer);
     sg_uploader_destroy(s->uploader);
+    sg_free(s->plans);
     sg_free(s);
 }
 
@@ -140,14 +150,18 @@ static sg_status offer(sg_saver *s, bool must, bool best) {
     sg_retention keep = retention(s);
     sg_offer o = {
         .epoch = s->state->samples / s->n_train, .keep = &keep, .must = must, .best = best};
-    char *history = NULL;
+    char *history = NULL, *plans = NULL;
     sg_status st;
 
     if (s->trainer) SG_TRY(sg_trainer_fetch(s->trainer));
-    SG_TRY(sg_history_write(s->history, &history));
+    if (s->compute.plugin) SG_TRY(sg_compute_plans(&s->compute, &plans));
+    st = sg_history_write(s->history, &history);
     o.history = history;
-    st = sg_writer_offer(s->writer, &o);
+    o.plans = plans;
+    if (st == SG_OK) st = sg_writer_offer(s->writer, &o);
     sg_free(history);
+    sg_free(plans);
+    if (st != SG_OK) return st;
     s->offered = s->state->step;
     s->cadence.last = sg_now();
     return st;

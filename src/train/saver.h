@@ -8,6 +8,7 @@
 #include "core/config.h"
 #include "graph/state.h"
 #include "spot/notice.h"
+#include "train/compute.h"
 #include "train/history.h"
 #include "train/task.h"
 
@@ -23,7 +24,8 @@ typedef struct {
     const char *config_text, *run_id;
     const sg_task *task;
     const sg_state *state;
-    sg_trainer *trainer; /* whose state it is, fetched before it is saved; NULL: nobody's */
+    const sg_compute *compute; /* NULL: the CPU */
+    sg_trainer *trainer;       /* whose state it is, fetched before it is saved; NULL: nobody's */
     const sg_history *history;
     sg_notices *notices; /* NULL: none are heard */
     sg_store *store;     /* NULL: none; the saver's from sg_saver_create on, whatever it says */

@@ -1,0 +1,162 @@
+#include "train/compute.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/mem.h"
+#include "cpu/cpu.h"
+
+enum { kReasonBytes = 512, kBf16Major = 8 }; /* Ampere has tf32 and bf16 */
+
+static bool starts_with(const char *text, const char *start) {
+    return text && strncmp(text, start, strlen(start)) == 0;
+}
+
+static bool is_auto(const char *choice) { return strcmp(choice, "auto") == 0; }
+
+/* --- precision -------------------------------------------------------------------------------- */
+
+/* False: `text` is none. */
+static bool parse_precision(const char *text, sg_precision *out) {
+    for (int p = SG_PRECISION_FP32; p <= SG_PRECISION_BF16; p++) {
+        if (strcmp(text, sg_precision_name((sg_precision)p)) != 0) continue;
+        *out = (sg_precision)p;
+        return true;
+    }
+    return false;
+}
+
+/* Of the run that is gone on with, the last word of its class; else the fastest. */
+static sg_precision automatic(const char *began, const sg_gpu *gpu) {
+    const char *last = starts_with(began, "cuda") ? strrchr(began, ' ') : NULL;
+    sg_precision precision;
+
+    if (last && parse_precision(last + 1, &precision)) return precision;
+    return gpu->major >= kBf16Major ? SG_PRECISION_BF16 : SG_PRECISION_FP32;
+}
+
+static sg_status choose_precision(const sg_compute_options *o, const sg_gpu *gpu,
+                                  sg_precision *out) {
+    if (is_auto(o->precision)) {
+        *out = automatic(o->began, gpu);
+        return SG_OK;
+    }
+    if (!parse_precision(o->precision, out))
+        return sg_fail(SG_ERR_CONFIG, "train.precision: '%s' is none", o->precision);
+    if (*out == SG_PRECISION_FP32 || gpu->major >= kBf16Major) return SG_OK;
+    return sg_fail(SG_ERR_CONFIG,
+                   "train.precision=%s: %s has compute capability %d.%d, which lacks it; fp32 is "
+                   "what it can",
+                   o->precision, gpu->name, gpu->major, gpu->minor);
+}
+
+static sg_status check_cpu_precision(const sg_compute_options *o) {
+    if (is_auto(o->precision) || strcmp(o->precision, "fp32") == 0) return SG_OK;
+    return sg_fail(SG_ERR_CONFIG,
+                   "train.precision=%s: a CPU computes in fp32 here; leave it out, or see `train "
+                   "--devices` for why no GPU is used",
+                   o->precision);
+}
+
+/* --- the device ------------------------------------------------------------------------------- */
+
+static sg_status find_gpu(const char *device, int *ordinal, sg_gpu *gpu) {
+    sg_gpu_list list;
+
+    SG_TRY(sg_gpu_find(&list));
+    *ordinal = starts_with(device, "cuda:") ? atoi(device + strlen("cuda:")) : 0;
+    if (*ordinal >= list.n)
+        return sg_fail(SG_ERR_UNAVAILABLE, "there is no GPU %d: the driver sees %d, from 0 on",
+                       *ordinal, list.n);
+    *gpu = list.gpu[*ordinal];
+    return SG_OK;
+}
+
+static sg_status open_gpu(const sg_compute_options *o, int ordinal, const sg_gpu *gpu,
+                          sg_compute *out) {
+    sg_plugin_options options = {
+        .ordinal = ordinal, .plans = o->plans, .plans_class = o->began, .timed = o->timed};
+    sg_compute c = {.ordinal = ordinal, .gpu = *gpu};
+
+    SG_TRY(choose_precision(o, gpu, &c.precision));
+    SG_TRY(sg_plugin_load(NULL, 0, &c.plugin));
+    options.precision = c.precision;
+    SG_TRY(c.plugin->open(&options));
+    *out = c;
+    if (is_auto(o->precision))
+        sg_log(SG_LOG_INFO, "train.precision=auto: %s on this GPU%s",
+               sg_precision_name(c.precision),
+               c.precision == SG_PRECISION_BF16 ? ", weights and their updates in fp32" : "");
+    return SG_OK;
+}
+
+/* What stands in the way of the device that was named; the last error's text. */
+static sg_status unavailable(const char *device, sg_status st) {
+    char reason[kReasonBytes];
+
+    if (st == SG_ERR_CONFIG || st == SG_ERR_DATA || st == SG_ERR_OOM) return st;
+    snprintf(reason, sizeof reason, "%s", sg_last_error());
+    return sg_fail(SG_ERR_UNAVAILABLE, "run.device=%s: %s", device, reason);
+}
+
+/* A run that began on a CPU stays there: the bits of a GPU are others. */
+static sg_status open_automatic(const sg_compute_options *o, sg_compute *out) {
+    bool silent;
+    int ordinal;
+    sg_status st;
+    sg_gpu gpu;
+
+    if (starts_with(o->began, "cpu")) return check_cpu_precision(o);
+    st = find_gpu(o->device, &ordinal, &gpu);
+    silent = st == SG_ERR_MISSING; /* no driver: an ordinary machine */
+    if (st == SG_OK) st = open_gpu(o, ordinal, &gpu, out);
+    if (st == SG_OK || st == SG_ERR_CONFIG || st == SG_ERR_DATA) return st;
+    if (!silent)
+        sg_log(SG_LOG_INFO, "run.device=auto: the CPU, as the GPU cannot be used: %s",
+               sg_last_error());
+    return check_cpu_precision(o);
+}
+
+sg_status sg_compute_open(const sg_compute_options *o, sg_compute *out) {
+    int ordinal;
+    sg_status st;
+    sg_gpu gpu;
+
+    *out = (sg_compute){0};
+    if (strcmp(o->device, "cpu") == 0) return check_cpu_precision(o);
+    if (is_auto(o->device)) return open_automatic(o, out);
+    st = find_gpu(o->device, &ordinal, &gpu);
+    if (st == SG_OK) st = open_gpu(o, ordinal, &gpu, out);
+    return st == SG_OK ? SG_OK : unavailable(o->device, st);
+}
+
+void sg_compute_close(sg_compute *c) {
+    if (c->plugin) c->plugin->close();
+    *c = (sg_compute){0};
+}
+
+const sg_backend *sg_compute_backend(const sg_compute *c) {
+    return c->plugin ? c->plugin->backend : &sg_backend_cpu;
+}
+
+void sg_compute_class(const sg_compute *c, char *text, size_t bytes) {
+    if (c->plugin)
+        c->plugin->describe(text, bytes);
+    else
+        sg_cpu_class(text, bytes);
+}
+
+sg_status sg_compute_plans(const sg_compute *c, char **out) {
+    *out = c->plugin ? c->plugin->plans() : sg_strdup("");
+    return *out ? SG_OK : sg_fail(SG_ERR_OOM, "no memory for the plans of kernels");
+}
+
+const char *sg_compute_name(const sg_compute *c, char *text, size_t bytes) {
+    if (c->plugin)
+        snprintf(text, bytes, "cuda:%d, %s", c->ordinal, c->gpu.name);
+    else
+        snprintf(text, bytes, "cpu");
+    return text;
+}
