@@ -56,8 +56,9 @@ static uint8_t *make_file(int64_t step, const char *text, size_t *size,
     uint8_t *copy;
 
     fill(step);
-    assert_int_equal(sg_model_image_create("x", &all, model, kHistoryRoom, &image), SG_OK);
-    sg_model_image_take(image, 2, text);
+    assert_int_equal(
+        sg_model_image_create("x", &all, model, (sg_model_room){kHistoryRoom, 0}, &image), SG_OK);
+    sg_model_image_take(image, 2, &(sg_model_growing){text, NULL});
     sg_model_image_seal(image);
     bytes = sg_model_image_bytes(image, size);
     copy = malloc(*size);

@@ -114,8 +114,9 @@ static void test_content(void **state) {
     set_step(3);
     assert_int_equal(sg_writer_offer(writer, &o), SG_OK);
     flush();
-    assert_int_equal(sg_model_image_create("x", &about, model, kRoom, &image), SG_OK);
-    sg_model_image_take(image, 2, history);
+    assert_int_equal(sg_model_image_create("x", &about, model, (sg_model_room){kRoom, 0}, &image),
+                     SG_OK);
+    sg_model_image_take(image, 2, &(sg_model_growing){history, NULL});
     sg_model_image_seal(image);
     want = sg_model_image_bytes(image, &want_size);
     assert_int_equal((uintptr_t)want % SG_MODEL_PAGE, 0);

@@ -3,7 +3,8 @@
  * - /: the attributes format = "spotgrad-model" and format_version = 1
  * - /parameters/NAME: f32; likewise /statistics, /ema, /optimizer/moment1 and moment2
  * - /progress/step: int64; likewise samples, epoch (each with an attribute `unit`); seed is uint64
- * - /run/id: text; likewise version, numeric_class, data_fingerprint, config, history
+ * - /run/id: text; likewise version, numeric_class, data_fingerprint, config, history, plans (the
+ *   kernels chosen on a GPU; files of before 2026-11-28 have none)
  * - /classes: text (n)
  * - /checksums/names: text (m): the paths of all data sets above, sorted
  * - /checksums/crc32c: uint32 (m): the CRC32C of their bytes
@@ -35,6 +36,7 @@ typedef struct {
     const char *run_id, *version, *numeric_class, *data_fingerprint;
     const char *config;   /* resolved configuration, as it could be read again */
     const char *history;  /* the metrics so far: the lines of metrics.jsonl */
+    const char *plans;    /* kernels chosen on a GPU: cuda/plan_table.h */
     char *const *classes; /* (n_classes) names */
     int64_t n_classes;
     int64_t epoch; /* complete epochs */
@@ -43,7 +45,7 @@ typedef struct {
 /* The same as read: texts are owned, and "" where nothing was written. */
 typedef struct {
     char *run_id, *version, *numeric_class, *data_fingerprint;
-    char *config, *history;
+    char *config, *history, *plans;
     char **classes;
     int64_t n_classes, epoch;
     int64_t step, samples; /* the state's */

@@ -3,15 +3,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#define TEXT(name, younger)                                                                        \
+    { "/run/" #name, offsetof(sg_model_about, name), offsetof(sg_model_file, name), younger }
+
 const sg_model_text sg_model_texts[SG_MODEL_TEXTS] = {
-    {"/run/config", offsetof(sg_model_about, config), offsetof(sg_model_file, config)},
-    {"/run/data_fingerprint", offsetof(sg_model_about, data_fingerprint),
-     offsetof(sg_model_file, data_fingerprint)},
-    {"/run/history", offsetof(sg_model_about, history), offsetof(sg_model_file, history)},
-    {"/run/id", offsetof(sg_model_about, run_id), offsetof(sg_model_file, run_id)},
-    {"/run/numeric_class", offsetof(sg_model_about, numeric_class),
-     offsetof(sg_model_file, numeric_class)},
-    {"/run/version", offsetof(sg_model_about, version), offsetof(sg_model_file, version)},
+    TEXT(config, false),
+    TEXT(data_fingerprint, false),
+    TEXT(history, false),
+    {"/run/id", offsetof(sg_model_about, run_id), offsetof(sg_model_file, run_id), false},
+    TEXT(numeric_class, false),
+    TEXT(plans, true),
+    TEXT(version, false),
 };
 
 const sg_model_counter sg_model_counters[SG_MODEL_COUNTERS] = {

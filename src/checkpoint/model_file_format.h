@@ -3,6 +3,7 @@
 #define SG_CHECKPOINT_MODEL_FILE_FORMAT_H
 
 #include <hdf5.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "checkpoint/model_file.h"
@@ -24,6 +25,7 @@ typedef struct {
     const char *path;
     size_t about; /* in sg_model_about: const char * */
     size_t file;  /* in sg_model_file: char * */
+    bool younger; /* than the format: older files may lack it, and have "" */
 } sg_model_text;
 
 typedef struct {
@@ -32,7 +34,7 @@ typedef struct {
     const char *unit; /* its attribute `unit`; NULL: none */
 } sg_model_counter;
 
-enum { SG_MODEL_TEXTS = 6, SG_MODEL_COUNTERS = 4 };
+enum { SG_MODEL_TEXTS = 7, SG_MODEL_COUNTERS = 4 };
 extern const sg_model_text sg_model_texts[SG_MODEL_TEXTS];
 extern const sg_model_counter sg_model_counters[SG_MODEL_COUNTERS];
 

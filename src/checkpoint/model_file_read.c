@@ -323,13 +323,19 @@ static sg_status read_classes(const reader *r, sg_model_file *out) {
     return SG_OK;
 }
 
-static sg_status read_known(const reader *r, sg_model_file *out) {
-    for (int i = 0; i < SG_MODEL_TEXTS; i++) {
-        char **text = (char **)((char *)out + sg_model_texts[i].file);
-        size_t width;
+/* The table of checksums says whether an older file lacks it. */
+static sg_status read_text(const reader *r, const sg_model_text *known, char **text) {
+    size_t width;
 
-        SG_TRY(read_strings(r, sg_model_texts[i].path, NULL, text, &width));
-    }
+    if (!known->younger || find_name(r, known->path) >= 0)
+        return read_strings(r, known->path, NULL, text, &width);
+    *text = sg_strdup("");
+    return *text ? SG_OK : sg_fail(SG_ERR_OOM, "%s: no memory for %s", r->path, known->path);
+}
+
+static sg_status read_known(const reader *r, sg_model_file *out) {
+    for (int i = 0; i < SG_MODEL_TEXTS; i++)
+        SG_TRY(read_text(r, &sg_model_texts[i], (char **)((char *)out + sg_model_texts[i].file)));
     SG_TRY(read_classes(r, out));
     return read_counters(r, out);
 }

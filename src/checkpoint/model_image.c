@@ -25,7 +25,7 @@ struct sg_model_image {
     section *view;    /* (n_views) */
     section *section; /* (n) what the table of checksums vouches for, sorted by name */
     int64_t n;
-    section names, checksums, complete, counter[SG_MODEL_COUNTERS], history;
+    section names, checksums, complete, counter[SG_MODEL_COUNTERS], history, plans;
     uint32_t names_crc;
     uint8_t *block; /* owned */
     uint8_t *bytes; /* in it, aligned */
@@ -186,9 +186,14 @@ static const char *text_of(const sg_model_about *about, int i) {
 }
 
 static bool is_history(int i) { return sg_model_texts[i].file == offsetof(sg_model_file, history); }
+static bool is_plans(int i) { return sg_model_texts[i].file == offsetof(sg_model_file, plans); }
 
-static sg_status put_all(writer *w, const sg_model_about *about, size_t history_room,
-                         constants *c) {
+static size_t room_for(int i, const sg_model_about *about, sg_model_room room) {
+    if (is_history(i)) return room.history;
+    return is_plans(i) ? room.plans : strlen(text_of(about, i));
+}
+
+static sg_status put_all(writer *w, const sg_model_about *about, sg_model_room room, constants *c) {
     sg_model_image *m = w->to;
     size_t width = 1;
 
@@ -197,10 +202,9 @@ static sg_status put_all(writer *w, const sg_model_about *about, size_t history_
     for (int64_t i = 0; i < about->n_classes; i++) width = wider(width, about->classes[i]);
     SG_TRY(put_texts(w, SG_MODEL_CLASSES, about->n_classes, width, true, &c->classes));
     for (int i = 0; i < SG_MODEL_TEXTS; i++) {
-        size_t length = is_history(i) ? history_room : strlen(text_of(about, i));
-
-        SG_TRY(put_text(w, sg_model_texts[i].path, length, &c->text[i]));
+        SG_TRY(put_text(w, sg_model_texts[i].path, room_for(i, about, room), &c->text[i]));
         if (is_history(i)) m->history = c->text[i];
+        if (is_plans(i)) m->plans = c->text[i];
     }
     for (int i = 0; i < SG_MODEL_COUNTERS; i++)
         SG_TRY(put_checked(w, sg_model_counters[i].path, sg_model_counter_type(i), 0, NULL,
@@ -274,12 +278,12 @@ static sg_status open_image(writer *w, size_t step) {
 }
 
 /* The laid-out file in w->image, the caller's also on failure. */
-static sg_status build(writer *w, const sg_model_about *about, size_t history_room, constants *c) {
+static sg_status build(writer *w, const sg_model_about *about, sg_model_room room, constants *c) {
     const sg_state *state = w->to->state;
     size_t data = (size_t)state->table->n_values * (size_t)(2 + state->n_moments) * sizeof(float);
-    sg_status st = open_image(w, data + data / 8 + history_room + (1 << 16));
+    sg_status st = open_image(w, data + data / 8 + room.history + room.plans + (1 << 16));
 
-    if (st == SG_OK) st = put_all(w, about, history_room, c);
+    if (st == SG_OK) st = put_all(w, about, room, c);
     if (w->file >= 0 && H5Fclose(w->file) < 0 && st == SG_OK) st = fail(w->path, "the file");
     if (w->layout >= 0) H5Pclose(w->layout);
     if (w->group >= 0) H5Pclose(w->group);
@@ -301,7 +305,7 @@ static void fill_constants(sg_model_image *m, const sg_model_about *about, const
         memcpy(m->bytes + c->classes.offset + (size_t)i * width, about->classes[i],
                strlen(about->classes[i]));
     for (int i = 0; i < SG_MODEL_TEXTS; i++) {
-        const char *text = is_history(i) ? "" : text_of(about, i);
+        const char *text = is_history(i) || is_plans(i) ? "" : text_of(about, i);
 
         fill(m, &c->text[i], text, strlen(text));
     }
@@ -334,7 +338,7 @@ static sg_status take_over(sg_model_image *m, const writer *w) {
 }
 
 sg_status sg_model_image_create(const char *path, const sg_model_about *about,
-                                const sg_state *state, size_t history_room, sg_model_image **out) {
+                                const sg_state *state, sg_model_room room, sg_model_image **out) {
     sg_model_image *m = sg_calloc(1, sizeof *m);
     writer w = {.to = m, .path = path, .file = -1, .layout = -1, .group = -1};
     constants c;
@@ -344,7 +348,7 @@ sg_status sg_model_image_create(const char *path, const sg_model_about *about,
     sg_hdf5_quiet();
     m->state = state;
     st = reserve(m, path);
-    if (st == SG_OK) st = build(&w, about, history_room, &c);
+    if (st == SG_OK) st = build(&w, about, room, &c);
     if (st == SG_OK) st = take_over(m, &w);
     sg_free(w.image);
     if (st != SG_OK) {
@@ -365,11 +369,14 @@ void sg_model_image_destroy(sg_model_image *m) {
     sg_free(m);
 }
 
-bool sg_model_image_fits(const sg_model_image *m, const char *history) {
-    return strlen(history) <= m->history.bytes;
+static const char *or_nothing(const char *text) { return text ? text : ""; }
+
+bool sg_model_image_fits(const sg_model_image *m, const sg_model_growing *texts) {
+    return strlen(or_nothing(texts->history)) <= m->history.bytes &&
+           strlen(or_nothing(texts->plans)) <= m->plans.bytes;
 }
 
-void sg_model_image_take(sg_model_image *m, int64_t epoch, const char *history) {
+void sg_model_image_take(sg_model_image *m, int64_t epoch, const sg_model_growing *texts) {
     const sg_state *s = m->state;
     const sg_model_file counted = {
         .epoch = epoch, .step = s->step, .samples = s->samples, .seed = s->seed};
@@ -378,7 +385,8 @@ void sg_model_image_take(sg_model_image *m, int64_t epoch, const char *history) 
     for (int i = 0; i < SG_MODEL_COUNTERS; i++)
         fill(m, &m->counter[i], (const char *)&counted + sg_model_counters[i].file,
              m->counter[i].bytes);
-    fill(m, &m->history, history, strlen(history));
+    fill(m, &m->history, or_nothing(texts->history), strlen(or_nothing(texts->history)));
+    fill(m, &m->plans, or_nothing(texts->plans), strlen(or_nothing(texts->plans)));
 }
 
 void sg_model_image_seal(sg_model_image *m) {

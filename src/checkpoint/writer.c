@@ -12,7 +12,7 @@
 #include "core/mem.h"
 #include "core/threads.h"
 
-enum { kImages = 2, kErrorBytes = 1024, kHistoryRoom = 1 << 16 };
+enum { kImages = 2, kErrorBytes = 1024, kHistoryRoom = 1 << 16, kPlansRoom = 1 << 15 };
 
 /* OWED: the best one could not be written; it is tried again before the next. */
 typedef enum { LAYING, FREE, FILLING, WAITING, WRITING, OWED } slot_use;
@@ -44,11 +44,19 @@ struct sg_writer {
 
 /* --- the writer's thread ---------------------------------------------------------------------- */
 
-static sg_status make_image(sg_writer *w, slot *s, size_t history) {
-    size_t room = kHistoryRoom;
+static size_t room_for(const char *text, size_t least) {
+    size_t length = text ? strlen(text) : 0, room = least;
+
+    while (room < length + length / 4) room *= 2;
+    return room;
+}
+
+/* Runs on CPUs have no plans, and no room for them. */
+static sg_status make_image(sg_writer *w, slot *s, const sg_model_growing *texts) {
+    sg_model_room room = {room_for(texts->history, kHistoryRoom),
+                          texts->plans ? room_for(texts->plans, kPlansRoom) : 0};
     sg_model_image *image;
 
-    while (room < history + history / 4) room *= 2;
     SG_TRY(sg_model_image_create(w->run_dir, w->about, w->state, room, &image));
     sg_model_image_destroy(s->image);
     s->image = image;
@@ -153,8 +161,10 @@ static void work(sg_writer *w, slot *s) {
 
 /* Laying out takes as long as many checkpoints do: it is done while the first step computes. */
 static void lay_out(sg_writer *w) {
+    const sg_model_growing texts = {NULL, w->about->plans};
+
     for (int i = 0; i < kImages; i++) {
-        sg_status st = make_image(w, &w->slot[i], 0);
+        sg_status st = make_image(w, &w->slot[i], &texts);
 
         pthread_mutex_lock(&w->lock);
         if (st != SG_OK) sg_log(SG_LOG_WARN, "%s", sg_last_error());
@@ -276,15 +286,15 @@ static void hand_over(sg_writer *w, slot *s, const sg_offer *offer, sg_status st
 }
 
 sg_status sg_writer_offer(sg_writer *w, const sg_offer *offer) {
+    const sg_model_growing texts = {offer->history, offer->plans};
     slot *s = claim(w, offer->must);
     double begin;
     sg_status st = SG_OK;
 
     if (!s) return SG_OK;
-    if (!s->image || !sg_model_image_fits(s->image, offer->history))
-        st = make_image(w, s, strlen(offer->history));
+    if (!s->image || !sg_model_image_fits(s->image, &texts)) st = make_image(w, s, &texts);
     begin = sg_now();
-    if (st == SG_OK) sg_model_image_take(s->image, offer->epoch, offer->history);
+    if (st == SG_OK) sg_model_image_take(s->image, offer->epoch, &texts);
     hand_over(w, s, offer, st, sg_now() - begin);
     return st;
 }

@@ -20,7 +20,7 @@ typedef struct sg_writer sg_writer;
 
 typedef struct {
     const char *run_dir;         /* must exist; borrowed, as all here */
-    const sg_model_about *about; /* of the run; its epoch and history are those of the offers */
+    const sg_model_about *about; /* of the run; epoch, history and plans are those of the offers */
     const sg_state *state;
     sg_retention keep;
     /* Called in the writer's thread once the checkpoint of `step` is durable; may be NULL. */
@@ -30,10 +30,10 @@ typedef struct {
 
 typedef struct {
     int64_t epoch;
-    const char *history;
-    const sg_retention *keep; /* from now on, or NULL: as before */
-    bool best;                /* this becomes best.h5 */
-    bool must;                /* never replaced by a newer one */
+    const char *history, *plans; /* plans may be NULL: none */
+    const sg_retention *keep;    /* from now on, or NULL: as before */
+    bool best;                   /* this becomes best.h5 */
+    bool must;                   /* never replaced by a newer one */
 } sg_offer;
 
 /* Sums over all checkpoints, and the newest durable one. */
