@@ -4,6 +4,8 @@
 #include <dlfcn.h>
 #include <string.h>
 
+#include "gpu/libraries.h"
+
 /* What is called of libcuda, declared here so that no header of NVIDIA's is needed: the driver API
  * is stable, cuda.h of any version from 3.2 on has these. */
 enum { kDone = 0, kNoDevice = 100, kMultiprocessors = 16, kMajor = 75, kMinor = 76 };
@@ -76,12 +78,12 @@ static sg_status ask(const driver *d, sg_gpu_list *out) {
 }
 
 sg_status sg_gpu_find(sg_gpu_list *out) {
-    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    char why[512];
+    void *library = sg_library_open("libcuda.so.1", why, sizeof why);
     driver d;
 
     memset(out, 0, sizeof *out);
-    if (!library)
-        return sg_fail(SG_ERR_MISSING, "no NVIDIA driver on this machine (%s)", dlerror());
+    if (!library) return sg_fail(SG_ERR_MISSING, "no NVIDIA driver on this machine (%s)", why);
     SG_TRY(load_all(library, &d));
     return ask(&d, out); /* the library stays: it does not bear being unloaded */
 }

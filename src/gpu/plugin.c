@@ -2,10 +2,10 @@
 #include "gpu/plugin.h"
 
 #include <dlfcn.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "gpu/libraries.h"
 #include "spotgrad.h"
 
 enum { kPathBytes = 4096 };
@@ -17,15 +17,10 @@ const char *sg_precision_name(sg_precision precision) {
 }
 
 static sg_status find(char *path, size_t bytes) {
-    static const char name[] = "libspotgrad_cuda.so";
-    ssize_t length = readlink("/proc/self/exe", path, bytes - 1);
-    char *slash;
+    static const char name[] = "/libspotgrad_cuda.so";
 
-    if (length < 0 || (size_t)length + sizeof name >= bytes)
-        return sg_fail(SG_ERR_UNAVAILABLE, "cannot tell where this program is");
-    path[length] = '\0';
-    slash = strrchr(path, '/');
-    snprintf(slash + 1, bytes - (size_t)(slash + 1 - path), "%s", name);
+    SG_TRY(sg_program_folder(path, bytes - sizeof name));
+    strcat(path, name);
     if (access(path, R_OK) != 0)
         return sg_fail(SG_ERR_MISSING,
                        "%s is not there: it is built where nvcc, cuBLASLt and "
@@ -35,15 +30,15 @@ static sg_status find(char *path, size_t bytes) {
 }
 
 sg_status sg_plugin_load(char *path, size_t bytes, const sg_plugin **out) {
-    char own[kPathBytes];
+    char own[kPathBytes], why[512];
     const sg_plugin *plugin;
     void *library;
 
     if (!path) bytes = sizeof own;
     path = path ? path : own;
     SG_TRY(find(path, bytes));
-    library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!library) return sg_fail(SG_ERR_UNAVAILABLE, "cannot be loaded: %s", dlerror());
+    library = sg_library_open(path, why, sizeof why);
+    if (!library) return sg_fail(SG_ERR_UNAVAILABLE, "cannot be loaded: %s", why);
     plugin = dlsym(library, SG_PLUGIN_SYMBOL);
     if (!plugin || strcmp(plugin->version, SG_PLUGIN_VERSION) != 0) {
         /* the text is in the library: it is closed after it was told */
