@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,8 +37,34 @@ struct sg_web {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static CURLcode ready;
+static const char *authorities; /* file of certificates, NULL: where libcurl looks */
 
-static void start_curl(void) { ready = curl_global_init(CURL_GLOBAL_DEFAULT); }
+/* libcurl was told at its making where Debian keeps the certificates of authorities; a bundle takes
+ * it to systems that keep them elsewhere. The variables are curl's and OpenSSL's. */
+static const char *find_authorities(void) {
+    static const char *const variables[] = {"CURL_CA_BUNDLE", "SSL_CERT_FILE"};
+    static const char *const files[] = {
+        "/etc/ssl/certs/ca-certificates.crt", /* Debian, Ubuntu, Arch, Gentoo, NixOS */
+        "/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora, RHEL, Amazon Linux */
+        "/etc/ssl/ca-bundle.pem",             /* SUSE */
+        "/etc/ssl/cert.pem",                  /* Alpine */
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    };
+
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        const char *file = getenv(variables[i]);
+
+        if (file && *file) return file; /* whether it can be read, libcurl tells */
+    }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (access(files[i], R_OK) == 0) return files[i];
+    return NULL;
+}
+
+static void start_curl(void) {
+    ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+    authorities = find_authorities();
+}
 
 sg_status sg_web_create(sg_web **out) {
     sg_web *web;
@@ -171,6 +198,7 @@ static sg_status set_request(sg_web *web, const sg_web_request *r) {
     SET(CURLOPT_ERRORBUFFER, web->error);
     SET(CURLOPT_URL, r->url);
     SET(CURLOPT_PATH_AS_IS, 1L);
+    if (authorities) SET(CURLOPT_CAINFO, authorities);
     if (strcmp(r->method, "HEAD") == 0) {
         SET(CURLOPT_NOBODY, 1L);
     } else if (r->body) {
