@@ -46,8 +46,11 @@ NVCC     ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/
 CUDA     := $(patsubst %/bin/,%,$(dir $(NVCC)))
 CUDNN    := $(wildcard $(CUDA:%=%/include/cudnn.h) /usr/include/cudnn.h /usr/include/*/cudnn.h)
 VENDOR   := $(if $(NVCC),$(if $(CUDNN),$(wildcard $(CUDA)/include/cublasLt.h)))
-PLUGIN   := $(if $(VENDOR),$(if $(filter release,$(CONFIG)),$(BIN)/libspotgrad_cuda.so))
-PLUGGED  := $(patsubst %,$(BUILD)/plugin/%.o,$(basename $(wildcard cuda/*.cu cuda/*.c cuda/vendor/*.cu cuda/vendor/*.c)))
+# `make bundle` builds another one, for more GPUs, from objects of its own
+PLUGIN_AT ?= $(BIN)
+PLUGGED_AT ?= $(BUILD)/plugin
+PLUGIN   := $(if $(VENDOR),$(if $(filter release,$(CONFIG)),$(PLUGIN_AT)/libspotgrad_cuda.so))
+PLUGGED  := $(patsubst %,$(PLUGGED_AT)/%.o,$(basename $(wildcard cuda/*.cu cuda/*.c cuda/vendor/*.cu cuda/vendor/*.c)))
 NVCCFLAGS = -std=c++17 -O3 -lineinfo -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
             $(if $(CI),-Werror all-warnings) \
             $(foreach a,$(CUDA_ARCHES),-gencode arch=compute_$(a),code=sm_$(a)) \
@@ -59,7 +62,7 @@ CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
-FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] tests/*.c tests/*.h \
+FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] bundle/*.c tests/*.c tests/*.h \
                tests/emulation/*.[ch] tests/emulation/*.cpp tests/fuzz/*.[ch] tests/chaos/*.c bench/*.c examples/*.c)
 
 MAKEFLAGS += --no-print-directory
@@ -155,27 +158,27 @@ cuda-missing:
 	@echo "cuda: needs nvcc, cublasLt.h and cudnn.h, and CONFIG=release; found:" \
 	    "$(or $(NVCC),no nvcc), $(or $(VENDOR),no cublasLt.h), $(or $(CUDNN),no cudnn.h)" >&2; exit 69
 
-$(BUILD)/plugin/%.o: %.cu Makefile
+$(PLUGGED_AT)/%.o: %.cu Makefile
 	@mkdir -p $(@D)
 	$(call say,nvcc,$<)
 	$(Q)$(NVCC) $(CPPFLAGS) -Icuda $(NVCCFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/plugin/%.o: %.c Makefile
+$(PLUGGED_AT)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,cc,"$< (plug-in)")
 	$(Q)$(CC) $(CPPFLAGS) -Icuda -isystem $(CUDA)/include $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
 
 # What it takes from the program is found in it when it is loaded, so it is looked for here.
-$(BIN)/libspotgrad_cuda.so: $(PLUGGED) $(BIN)/spotgrad
+$(PLUGIN_AT)/libspotgrad_cuda.so: $(PLUGGED) $(BIN)/spotgrad
 	$(call say,link,$@)
 	$(Q)$(NVCC) -shared -cudart static -Xlinker -rpath=$(CUDA)/lib64 $(filter %.o,$^) -L$(CUDA)/lib64 -lcublasLt -lcudnn -o $@
-	@nm --dynamic --defined-only --format=just-symbols $(BIN)/spotgrad | sort >$(BUILD)/plugin/given
-	@! nm --dynamic --undefined-only --format=just-symbols $@ | grep ^sg_ | sort | comm -23 - $(BUILD)/plugin/given | \
+	@nm --dynamic --defined-only --format=just-symbols $(BIN)/spotgrad | sort >$(PLUGGED_AT)/given
+	@! nm --dynamic --undefined-only --format=just-symbols $@ | grep ^sg_ | sort | comm -23 - $(PLUGGED_AT)/given | \
 	    sed 's/.*/$(@F): & is not in the program/' | grep .
 
 # asks the libraries themselves, where they are
 ifneq ($(PLUGIN),)
-$(BUILD)/tests/test_vendor: tests/test_vendor.c $(filter %/plan_table.o $(BUILD)/plugin/cuda/vendor/%,$(PLUGGED)) $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
+$(BUILD)/tests/test_vendor: tests/test_vendor.c $(filter %/plan_table.o $(PLUGGED_AT)/cuda/vendor/%,$(PLUGGED)) $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CPPFLAGS) -Icuda -DSG_WITH_VENDOR $(CFLAGS) -MMD -MP $< $(filter %.o %.a,$^) $(LDFLAGS) -Wl,-rpath=$(CUDA)/lib64 -L$(CUDA)/lib64 -lcublasLt -lcudnn -lcudart_static -lrt -lcmocka -lz $(LDLIBS) -o $@
@@ -212,6 +215,32 @@ bench:
 	scripts/bench-checkpoint
 	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels
+
+# The release artefact: a folder that runs on any Linux of this processor (scripts/bundle). Its plug-in
+# has machine code for more GPUs than the one in bin/.
+VERSION  := $(shell sed -n 's/^.define SPOTGRAD_VERSION "\(.*\)"/\1/p' src/spotgrad.h)
+BUNDLE   := $(BUILD)/bundle/spotgrad-$(VERSION)-linux-x86_64
+BUNDLE_ARCHES ?= 75 80 86 89 90
+
+# its libraries lie beside it; RPATH, and not RUNPATH, also serves what those need
+$(BUILD)/bundle/spotgrad: $(PROGRAM) $(BUILD)/libspotgrad.a
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN' -Wl,--export-dynamic-symbol='sg_*' $(LDLIBS) -o $@
+
+## bundle        a folder for any Linux with AVX2, and its .tar.xz, in build/release/bundle/ (10 minutes)
+bundle: bundle-folder
+	scripts/bundle $(BUNDLE) $(BUNDLE).tar.xz
+
+bundle-folder: $(BIN)/spotgrad $(BUILD)/bundle/spotgrad
+	rm -rf $(BUNDLE)
+	@mkdir -p $(BUNDLE)/lib
+	strip -o $(BUNDLE)/lib/spotgrad $(BUILD)/bundle/spotgrad
+ifneq ($(PLUGIN),)
+	$(MAKE) PLUGIN_AT=$(BUILD)/bundle PLUGGED_AT=$(BUILD)/bundle/plugin CUDA_ARCHES="$(BUNDLE_ARCHES)" cuda
+	strip -o $(BUNDLE)/lib/libspotgrad_cuda.so $(BUILD)/bundle/libspotgrad_cuda.so
+endif
+	scripts/bundle $(BUNDLE)
 
 ## size          bytes of the program and of every library that it loads
 size: $(BIN)/spotgrad
@@ -293,6 +322,6 @@ help:
 	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
 	@sed -n 's/^## /make /p' Makefile
 
-.PHONY: all cuda cuda-missing bench examples size unit test check chaos damaged asan fuzz demo headers docs format lint clean help
+.PHONY: all bundle bundle-folder cuda cuda-missing bench examples size unit test check chaos damaged asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
 -include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d)
