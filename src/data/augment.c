@@ -105,7 +105,7 @@ size_t sg_augment_scratch_bytes(int64_t width_max, int64_t height_max, int64_t s
 }
 
 void sg_augment_begin(const sg_augment_plan *plan, sg_augment_output *out) {
-    memset(out->image, SG_IMAGE_MATTE, (size_t)(3 * plan->side * plan->side));
+    if (out->image) memset(out->image, SG_IMAGE_MATTE, (size_t)(3 * plan->side * plan->side));
     memset(out->boxes, 0, SG_MAX_BOXES * 4 * sizeof *out->boxes);
     memset(out->classes, 0, SG_MAX_BOXES * sizeof *out->classes);
     out->count = 0;
@@ -205,13 +205,16 @@ void sg_augment_keep_box(const float box[4], int32_t class_id, sg_augment_output
     out->classes[at] = class_id;
 }
 
-static void add_boxes(const sg_augment_plan *plan, const sg_axis *x, const sg_axis *y,
-                      const sg_sample *sample, sg_augment_output *out) {
+void sg_augment_add_boxes(const sg_augment_plan *plan, int which, const sg_sample *sample,
+                          sg_augment_output *out) {
+    sg_axis x, y;
+
+    source_axes(plan, which, sample, &x, &y);
     for (int64_t i = 0; i < sample->count; i++) {
         const float *from = sample->boxes + 4 * i;
         float box[4];
-        double width = move_side(x, from[0], from[2], &box[0], &box[2]);
-        double height = move_side(y, from[1], from[3], &box[1], &box[3]);
+        double width = move_side(&x, from[0], from[2], &box[0], &box[2]);
+        double height = move_side(&y, from[1], from[3], &box[1], &box[3]);
 
         if (!(box[2] > box[0] && box[3] > box[1])) continue;
         if (box[2] - box[0] < plan->min_side || box[3] - box[1] < plan->min_side) continue;
@@ -220,14 +223,23 @@ static void add_boxes(const sg_augment_plan *plan, const sg_axis *x, const sg_ax
     }
 }
 
+void sg_augment_warp(const sg_augment_plan *plan, int which, const sg_sample *sample, int shrink,
+                     sg_warp_source *out) {
+    *out = (sg_warp_source){
+        .colour = colour_map(&plan->source[which]),
+        .width = (int32_t)((sample->width + shrink - 1) / shrink),
+        .height = (int32_t)((sample->height + shrink - 1) / shrink),
+    };
+    source_axes(plan, which, sample, &out->x, &out->y);
+    out->x.scale *= shrink;
+    out->y.scale *= shrink;
+}
+
 void sg_augment_add(const sg_augment_plan *plan, int which, const sg_image *image, int shrink,
                     const sg_sample *sample, void *scratch, sg_augment_output *out) {
-    sg_colour colour = colour_map(&plan->source[which]);
-    sg_axis x, y;
+    sg_warp_source s;
 
-    source_axes(plan, which, sample, &x, &y);
-    add_boxes(plan, &x, &y, sample, out);
-    x.scale *= shrink;
-    y.scale *= shrink;
-    sg_resample(image, &x, &y, &colour, plan->side, out->image, scratch);
+    sg_augment_add_boxes(plan, which, sample, out);
+    sg_augment_warp(plan, which, sample, shrink, &s);
+    sg_resample(image, &s.x, &s.y, &s.colour, plan->side, out->image, scratch);
 }

@@ -17,6 +17,7 @@
 #include "core/status.h"
 #include "data/dataset.h"
 #include "data/image.h"
+#include "data/warp.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,7 +42,7 @@ sg_augment_options sg_augment_defaults(void);
 /* SG_ERR_CONFIG naming the option that is out of its range. */
 sg_status sg_augment_options_check(const sg_augment_options *options) SG_CHECKED;
 
-enum { SG_AUGMENT_SOURCES = 4 };
+enum { SG_AUGMENT_SOURCES = SG_WARP_SOURCES };
 
 typedef struct {
     int64_t sample; /* index in the data set */
@@ -68,7 +69,7 @@ void sg_augment_plan_init(sg_augment_plan *plan, const sg_augment_options *optio
 
 /* What carrying out a plan writes. Pointers are the caller's. */
 typedef struct {
-    uint8_t *image;   /* (3, side, side) */
+    uint8_t *image;   /* (3, side, side); NULL: only its boxes are wanted */
     float *boxes;     /* (SG_MAX_BOXES, 4) xyxy input pixels; unused rows are zero */
     int32_t *classes; /* (SG_MAX_BOXES), unused ones are zero */
     int32_t count;    /* of boxes */
@@ -79,6 +80,11 @@ typedef struct {
  * pixels. */
 size_t sg_augment_scratch_bytes(int64_t width_max, int64_t height_max, int64_t side);
 
+/* Where source number `which` goes and what becomes of its colours, but not where its pixels lie:
+ * `at` and `kept` are zero. */
+void sg_augment_warp(const sg_augment_plan *plan, int which, const sg_sample *sample, int shrink,
+                     sg_warp_source *out);
+
 /* Fill with matte, no boxes. */
 void sg_augment_begin(const sg_augment_plan *plan, sg_augment_output *out);
 /* Add source number `which`: `image` is the decoded picture of plan->source[which].sample, `shrink`
@@ -86,6 +92,10 @@ void sg_augment_begin(const sg_augment_plan *plan, sg_augment_output *out);
  * the largest are kept. */
 void sg_augment_add(const sg_augment_plan *plan, int which, const sg_image *image, int shrink,
                     const sg_sample *sample, void *scratch, sg_augment_output *out);
+
+/* Its boxes alone. */
+void sg_augment_add_boxes(const sg_augment_plan *plan, int which, const sg_sample *sample,
+                          sg_augment_output *out);
 
 /* Add one box. With SG_MAX_BOXES there already, it takes the place of the smallest if it is larger;
  * one is counted as dropped either way. */

@@ -20,15 +20,26 @@ sg_letterbox sg_letterbox_map(int64_t width, int64_t height, int64_t side) {
     return map;
 }
 
+void sg_letterbox_warp(int64_t width, int64_t height, int64_t side, sg_warp_source *out) {
+    sg_letterbox m = sg_letterbox_map(width, height, side);
+
+    *out = (sg_warp_source){
+        .x = {.scale = (double)m.scale, .shift = (double)m.pad_x, .begin = 0, .end = side},
+        .y = {.scale = (double)m.scale, .shift = (double)m.pad_y, .begin = 0, .end = side},
+        .width = (int32_t)width,
+        .height = (int32_t)height,
+    };
+    for (int c = 0; c < 3; c++) out->colour.m[c][c] = 1 << SG_COLOUR_BITS; /* unchanged */
+}
+
 void sg_letterbox_fill(const sg_image *image, int64_t side, void *scratch, uint8_t *out,
                        sg_letterbox *map) {
-    sg_letterbox m = sg_letterbox_map(image->width, image->height, side);
-    sg_axis x = {.scale = (double)m.scale, .shift = (double)m.pad_x, .begin = 0, .end = side};
-    sg_axis y = {.scale = (double)m.scale, .shift = (double)m.pad_y, .begin = 0, .end = side};
+    sg_warp_source s;
 
+    sg_letterbox_warp(image->width, image->height, side, &s);
     memset(out, SG_IMAGE_MATTE, (size_t)(3 * side * side));
-    sg_resample(image, &x, &y, NULL, side, out, scratch);
-    if (map) *map = m;
+    sg_resample(image, &s.x, &s.y, NULL, side, out, scratch);
+    if (map) *map = sg_letterbox_map(image->width, image->height, side);
 }
 
 sg_status sg_letterbox_image(const sg_image *image, int64_t side, uint8_t *out, sg_letterbox *map) {

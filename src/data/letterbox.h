@@ -11,6 +11,7 @@
 
 #include "core/status.h"
 #include "data/image.h"
+#include "data/warp.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -31,6 +32,9 @@ sg_status sg_letterbox_image(const sg_image *image, int64_t side, uint8_t *out,
 /* The same with memory that is there already: sg_augment_scratch_bytes(width, height, side). */
 void sg_letterbox_fill(const sg_image *image, int64_t side, void *scratch, uint8_t *out,
                        sg_letterbox *map);
+
+/* The same as data, `at` and `kept` zero. */
+void sg_letterbox_warp(int64_t width, int64_t height, int64_t side, sg_warp_source *out);
 
 /* Boxes xmin ymin xmax ymax; `box` and `out` may be the same. */
 void sg_letterbox_apply(const sg_letterbox *map, const float box[4], float out[4]);

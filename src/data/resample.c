@@ -14,10 +14,8 @@
 #include "core/mem.h"
 
 enum {
-    kWeightBits = 14,
-    kRowBits = 7, /* of the blended row: 255 << 7 is below 2^15 */
-    kRowShift = kWeightBits - kRowBits,
-    kOutShift = kWeightBits + kRowBits,
+    kRowShift = SG_WEIGHT_BITS - SG_ROW_BITS,
+    kOutShift = SG_WEIGHT_BITS + SG_ROW_BITS,
     kLanes = 16,
 };
 
@@ -31,7 +29,7 @@ typedef struct {
     int16_t *weight; /* (taps / 2, n, 2) */
 } axis_table;
 
-static int64_t most_taps(double scale) {
+int64_t sg_resample_taps(double scale) {
     double reach = fabs(scale) < 1.0 ? 1.0 / fabs(scale) : 1.0;
 
     return 2 * (int64_t)ceil(reach) + 2;
@@ -47,7 +45,7 @@ static int64_t plane_stride(int64_t width, int64_t taps) {
 }
 
 size_t sg_resample_scratch_bytes(int64_t width, int64_t height, int64_t side, double scale_min) {
-    int64_t taps = most_taps(scale_min);
+    int64_t taps = sg_resample_taps(scale_min);
 
     (void)height; /* the vertical table has the same number of rows as the output */
     return 2 * table_bytes(side, taps) + sg_align_up((size_t)(3 * width) * sizeof(int16_t)) +
@@ -82,12 +80,13 @@ static void set_weights(axis_table *t, int64_t i, int64_t first, int64_t last, d
         int16_t *w = &t->weight[((k / 2) * t->n + i) * 2 + k % 2];
 
         if (first + k <= last) share = (1.0 - fabs((double)(first + k) - centre) / reach) / total;
-        *w = (int16_t)lrint(share * (1 << kWeightBits));
+        *w = (int16_t)lrint(share * (1 << SG_WEIGHT_BITS));
         sum += *w;
         if (fabs((double)(first + k) - centre) < fabs((double)(first + nearest) - centre))
             nearest = k;
     }
-    t->weight[((nearest / 2) * t->n + i) * 2 + nearest % 2] += (int16_t)((1 << kWeightBits) - sum);
+    t->weight[((nearest / 2) * t->n + i) * 2 + nearest % 2] +=
+        (int16_t)((1 << SG_WEIGHT_BITS) - sum);
 }
 
 /* Fill the table in `memory`; returns what follows it. t->n is 0 when nothing is seen. */
@@ -97,7 +96,7 @@ static uint8_t *make_table(axis_table *t, const sg_axis *axis, int64_t size, uin
 
     covered(axis, size, &t->begin, &end);
     t->n = end - t->begin;
-    t->taps = most_taps(axis->scale);
+    t->taps = sg_resample_taps(axis->scale);
     t->first = (int32_t *)memory;
     t->weight = (int16_t *)(memory + sg_align_up((size_t)t->n * sizeof(int32_t)));
     t->low = size;

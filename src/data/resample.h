@@ -11,24 +11,13 @@
 #include <stdint.h>
 
 #include "data/image.h"
-
-/* output = source * scale + shift, in pixels whose centres lie at one half; scale < 0 mirrors.
- * Only output pixels begin .. end-1 are written, and of these only those whose centre falls into
- * the picture. */
-typedef struct {
-    double scale, shift;
-    int64_t begin, end;
-} sg_axis;
-
-enum { SG_COLOUR_BITS = 12 };
-
-/* rgb' = m rgb + offset, clamped to 0..255; 12 fractional bits. */
-typedef struct {
-    int32_t m[3][3], offset[3];
-} sg_colour;
+#include "data/warp.h"
 
 /* Scratch for a picture of up to width x height, |scale| >= scale_min on both axes. */
 size_t sg_resample_scratch_bytes(int64_t width, int64_t height, int64_t side, double scale_min);
+
+/* Source pixels that an output pixel takes at most. */
+int64_t sg_resample_taps(double scale);
 
 /* `out`: (3, side, side). `colour` may be NULL. */
 void sg_resample(const sg_image *image, const sg_axis *x, const sg_axis *y, const sg_colour *colour,
