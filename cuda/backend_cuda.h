@@ -82,6 +82,11 @@ void sg_cuda_enter_thread(void);
 sg_status sg_cuda_add_shards(void *queue, float *const grads[], int n, int64_t floats,
                              float *step) SG_CHECKED;
 
+/* augment.cu: sg_device's augment. */
+sg_status sg_cuda_augment(void *queue, const struct sg_warp_job *jobs, int64_t n,
+                          const uint8_t *kept, const uint8_t *staged, int64_t side,
+                          uint8_t *image) SG_CHECKED;
+
 /* layout.cu: as sg_backend's. */
 sg_status sg_cuda_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
                           sg_kernel_plan *plan) SG_CHECKED;

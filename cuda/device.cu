@@ -193,5 +193,5 @@ extern "C" const sg_device sg_cuda_device = {
     device_put,          device_get,
     device_record,       device_record_end,
     device_replay,       device_recording_destroy,
-    sg_cuda_add_shards,
+    sg_cuda_add_shards,  sg_cuda_augment,
 };

@@ -15,6 +15,8 @@
 extern "C" {
 #endif
 
+struct sg_warp_job; /* data/warp.h */
+
 typedef struct sg_device {
     /* Zeroed device memory; `what` is for the error. */
     sg_status (*alloc)(size_t bytes, const char *what, void **out);
@@ -45,6 +47,11 @@ typedef struct sg_device {
      * train/trainer.h's tree. A sum that is not finite sets step[SG_STEP_DIVERGED] to 1. All device
      * memory but the array `grads` itself, which is read at once. */
     sg_status (*add_shards)(void *queue, float *const grads[], int n, int64_t floats, float *step);
+
+    /* image (n, 3, side, side) = the input pictures that jobs[0 .. n-1] describe, from decoded ones
+     * in two blocks, to the bit what data/augment.h does on a CPU. All device memory. */
+    sg_status (*augment)(void *queue, const struct sg_warp_job *jobs, int64_t n,
+                         const uint8_t *kept, const uint8_t *staged, int64_t side, uint8_t *image);
 } sg_device;
 
 /* Memory of `device`, zeroed; or of the host where that is NULL, as sg_malloc gives it. */
