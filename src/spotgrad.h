@@ -111,6 +111,16 @@ sg_value *sg_softmax(sg_graph *g, sg_value *x); /* over the last axis of (N, C) 
  * below 0 is left out. */
 sg_value *sg_cross_entropy(sg_graph *g, sg_value *logits, sg_value *label);
 
+/* --- texts (ops/embedding.c, ops/attention.c) ------------------------------------------------- */
+
+/* ids i32 (N, T), table (V, C), position (T, C) or NULL -> (N, T, C): table[ids[n, t]] +
+ * position[t]. An id below 0 is padding: zeros for the table's row. */
+sg_value *sg_embedding(sg_graph *g, sg_value *ids, sg_value *table, sg_value *position);
+/* qkv (N, T, 3 C), of each token its queries, keys and values, C / heads a head; length i32 (N) or
+ * NULL -> (N, T, C): softmax(q k^T / sqrt(C / heads)) v over the first `length` tokens of a text;
+ * zero for the others. */
+sg_value *sg_attention(sg_graph *g, sg_value *qkv, sg_value *length, int64_t heads);
+
 /* --- layers (nn/layers.c) --------------------------------------------------------------------- */
 
 /* Convolution without bias + batch norm + activation [+ residual]; in SG_EVAL mode one convolution

@@ -14,5 +14,6 @@ const op_suite *const op_suites[] = {
     &op_suite_dropout,
     &op_suite_optimizer,
     &op_suite_detect,
+    &op_suite_text,
     &end,
 };

@@ -23,7 +23,8 @@ static sg_graph *new_graph(void) {
 /* Inputs to choose from. */
 typedef struct {
     sg_graph *g;
-    sg_value *map, *other_map, *flat_map, *filter, *matrix, *vector, *scalar, *bytes, *label;
+    sg_value *map, *other_map, *flat_map, *filter, *matrix, *vector, *scalar, *bytes, *label, *ids,
+        *texts;
 } shelf;
 
 static shelf new_shelf(void) {
@@ -38,6 +39,8 @@ static shelf new_shelf(void) {
     s.scalar = sg_input(s.g, "scalar", SG_F32, sg_shape_0());
     s.bytes = sg_input(s.g, "bytes", SG_U8, sg_shape_4(2, 6, 5, 7));
     s.label = sg_input(s.g, "label", SG_I32, sg_shape_1(3));
+    s.ids = sg_input(s.g, "ids", SG_I32, sg_shape_2(2, 3));
+    s.texts = sg_input(s.g, "texts", SG_F32, sg_shape_3(2, 4, 18));
     return s;
 }
 
@@ -154,6 +157,22 @@ static void test_refused_softmax(void **state) {
     REFUSED("input 1 is f32, needed is i32", sg_cross_entropy(g, s.matrix, s.vector));
 }
 
+static void test_refused_text(void **state) {
+    (void)state;
+    REFUSED("input 0 is f32, needed is i32", sg_embedding(g, s.matrix, s.matrix, NULL));
+    REFUSED("input 0 has 1 dimensions, needed are 2", sg_embedding(g, s.label, s.matrix, NULL));
+    REFUSED("input 1 has 4 dimensions", sg_embedding(g, s.ids, s.map, NULL));
+    REFUSED("the positions must be (T, C)", sg_embedding(g, s.ids, s.matrix, s.matrix));
+    REFUSED("each id needs one row", sg_embedding_dw(g, s.ids, s.texts, 5));
+    REFUSED("input 0 has 2 dimensions, needed are 3", sg_attention(g, s.matrix, NULL, 1));
+    REFUSED("0 heads", sg_attention(g, s.texts, NULL, 0));
+    REFUSED("(N, T, 3 H D) with H = 4 heads", sg_attention(g, s.texts, NULL, 4));
+    REFUSED("each text needs one length", sg_attention(g, s.texts, s.label, 2));
+    REFUSED("input 1 is f32, needed is i32", sg_attention(g, s.texts, s.vector, 2));
+    REFUSED("o, lse and do must be",
+            sg_attention_dx(g, s.texts, NULL, s.texts, s.texts, s.texts, 2));
+}
+
 static void test_refused_optimizer(void **state) {
     (void)state;
     REFUSED("input 1 must have 16 elements", sg_grad_scale(g, s.vector, s.vector, s.vector));
@@ -200,6 +219,10 @@ static void test_no_gradient(void **state) {
     sg_require_grad(s.matrix);
     v = sg_cross_entropy(s.g, s.matrix, sg_input(s.g, "two", SG_I32, sg_shape_1(2)));
     expect_no_rule(s.g, sg_sum(s.g, &v->node->out[1]), "no gradient passes its probabilities");
+    s = new_shelf();
+    sg_require_grad(s.texts);
+    v = sg_attention(s.g, s.texts, NULL, 2);
+    expect_no_rule(s.g, sg_sum(s.g, &v->node->out[1]), "no gradient passes its lse");
     s = new_shelf();
     sg_require_grad(s.map);
     expect_no_rule(s.g, sg_sum(s.g, sg_bias_db(s.g, s.map)), "bias_db has no gradient rule");
@@ -379,11 +402,14 @@ static sg_status build_all(sg_graph *g) {
     sg_value *w = sg_input(g, "w", SG_F32, sg_shape_4(8, 8, 3, 3));
     sg_value *b = sg_input(g, "b", SG_F32, sg_shape_1(8));
     sg_value *label = sg_input(g, "label", SG_I32, sg_shape_1(2));
+    sg_value *ids = sg_input(g, "ids", SG_I32, sg_shape_2(2, 1));
+    sg_value *table = sg_input(g, "table", SG_F32, sg_shape_2(3, 6));
     sg_value *both[2];
 
     sg_require_grad(x);
     sg_require_grad(w);
     sg_require_grad(b);
+    sg_require_grad(table);
     y = sg_conv2d(g, x, w, b, options);
     y = sg_batch_norm(g, y, b, b, x, 1e-3f, SG_ACT_SILU);
     y = sg_conv2d(g, y, w, b, options);
@@ -394,6 +420,9 @@ static sg_status build_all(sg_graph *g) {
     y = sg_bias(g, sg_matmul(g, y, y, false, true),
                 sg_constant(g, SG_F32, sg_shape_1(2), "12345678"));
     y = sg_add(g, sg_softmax(g, sg_reshape(g, y, sg_shape_2(2, 2))), y);
+    y = sg_add(g, y,
+               sg_reshape(g, sg_attention(g, sg_embedding(g, ids, table, NULL), NULL, 2),
+                          sg_shape_2(2, 2)));
     SG_TRY(sg_graph_status(g));
     SG_TRY(sg_gradients(g, sg_cross_entropy(g, y, label)));
     return sg_graph_status(g);
@@ -427,7 +456,7 @@ int main(void) {
         cmocka_unit_test(test_refused_softmax),   cmocka_unit_test(test_refused_optimizer),
         cmocka_unit_test(test_computed_again),    cmocka_unit_test(test_no_gradient),
         cmocka_unit_test(test_stop_gradient),     cmocka_unit_test(test_update_in_place),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_memory),         cmocka_unit_test(test_refused_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -201,6 +201,25 @@ uint64_t sg_dropout_key(const int32_t step_key[2], uint64_t place);
 uint32_t sg_dropout_threshold(const sg_dropout_attr *attr);
 float sg_dropout_scale(const sg_dropout_attr *attr);
 
+/* embedding.c */
+
+typedef struct {
+    int64_t rows;    /* of the table: V */
+} sg_embedding_attr; /* embedding_dw */
+
+/* ids i32 (N, T), dy (N, T, C) -> (rows, C) */
+sg_value *sg_embedding_dw(sg_graph *g, sg_value *ids, sg_value *dy, int64_t rows);
+
+/* attention.c. The node of attention has a second output, lse (N, H, T). */
+
+typedef struct {
+    int64_t heads;
+} sg_attention_attr; /* attention, attention_dx */
+
+/* The gradient of qkv; o, lse: attention's outputs; dy: of o. length may be NULL. */
+sg_value *sg_attention_dx(sg_graph *g, sg_value *qkv, sg_value *length, sg_value *o, sg_value *lse,
+                          sg_value *dy, int64_t heads);
+
 /* optimizer.c: the nodes of update programs, on views of the flat buffers (sg_view_of). `step` is
  * the step block (SG_STEP_SLOTS). They work in place where sg_sink puts an output on the view that
  * it updates; all keep padding zero. */
