@@ -80,7 +80,7 @@ struct thread {
     uint3 index;
     context *stack = nullptr; /* once it has begun */
     sg_emulated::state state = READY;
-    const char *what = nullptr; /* it waits for: "__shfl_sync" */
+    const char *what = nullptr; /* it waits for, if it does: "__shfl_sync" */
     site at = {nullptr, 0};
     unsigned mask = 0;
     uint64_t given = 0, got = 0; /* to a shuffle or vote, and from it */
@@ -104,7 +104,8 @@ static struct {
     std::vector<std::unique_ptr<context>> stacks;
     std::vector<context *> free_stacks;
 
-    std::vector<thread> threads;
+    thread threads[kMaxThreads];
+    unsigned n_threads;          /* of the block */
     std::vector<thread *> ready; /* in the order in which they run */
     size_t next;                 /* of `ready` */
     thread *running;
@@ -132,7 +133,11 @@ static uint64_t mix(uint64_t x) { /* splitmix64 */
     return x ^ (x >> 31);
 }
 
-static uint64_t random_below(uint64_t n) { return (gpu.random = mix(gpu.random)) % n; }
+/* By the upper half of a product: a division would be a tenth of all time. */
+static uint64_t random_below(uint64_t n) {
+    gpu.random = mix(gpu.random);
+    return (uint64_t)((unsigned __int128)gpu.random * n >> 64);
+}
 
 __attribute__((noreturn, format(printf, 2, 3))) static void fail(const thread *t, const char *fmt,
                                                                  ...) {
@@ -151,6 +156,19 @@ __attribute__((noreturn, format(printf, 2, 3))) static void fail(const thread *t
 
 /* --- threads ---------------------------------------------------------------------------------- */
 
+static void begin(thread *t, context *stack) {
+    t->stack = stack;
+    gpu.running = t;
+    threadIdx = t->index;
+}
+
+/* The thread whose turn it is, if it has not begun: it may then run on the stack of one that has
+ * left, without a switch. */
+static thread *next_to_begin() {
+    if (gpu.next == gpu.ready.size() || gpu.ready[gpu.next]->stack) return nullptr;
+    return gpu.ready[gpu.next++];
+}
+
 /* What a stack does for ever: be a thread, leave, be another. */
 static void be_threads() {
 #ifdef __SANITIZE_ADDRESS__
@@ -158,12 +176,17 @@ static void be_threads() {
                                     &gpu.launching.size);
 #endif
     for (;;) {
-        thread *self = gpu.running;
+        context *stack = gpu.running->stack;
+        thread *next;
 
-        gpu.body(gpu.arguments);
-        self->state = LEFT;
-        gpu.n_left++;
-        switch_to(self->stack, &gpu.launching);
+        do {
+            gpu.body(gpu.arguments);
+            gpu.running->state = LEFT;
+            gpu.n_left++;
+            next = next_to_begin();
+            if (next) begin(next, stack);
+        } while (next);
+        switch_to(stack, &gpu.launching);
     }
 }
 
@@ -186,16 +209,20 @@ static context *new_stack() {
     return c;
 }
 
+static context *free_stack() {
+    context *stack;
+
+    if (gpu.free_stacks.empty()) return new_stack();
+    stack = gpu.free_stacks.back();
+    gpu.free_stacks.pop_back();
+    return stack;
+}
+
+/* Until it waits, or all that begin on its stack have left. */
 static void resume(thread *t) {
-    if (!t->stack) {
-        if (gpu.free_stacks.empty()) gpu.free_stacks.push_back(new_stack());
-        t->stack = gpu.free_stacks.back();
-        gpu.free_stacks.pop_back();
-    }
-    gpu.running = t;
-    threadIdx = t->index;
+    begin(t, t->stack ? t->stack : free_stack());
     switch_to(&gpu.launching, t->stack);
-    if (t->state == LEFT) gpu.free_stacks.push_back(t->stack);
+    if (gpu.running->state == LEFT) gpu.free_stacks.push_back(gpu.running->stack);
 }
 
 /* The running thread waits. */
@@ -240,11 +267,13 @@ __attribute__((noreturn)) static void fail_apart(const thread *t, const thread *
 
 /* --- barriers --------------------------------------------------------------------------------- */
 
-static bool same_site(site a, site b) { return a.line == b.line && strcmp(a.file, b.file) == 0; }
+static bool same_text(const char *a, const char *b) { return a == b || strcmp(a, b) == 0; }
+
+static bool same_site(site a, site b) { return a.line == b.line && same_text(a.file, b.file); }
 
 static void open_barrier() {
     thread *list[kMaxThreads];
-    size_t n = gpu.threads.size();
+    size_t n = gpu.n_threads;
 
     for (size_t i = 0; i < n; i++) {
         list[i] = &gpu.threads[i];
@@ -256,7 +285,7 @@ static void open_barrier() {
 
 void barrier(site at) {
     wait(AT_BARRIER, "__syncthreads", at);
-    if (++gpu.n_at_barrier == gpu.threads.size()) open_barrier();
+    if (++gpu.n_at_barrier == gpu.n_threads) open_barrier();
     suspend();
 }
 
@@ -265,7 +294,7 @@ void barrier(site at) {
 int lane() { return (int)(gpu.running->number % kWarp); }
 
 static bool meets(const thread *a, const thread *b) {
-    return b->state == IN_WARP && a->mask == b->mask && strcmp(a->what, b->what) == 0 &&
+    return b->state == IN_WARP && a->mask == b->mask && same_text(a->what, b->what) &&
            same_site(a->at, b->at);
 }
 
@@ -273,7 +302,7 @@ static bool meets(const thread *a, const thread *b) {
 static thread *lane_of(const thread *t, int number) {
     size_t i = t->number / kWarp * kWarp + (size_t)number;
 
-    return i < gpu.threads.size() ? &gpu.threads[i] : nullptr;
+    return i < gpu.n_threads ? &gpu.threads[i] : nullptr;
 }
 
 /* All are here: give each what it asked for. */
@@ -338,10 +367,14 @@ unsigned vote(const char *what, unsigned mask, bool predicate, site at) {
 __attribute__((noreturn)) static void fail_stuck() {
     const thread *t = nullptr;
 
-    for (const thread &each : gpu.threads) {
+    for (unsigned i = 0; i < gpu.n_threads; i++) {
+        const thread &each = gpu.threads[i];
+
         if (each.state != LEFT && (!t || each.state == IN_WARP)) t = &each;
     }
-    for (const thread &other : gpu.threads) {
+    for (unsigned i = 0; i < gpu.n_threads; i++) {
+        const thread &other = gpu.threads[i];
+
         if (t->state == AT_BARRIER && other.state != AT_BARRIER) fail_apart(t, &other);
         if (t->state == IN_WARP && other.number / kWarp == t->number / kWarp &&
             t->mask >> (other.number % kWarp) & 1 && !meets(t, &other))
@@ -379,13 +412,19 @@ void *shared_dynamic() { return shared(nullptr, gpu.dynamic_bytes); }
 static void run_block() {
     thread *list[kMaxThreads];
     unsigned n = blockDim.x * blockDim.y * blockDim.z;
+    uint3 at = {0, 0, 0};
 
-    gpu.threads.assign(n, thread());
+    gpu.n_threads = n;
     for (unsigned i = 0; i < n; i++) {
-        gpu.threads[i].number = i;
-        gpu.threads[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y,
-                                i / (blockDim.x * blockDim.y)};
         list[i] = &gpu.threads[i];
+        list[i]->number = i;
+        list[i]->index = at;
+        list[i]->stack = nullptr;
+        if (++at.x < blockDim.x) continue;
+        at.x = 0;
+        if (++at.y < blockDim.y) continue;
+        at.y = 0;
+        at.z++;
     }
     gpu.ready.clear();
     gpu.next = gpu.n_left = gpu.n_at_barrier = 0;

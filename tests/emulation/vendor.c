@@ -138,23 +138,22 @@ static void write_at(void *x, bool bf16, int64_t i, double value) {
 
 /* --- convolution ------------------------------------------------------------------------------ */
 
-/* Calls for each product of a convolution: output pixel (n, i, j, o), filter tap (p, q, c'). */
 typedef struct {
     const sg_vendor_conv *c;
-    const void *in[2];
-    bool bf16;
+    const float *in[2];
     double *sum; /* one for each element of the output */
 } products;
 
-static void add_product(const products *s, int64_t x, int64_t w, int64_t y) {
-    const sg_vendor_conv *c = s->c;
+/* Of a filter tap: CG channels of a pixel at x, of the filter at w, an output element at y. */
+static void add_products(const products *s, int64_t x, int64_t w, int64_t y, int64_t CG) {
+    const float *a = s->in[0], *b = s->in[1];
 
-    if (c->pass == SG_CONV_FORWARD)
-        s->sum[y] += (double)read_at(s->in[0], s->bf16, x) * (double)read_at(s->in[1], s->bf16, w);
-    else if (c->pass == SG_CONV_DX)
-        s->sum[x] += (double)read_at(s->in[0], s->bf16, w) * (double)read_at(s->in[1], s->bf16, y);
+    if (s->c->pass == SG_CONV_FORWARD)
+        for (int64_t k = 0; k < CG; k++) s->sum[y] += (double)a[x + k] * (double)b[w + k];
+    else if (s->c->pass == SG_CONV_DX)
+        for (int64_t k = 0; k < CG; k++) s->sum[x + k] += (double)a[w + k] * (double)b[y];
     else
-        s->sum[w] += (double)read_at(s->in[0], s->bf16, x) * (double)read_at(s->in[1], s->bf16, y);
+        for (int64_t k = 0; k < CG; k++) s->sum[w + k] += (double)a[x + k] * (double)b[y];
 }
 
 /* All taps of output element (n, i, j, o). */
@@ -168,34 +167,60 @@ static void add_taps(const products *s, int64_t n, int64_t i, int64_t j, int64_t
             int64_t h = i * c->stride - c->pad + p, v = j * c->stride - c->pad + q;
 
             if (h < 0 || h >= c->H || v < 0 || v >= c->W) continue;
-            for (int64_t k = 0; k < CG; k++)
-                add_product(s, ((n * c->H + h) * c->W + v) * c->C + first + k,
-                            ((o * c->KH + p) * c->KW + q) * CG + k, y);
+            add_products(s, ((n * c->H + h) * c->W + v) * c->C + first,
+                         ((o * c->KH + p) * c->KW + q) * CG, y, CG);
         }
 }
 
-static int64_t out_count(const sg_vendor_conv *c) {
-    if (c->pass == SG_CONV_FORWARD) return c->N * c->OH * c->OW * c->OC;
-    if (c->pass == SG_CONV_DX) return c->N * c->H * c->W * c->C;
+/* Elements of x, w and y, and which of them a pass reads and writes. */
+static int64_t count_x(const sg_vendor_conv *c) { return c->N * c->H * c->W * c->C; }
+static int64_t count_w(const sg_vendor_conv *c) {
     return c->OC * c->KH * c->KW * (c->C / c->groups);
+}
+static int64_t count_y(const sg_vendor_conv *c) { return c->N * c->OH * c->OW * c->OC; }
+
+static int64_t count_in(const sg_vendor_conv *c, int i) {
+    if (i == 0) return c->pass == SG_CONV_DX ? count_w(c) : count_x(c);
+    return c->pass == SG_CONV_FORWARD ? count_w(c) : count_y(c);
+}
+
+static int64_t count_out(const sg_vendor_conv *c) {
+    if (c->pass == SG_CONV_FORWARD) return count_y(c);
+    return c->pass == SG_CONV_DX ? count_x(c) : count_w(c);
+}
+
+/* A library's own memory, which sg_mem_fail_at does not count. */
+static void *own_memory(int64_t count, size_t each) {
+    void *block = calloc((size_t)count, each);
+
+    if (!block) abort();
+    return block;
+}
+
+static float *floats_of(const void *x, bool bf16, int64_t count) {
+    float *y = own_memory(count, sizeof *y);
+
+    for (int64_t i = 0; i < count; i++) y[i] = read_at(x, bf16, i);
+    return y;
 }
 
 static void run_conv(const sg_vendor_plan *plan, const void *const in[], void *out) {
     const sg_vendor_conv *c = &plan->conv;
-    int64_t count = out_count(c);
-    products s = {
-        c, {in[0], in[1]}, c->precision == SG_CUDA_BF16, calloc((size_t)count, sizeof(double))};
+    bool bf16 = c->precision == SG_CUDA_BF16;
+    float *a = floats_of(in[0], bf16, count_in(c, 0)), *b = floats_of(in[1], bf16, count_in(c, 1));
+    products s = {c, {a, b}, own_memory(count_out(c), sizeof(double))};
 
-    if (!s.sum) abort(); /* a library's own memory: sg_mem_fail_at does not count it */
     for (int64_t n = 0; n < c->N; n++)
         for (int64_t i = 0; i < c->OH; i++)
             for (int64_t j = 0; j < c->OW; j++)
                 for (int64_t o = 0; o < c->OC; o++) add_taps(&s, n, i, j, o);
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < count_out(c); i++) {
         if (plan->fused && c->bias) s.sum[i] += (double)((const float *)in[2])[i % c->OC];
-        write_at(out, s.bf16, i, plan->fused ? sg_act_value(c->act, s.sum[i]) : s.sum[i]);
+        write_at(out, bf16, i, plan->fused ? sg_act_value(c->act, s.sum[i]) : s.sum[i]);
     }
     free(s.sum);
+    free(b);
+    free(a);
 }
 
 /* --- matrix product --------------------------------------------------------------------------- */
