@@ -30,9 +30,7 @@ static sg_status no_memory(size_t bytes, const char *what) {
 
     (void)cudaGetLastError();
     (void)cudaMemGetInfo(&free_bytes, &total);
-    return sg_fail(SG_ERR_OOM,
-                   "no device memory for %s: %.0f MiB asked for, %.0f of %.0f MiB free; a smaller "
-                   "train.batch or more train.shards would fit",
+    return sg_fail(SG_ERR_OOM, "no device memory for %s: %.0f MiB asked for, %.0f of %.0f MiB free",
                    what, (double)bytes / 1048576.0, (double)free_bytes / 1048576.0,
                    (double)total / 1048576.0);
 }
@@ -70,6 +68,10 @@ static sg_status device_alloc_host(size_t bytes, const char *what, void **out) {
 
 static void device_release_host(void *block) { (void)cudaFreeHost(block); }
 
+static sg_status device_memory(size_t *free_bytes, size_t *total_bytes) {
+    return sg_cuda_check(cudaMemGetInfo(free_bytes, total_bytes), "asking for free memory");
+}
+
 /* --- queues ----------------------------------------------------------------------------------- */
 
 static sg_status device_queue_create(void **queue) {
@@ -90,17 +92,6 @@ static void device_queue_destroy(void *queue) {
     (void)cudaStreamDestroy((cudaStream_t)queue);
 }
 
-static sg_status device_follow(void *queue, void *other) {
-    cudaEvent_t event;
-    cudaError_t error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
-
-    SG_TRY(sg_cuda_check(error, "an event"));
-    error = cudaEventRecord(event, (cudaStream_t)other);
-    if (error == cudaSuccess) error = cudaStreamWaitEvent((cudaStream_t)queue, event, 0);
-    (void)cudaEventDestroy(event); /* freed once it is over */
-    return sg_cuda_check(error, "waiting for another stream");
-}
-
 static sg_status device_put(void *queue, void *device, const void *host, size_t bytes) {
     return sg_cuda_check(
         cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, (cudaStream_t)queue),
@@ -111,6 +102,42 @@ static sg_status device_get(void *queue, void *host, const void *device, size_t 
     return sg_cuda_check(
         cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, (cudaStream_t)queue),
         "a copy from the device");
+}
+
+static sg_status device_copy(void *queue, void *to, const void *from, size_t bytes) {
+    return sg_cuda_check(
+        cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, (cudaStream_t)queue),
+        "a copy within the device");
+}
+
+/* --- events ----------------------------------------------------------------------------------- */
+
+/* The host sleeps while it waits: its processors read the next batches. */
+static sg_status device_event_create(void **event) {
+    cudaEvent_t fresh;
+    unsigned flags = cudaEventDisableTiming | cudaEventBlockingSync;
+
+    SG_TRY(sg_cuda_check(cudaEventCreateWithFlags(&fresh, flags), "an event"));
+    *event = fresh;
+    return SG_OK;
+}
+
+static void device_event_destroy(void *event) {
+    if (event) (void)cudaEventDestroy((cudaEvent_t)event);
+}
+
+static sg_status device_event_mark(void *event, void *queue) {
+    return sg_cuda_check(cudaEventRecord((cudaEvent_t)event, (cudaStream_t)queue),
+                         "marking an event");
+}
+
+static sg_status device_event_wait(void *event) {
+    return sg_cuda_check(cudaEventSynchronize((cudaEvent_t)event), "waiting for the device");
+}
+
+static sg_status device_event_follow(void *queue, void *event) {
+    return sg_cuda_check(cudaStreamWaitEvent((cudaStream_t)queue, (cudaEvent_t)event, 0),
+                         "waiting for another stream");
 }
 
 /* --- recordings: CUDA Graphs ------------------------------------------------------------------ */
@@ -186,12 +213,10 @@ extern "C" void sg_cuda_describe_device(char *text, size_t bytes) {
 }
 
 extern "C" const sg_device sg_cuda_device = {
-    device_alloc,        device_release,
-    device_alloc_host,   device_release_host,
-    device_queue_create, device_queue_destroy,
-    device_wait,         device_follow,
-    device_put,          device_get,
-    device_record,       device_record_end,
-    device_replay,       device_recording_destroy,
-    sg_cuda_add_shards,  sg_cuda_augment,
+    device_alloc,         device_release,      device_alloc_host,    device_release_host,
+    device_memory,        device_queue_create, device_queue_destroy, device_wait,
+    device_put,           device_get,          device_copy,          device_event_create,
+    device_event_destroy, device_event_mark,   device_event_wait,    device_event_follow,
+    device_record,        device_record_end,   device_replay,        device_recording_destroy,
+    sg_cuda_add_shards,   sg_cuda_augment,
 };

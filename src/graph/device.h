@@ -23,17 +23,27 @@ typedef struct sg_device {
     void (*release)(void *block); /* NULL is fine */
     /* Zeroed host memory that copies reach without another one (pinned). */
     sg_status (*alloc_host)(size_t bytes, const char *what, void **out);
-    void (*release_host)(void *block); /* NULL is fine */
+    void (*release_host)(void *block);                            /* NULL is fine */
+    sg_status (*memory)(size_t *free_bytes, size_t *total_bytes); /* of the device */
 
     sg_status (*queue_create)(void **queue);
     void (*queue_destroy)(void *queue); /* waits; NULL is fine */
     /* All that was put on `queue` is done. */
     sg_status (*wait)(void *queue);
-    /* What is put on `queue` from now on begins after all that is on `other` now. */
-    sg_status (*follow)(void *queue, void *other);
-    /* Copies, in order with the queue's kernels. Host memory may be used again after `wait`. */
+    /* Copies, in order with the queue's kernels: to the device, from it, within it. Host memory may
+     * be used again after `wait`. */
     sg_status (*put)(void *queue, void *device, const void *host, size_t bytes);
     sg_status (*get)(void *queue, void *host, const void *device, size_t bytes);
+    sg_status (*copy)(void *queue, void *to, const void *from, size_t bytes);
+
+    /* An event stands behind all that was on a queue when it was last marked there; one that never
+     * was is nothing to wait for. Not for recordings: they keep no event's later marks. */
+    sg_status (*event_create)(void **event);
+    void (*event_destroy)(void *event); /* NULL is fine */
+    sg_status (*event_mark)(void *event, void *queue);
+    sg_status (*event_wait)(void *event); /* the host waits */
+    /* What is put on `queue` from now on begins after the event. */
+    sg_status (*event_follow)(void *queue, void *event);
 
     /* Between the two, what is put on `queue` is recorded and not run; `replay` puts it there
      * whole.

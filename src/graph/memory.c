@@ -203,3 +203,23 @@ sg_status sg_plan_memory(sg_program *p) {
     sg_free(placed);
     return st;
 }
+
+const sg_node *sg_program_arena_peak(const sg_program *p) {
+    const sg_node *peak = NULL;
+    size_t most = 0;
+
+    for (int s = p->n_prologue; s < p->n_steps; s++) {
+        size_t bytes = 0;
+
+        for (int i = 0; i < p->n_slots; i++) {
+            const sg_slot *slot = &p->slot[i];
+
+            if (planned(slot) && slot->root == i && slot->birth <= s && s <= slot->death)
+                bytes += slot->bytes;
+        }
+        if (bytes <= most) continue;
+        most = bytes;
+        peak = p->step[s].node;
+    }
+    return peak;
+}

@@ -30,6 +30,8 @@ void sg_program_destroy(sg_program *p);
 
 size_t sg_program_arena_bytes(const sg_program *p);
 size_t sg_program_weights_bytes(const sg_program *p);
+/* The node at which the arena's values are largest in all; NULL: it is empty. For messages. */
+const sg_node *sg_program_arena_peak(const sg_program *p);
 
 /* What a run works on. Blocks are 64-byte aligned. */
 typedef struct {

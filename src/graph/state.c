@@ -5,6 +5,7 @@
 
 #include "core/mem.h"
 #include "core/philox.h"
+#include "graph/device.h"
 
 enum { kAlignFloats = 16, kTextBytes = 64 };
 
@@ -127,35 +128,55 @@ void sg_table_freeze(sg_table *table) {
     table->frozen = true;
 }
 
-sg_status sg_state_create(const sg_table *table, int n_moments, sg_state **out) {
+static sg_status alloc_floats(const sg_device *device, int64_t count, float **out) {
+    void *block = NULL;
+
+    if (device)
+        SG_TRY(device->alloc_host((size_t)count * sizeof(float), "the state", &block));
+    else if (!(block = sg_calloc((size_t)count, sizeof(float))))
+        return sg_fail(SG_ERR_OOM, "state: no memory for %lld floats", (long long)count);
+    *out = block;
+    return SG_OK;
+}
+
+static void free_floats(const sg_device *device, float *block) {
+    if (device)
+        device->release_host(block);
+    else
+        sg_free(block);
+}
+
+sg_status sg_state_create_pinned(const sg_table *table, int n_moments, const sg_device *device,
+                                 sg_state **out) {
     sg_state *state = sg_calloc(1, sizeof *state);
-    bool whole;
+    sg_status st;
 
     if (!state) return sg_fail(SG_ERR_OOM, "state: no memory");
     state->table = table;
     state->n_moments = n_moments;
-    state->values = sg_calloc((size_t)table->n_values, sizeof(float));
-    state->ema = sg_calloc((size_t)table->n_values, sizeof(float));
-    whole = state->values && state->ema;
-    for (int i = 0; i < n_moments; i++) {
-        state->moment[i] = sg_calloc((size_t)table->n_params, sizeof(float));
-        whole = whole && state->moment[i];
-    }
-    if (!whole) {
+    state->device = device;
+    st = alloc_floats(device, table->n_values, &state->values);
+    if (st == SG_OK) st = alloc_floats(device, table->n_values, &state->ema);
+    for (int i = 0; i < n_moments && st == SG_OK; i++)
+        st = alloc_floats(device, table->n_params, &state->moment[i]);
+    if (st != SG_OK) {
         sg_state_destroy(state);
-        return sg_fail(SG_ERR_OOM, "state: no memory for %lld floats",
-                       (long long)table->n_values * (2 + n_moments));
+        return st;
     }
     *out = state;
     return SG_OK;
 }
 
+sg_status sg_state_create(const sg_table *table, int n_moments, sg_state **out) {
+    return sg_state_create_pinned(table, n_moments, NULL, out);
+}
+
 void sg_state_destroy(sg_state *state) {
     if (!state) return;
-    sg_free(state->values);
-    sg_free(state->ema);
-    sg_free(state->moment[0]);
-    sg_free(state->moment[1]);
+    free_floats(state->device, state->values);
+    free_floats(state->device, state->ema);
+    free_floats(state->device, state->moment[0]);
+    free_floats(state->device, state->moment[1]);
     sg_free(state);
 }
 

@@ -88,10 +88,14 @@ typedef struct {
     int64_t step;          /* finished optimizer steps */
     int64_t samples;       /* samples consumed: the whole state of the sampler */
     uint64_t seed;
+    const struct sg_device *device; /* whose pinned memory the buffers are; NULL: sg_malloc's */
 } sg_state;
 
 /* Zeroed buffers. */
 sg_status sg_state_create(const sg_table *table, int n_moments, sg_state **out) SG_CHECKED;
+/* The same in host memory that `device` (NULL: none) copies to and from while it computes. */
+sg_status sg_state_create_pinned(const sg_table *table, int n_moments,
+                                 const struct sg_device *device, sg_state **out) SG_CHECKED;
 void sg_state_destroy(sg_state *state);
 /* Draw all entries anew from `seed`; ema = values, moments = 0, step = samples = 0. */
 void sg_state_init(sg_state *state, uint64_t seed);
