@@ -17,7 +17,7 @@ MACHINE  = -mavx2 -mfma -ffp-contract=off
 CPPFLAGS += -Isrc
 CFLAGS   += -std=c11 $(OPTIMISE_$(CONFIG)) $(MACHINE) $(WARNINGS) $(if $(CI),-Werror)
 CXXFLAGS += -std=c++17 $(OPTIMISE_$(CONFIG)) $(MACHINE) -Wall -Wextra -Wshadow $(if $(CI),-Werror)
-EMULATION = $(CPPFLAGS) -Itests -Icuda -DSG_EMULATED
+EMULATION = $(CPPFLAGS) -Itests -Icuda -DSG_EMULATED -fPIC
 LDLIBS   += -ldnnl -lgomp -ldl -lm -lpthread
 
 SOURCES  := $(wildcard src/*/*.c)
@@ -39,6 +39,9 @@ EMULATED := $(KERNELS:%.cu=$(BUILD)/emulated/%.o) \
             $(patsubst %.c,$(BUILD)/emulated/%.o,$(filter-out cuda/plugin.c,$(wildcard cuda/*.c))) \
             $(patsubst %.cpp,$(BUILD)/emulated/%.o,$(wildcard tests/emulation/*.cpp)) \
             $(patsubst %.c,$(BUILD)/emulated/%.o,$(wildcard tests/emulation/*.c))
+# the same as a plug-in, for tests of the programs: beside a copy of bin/spotgrad, with a stand-in
+# for the driver (tests/integration/cuda.sh)
+EMULATED_PLUGIN := $(BUILD)/emulated/libspotgrad_cuda.so
 # The plug-in, where nvcc, cuBLASLt and cuDNN are found. Machine code for each of CUDA_ARCHES, and
 # PTX of the last, which drivers of later GPUs compile.
 CUDA_ARCHES ?= 90
@@ -145,6 +148,10 @@ $(BUILD)/libemulated.a: $(EMULATED)
 	@rm -f $@
 	$(call say,ar,$@)
 	$(Q)$(AR) rcs $@ $^
+
+$(EMULATED_PLUGIN): $(BUILD)/emulated/cuda/plugin.o $(BUILD)/libemulated.a
+	$(call say,link,$@)
+	$(Q)$(CXX) $(CXXFLAGS) -shared -Wl,-Bsymbolic $< -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive $(LDFLAGS) -o $@
 
 $(CUDA_TESTS): $(BUILD)/tests/test_%: tests/test_%.c $(BUILD)/libemulated.a $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
@@ -256,7 +263,7 @@ test:
 	$(MAKE) $(JOBS) all check
 
 ## check         all tests, with what is installed; QUALITY=1 adds headers, lint and asan
-check: all examples $(TESTS) $(CHAOS)
+check: all examples $(TESTS) $(CHAOS) $(EMULATED_PLUGIN)
 	@tests/run $(TESTS) $(wildcard tests/integration/*.sh tests/integration/*.py) \
 	    $(if $(QUALITY),$(wildcard tests/quality/*.sh))
 

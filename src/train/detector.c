@@ -121,8 +121,8 @@ static double detector_wait_seconds(const sg_task *task) {
     return sg_loader_wait_seconds(((const detector_task *)task)->loader);
 }
 
-static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, const float *values,
-                                   sg_stop_fn stop, void *stop_context, sg_evaluation *out) {
+static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, sg_stop_fn stop,
+                                   void *stop_context, sg_evaluation *out) {
     detector_task *t = (detector_task *)task;
 
     if (!t->inference) {
@@ -131,12 +131,13 @@ static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, const flo
         memset(&o, 0, sizeof o);
         o.build = task->build;
         o.context = task->build_context;
+        o.backend = sg_trainer_backend(trainer);
         o.table = (sg_table *)(uintptr_t)sg_trainer_table(trainer); /* frozen: read only */
         o.batch = SG_DETECTOR_EVAL_BATCH;
-        o.workers = sg_trainer_threads(trainer);
+        o.workers = sg_pool_threads(sg_trainer_pool(trainer));
         SG_TRY(sg_inference_create(&o, &t->inference));
     }
-    SG_TRY(sg_inference_set_values(t->inference, values));
+    SG_TRY(sg_inference_use_values(t->inference, sg_trainer_averages(trainer)));
     return sg_detector_evaluate(&t->config, &t->model, t->inference, sg_trainer_pool(trainer),
                                 t->val, stop, stop_context, t->report, out);
 }

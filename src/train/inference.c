@@ -1,20 +1,33 @@
 #include "train/inference.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "checkpoint/model_file.h"
 #include "core/mem.h"
+
+/* Where the backend has a device: one run at a time, whose inputs and outputs go through pinned
+ * memory. */
+typedef struct {
+    pthread_mutex_t lock;
+    void *queue;
+    void *values; /* NULL before sg_inference_set_values */
+    void *input[SG_MAX_INPUTS], *output[SG_MAX_OUTPUTS];
+    void *pinned_input[SG_MAX_INPUTS], *pinned_output[SG_MAX_OUTPUTS];
+} inference_device;
 
 struct sg_inference {
     sg_table *table; /* owned if own_table */
     bool own_table;
     sg_graph *graph;
     sg_program *program;
-    const float *values; /* borrowed, or of `loaded` */
+    const float *values; /* borrowed, or of `loaded`, or on.values */
     sg_state *loaded;    /* owned; NULL before sg_inference_load */
     void *weights;
-    void **arena; /* one a worker */
-    int workers;
+    void **arena; /* one a worker; one in all on a device */
+    int workers, arenas;
+    const sg_device *device; /* the backend's, or NULL */
+    inference_device on;
 };
 
 static sg_status build(sg_inference *f, const sg_inference_options *o, const sg_backend *backend) {
@@ -33,16 +46,58 @@ static sg_status build(sg_inference *f, const sg_inference_options *o, const sg_
 }
 
 static sg_status allocate(sg_inference *f) {
-    bool whole;
+    SG_TRY(sg_block_alloc(f->device, sg_program_weights_bytes(f->program), "a model's weights",
+                          &f->weights));
+    f->arenas = f->device ? 1 : f->workers;
+    f->arena = sg_calloc((size_t)f->arenas, sizeof *f->arena);
+    if (!f->arena) return sg_fail(SG_ERR_OOM, "inference: no memory");
+    for (int i = 0; i < f->arenas; i++)
+        SG_TRY(sg_block_alloc(f->device, sg_program_arena_bytes(f->program),
+                              "a model's activations", &f->arena[i]));
+    return SG_OK;
+}
 
-    f->weights = sg_malloc(sg_program_weights_bytes(f->program));
-    f->arena = sg_calloc((size_t)f->workers, sizeof *f->arena);
-    whole = f->weights && f->arena;
-    for (int i = 0; whole && i < f->workers; i++)
-        whole = (f->arena[i] = sg_malloc(sg_program_arena_bytes(f->program))) != NULL;
-    return whole ? SG_OK
-                 : sg_fail(SG_ERR_OOM, "inference: no memory for %d arenas of %zu bytes",
-                           f->workers, sg_program_arena_bytes(f->program));
+static size_t input_bytes(const sg_inference *f, int i) {
+    return sg_value_bytes(sg_graph_input(f->graph, i));
+}
+
+static size_t output_bytes(const sg_inference *f, int i) {
+    return sg_value_bytes(sg_graph_output(f->graph, i));
+}
+
+static sg_status allocate_there(sg_inference *f) {
+    const sg_device *d = f->device;
+    inference_device *on = &f->on;
+
+    SG_TRY(d->queue_create(&on->queue));
+    for (int i = 0; i < sg_graph_inputs(f->graph); i++) {
+        const char *name = sg_graph_input_name(f->graph, i);
+
+        SG_TRY(d->alloc(input_bytes(f, i), name, &on->input[i]));
+        SG_TRY(d->alloc_host(input_bytes(f, i), name, &on->pinned_input[i]));
+    }
+    for (int i = 0; i < sg_graph_outputs(f->graph); i++) {
+        const char *name = sg_graph_output_name(f->graph, i);
+
+        SG_TRY(d->alloc(output_bytes(f, i), name, &on->output[i]));
+        SG_TRY(d->alloc_host(output_bytes(f, i), name, &on->pinned_output[i]));
+    }
+    return SG_OK;
+}
+
+static void release_there(sg_inference *f) {
+    const sg_device *d = f->device;
+
+    d->queue_destroy(f->on.queue);
+    for (int i = 0; i < SG_MAX_INPUTS; i++) {
+        d->release(f->on.input[i]);
+        d->release_host(f->on.pinned_input[i]);
+    }
+    for (int i = 0; i < SG_MAX_OUTPUTS; i++) {
+        d->release(f->on.output[i]);
+        d->release_host(f->on.pinned_output[i]);
+    }
+    d->release(f->on.values);
 }
 
 sg_status sg_inference_create(const sg_inference_options *options, sg_inference **out) {
@@ -52,8 +107,11 @@ sg_status sg_inference_create(const sg_inference_options *options, sg_inference 
 
     if (!f) return sg_fail(SG_ERR_OOM, "inference: no memory");
     f->workers = options->workers > 0 ? options->workers : 1;
+    f->device = backend->device;
+    pthread_mutex_init(&f->on.lock, NULL);
     st = build(f, options, backend);
     if (st == SG_OK) st = allocate(f);
+    if (st == SG_OK && f->device) st = allocate_there(f);
     if (st != SG_OK) {
         sg_inference_destroy(f);
         return st;
@@ -64,13 +122,15 @@ sg_status sg_inference_create(const sg_inference_options *options, sg_inference 
 
 void sg_inference_destroy(sg_inference *f) {
     if (!f) return;
-    for (int i = 0; f->arena && i < f->workers; i++) sg_free(f->arena[i]);
+    if (f->device) release_there(f);
+    for (int i = 0; f->arena && i < f->arenas; i++) sg_block_release(f->device, f->arena[i]);
     sg_free(f->arena);
-    sg_free(f->weights);
+    sg_block_release(f->device, f->weights);
     sg_program_destroy(f->program);
     sg_graph_destroy(f->graph);
     sg_state_destroy(f->loaded);
     if (f->own_table) sg_table_destroy(f->table);
+    pthread_mutex_destroy(&f->on.lock);
     sg_free(f);
 }
 
@@ -80,18 +140,29 @@ static sg_bindings bind(const sg_inference *f) {
     sg_bindings b;
 
     memset(&b, 0, sizeof b);
+    b.queue = f->on.queue;
     b.base[SG_BUF_WEIGHTS] = f->weights;
     b.base[SG_BUF_VALUES] =
         (void *)(uintptr_t)f->values; /* only read: an eval graph has no sink there */
     return b;
 }
 
-sg_status sg_inference_set_values(sg_inference *f, const float *values) {
+sg_status sg_inference_use_values(sg_inference *f, const float *values) {
     sg_bindings b;
 
     f->values = values;
     b = bind(f);
-    return sg_program_prologue(f->program, &b);
+    SG_TRY(sg_program_prologue(f->program, &b));
+    return f->device ? f->device->wait(f->on.queue) : SG_OK;
+}
+
+sg_status sg_inference_set_values(sg_inference *f, const float *values) {
+    size_t bytes = (size_t)f->table->n_values * sizeof(float);
+
+    if (!f->device) return sg_inference_use_values(f, values);
+    if (!f->on.values) SG_TRY(f->device->alloc(bytes, "parameters", &f->on.values));
+    SG_TRY(f->device->put(f->on.queue, f->on.values, values, bytes));
+    return sg_inference_use_values(f, f->on.values);
 }
 
 sg_status sg_inference_load(sg_inference *f, const char *path) {
@@ -100,11 +171,46 @@ sg_status sg_inference_load(sg_inference *f, const char *path) {
     return sg_inference_set_values(f, f->loaded->ema);
 }
 
+static sg_status put_run(sg_inference *f, const void *const inputs[]) {
+    const sg_device *d = f->device;
+    inference_device *on = &f->on;
+    sg_bindings b = bind(f);
+
+    b.base[SG_BUF_ARENA] = f->arena[0];
+    for (int i = 0; i < sg_graph_inputs(f->graph); i++) {
+        memcpy(on->pinned_input[i], inputs[i], input_bytes(f, i));
+        SG_TRY(d->put(on->queue, on->input[i], on->pinned_input[i], input_bytes(f, i)));
+        b.input[i] = on->input[i];
+    }
+    for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = on->output[i];
+    SG_TRY(sg_program_run(f->program, &b));
+    for (int i = 0; i < sg_graph_outputs(f->graph); i++)
+        SG_TRY(d->get(on->queue, on->pinned_output[i], on->output[i], output_bytes(f, i)));
+    return SG_OK;
+}
+
+static sg_status run_there(sg_inference *f, const void *const inputs[], void *const outputs[]) {
+    sg_status st = put_run(f, inputs);
+
+    if (st != SG_OK) return st;
+    SG_TRY(f->device->wait(f->on.queue));
+    for (int i = 0; i < sg_graph_outputs(f->graph); i++)
+        memcpy(outputs[i], f->on.pinned_output[i], output_bytes(f, i));
+    return SG_OK;
+}
+
 sg_status sg_inference_run(sg_inference *f, int worker, const void *const inputs[],
                            void *const outputs[]) {
     sg_bindings b = bind(f);
+    sg_status st;
 
     if (!f->values) return sg_fail(SG_ERR_ARG, "inference: the model has no values yet");
+    if (f->device) {
+        pthread_mutex_lock(&f->on.lock);
+        st = run_there(f, inputs, outputs);
+        pthread_mutex_unlock(&f->on.lock);
+        return st;
+    }
     b.base[SG_BUF_ARENA] = f->arena[worker];
     for (int i = 0; i < sg_graph_inputs(f->graph); i++) b.input[i] = inputs[i];
     for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = outputs[i];

@@ -1,4 +1,5 @@
-/* Running a model forward: fixed batches, side by side on a pool's threads. */
+/* Running a model forward: fixed batches, side by side on a pool's threads; on a device one after
+ * the other on its queue, whatever thread brings them. */
 #ifndef SG_TRAIN_INFERENCE_H
 #define SG_TRAIN_INFERENCE_H
 
@@ -25,8 +26,10 @@ void sg_inference_destroy(sg_inference *inference);
 
 const sg_table *sg_inference_table(const sg_inference *inference);
 /* Take `values` (table->n_values floats, such as a state's ema): fold norms, re-order filters.
- * Borrowed until the next call. */
+ * Borrowed until the next call; a device has a copy of its own. */
 sg_status sg_inference_set_values(sg_inference *inference, const float *values) SG_CHECKED;
+/* The same where the backend's kernels read them: sg_trainer_averages. */
+sg_status sg_inference_use_values(sg_inference *inference, const float *values) SG_CHECKED;
 /* The same with the averaged weights of a model file. Errors of sg_model_file_load. */
 sg_status sg_inference_load(sg_inference *inference, const char *path) SG_CHECKED;
 

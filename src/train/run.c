@@ -56,6 +56,7 @@ typedef struct {
     sg_notices *notices;
     int lock;
     int64_t first_step;
+    bool snapshot;       /* of the step that is settled next */
     int64_t point_every; /* steps from one point of the loss's curve to the next */
     sg_run_step at;
 } run;
@@ -171,23 +172,27 @@ static sg_status start_saver(run *r, bool fresh) {
 
 /* --- evaluation ------------------------------------------------------------------------------- */
 
-static bool finished(const run *r) {
+/* Once `step` steps have been made, of so many samples. */
+static bool finished_at(const run *r, int64_t step, int64_t samples) {
     const sg_config *c = r->config;
 
-    if (r->state->samples >= c->train.epochs * r->task->n_train) return true;
-    if (c->train.steps > 0 && r->state->step >= c->train.steps) return true;
+    if (samples >= c->train.epochs * r->task->n_train) return true;
+    if (c->train.steps > 0 && step >= c->train.steps) return true;
     return c->train.patience > 0 && sg_history_since_best(&r->history) >= c->train.patience;
 }
 
-/* At the first step past the border of an epoch, and at the end. */
-static bool evaluation_due(const run *r) {
-    int64_t now = epochs_at(r, r->state->samples);
-    int64_t before = epochs_at(r, r->state->samples - r->config->train.batch);
+static bool finished(const run *r) { return finished_at(r, r->state->step, r->state->samples); }
 
-    if (r->state->step == 0 || now == before) return false;
+/* At the first step past the border of an epoch, and at the end. */
+static bool evaluation_due_at(const run *r, int64_t samples) {
+    int64_t now = epochs_at(r, samples), before = epochs_at(r, samples - r->config->train.batch);
+
+    if (samples == 0 || now == before) return false;
     if (now >= r->config->train.epochs) return true;
     return now / r->config->train.eval_every > before / r->config->train.eval_every;
 }
+
+static bool evaluation_due(const run *r) { return evaluation_due_at(r, r->state->samples); }
 
 /* The learning rate of the last step. */
 static double last_lr(const run *r) { return sg_schedule_lr(&r->schedule, r->state->step - 1); }
@@ -234,8 +239,7 @@ static sg_status evaluate(run *r) {
     bool best;
 
     sg_log(SG_LOG_DEBUG, "evaluating after step %lld", (long long)r->state->step);
-    SG_TRY(sg_trainer_fetch(r->trainer));
-    SG_TRY(r->task->evaluate(r->task, r->trainer, r->state->ema, asked_to_stop, r, &evaluation));
+    SG_TRY(r->task->evaluate(r->task, r->trainer, asked_to_stop, r, &evaluation));
     st = record(r, &evaluation);
     best = st == SG_OK && sg_history_since_best(&r->history) == 0;
     if (st == SG_OK) draw_plots(r, best);
@@ -256,21 +260,64 @@ static void fill_at(run *r) {
     r->at.wait_seconds = r->task->wait_seconds(r->task);
 }
 
-static sg_status step(run *r) {
-    const sg_run_observer *o = r->observer;
+static bool in_a_hurry(const run *r) {
+    return r->observer->hurry && r->observer->hurry(r->observer->context);
+}
+
+/* Whether a step may be launched behind those under way. Not where what they lead to is wanted
+ * first: for an evaluation, at the end, to be durable. */
+static bool may_launch(const run *r) {
+    int under_way = sg_trainer_under_way(r->trainer);
+    int64_t step = r->state->step + under_way;
+    int64_t samples = r->state->samples + under_way * r->config->train.batch;
+
+    if (under_way == 0) return true;
+    if (under_way == sg_trainer_ahead(r->trainer) || r->config->checkpoint.sync) return false;
+    return !finished_at(r, step, samples) && !evaluation_due_at(r, samples);
+}
+
+static sg_status launch(run *r) {
+    int64_t step = r->state->step + sg_trainer_under_way(r->trainer);
     const void *inputs[SG_MAX_INPUTS] = {NULL};
 
     SG_TRY(r->task->next(r->task, inputs));
-    r->at.lr = sg_schedule_lr(&r->schedule, r->state->step);
-    SG_TRY(sg_trainer_step(r->trainer, inputs, r->at.lr, &r->at.report));
+    if (step > r->state->step && sg_saver_due(r->saver, step, in_a_hurry(r))) {
+        SG_TRY(sg_trainer_snapshot(r->trainer));
+        r->snapshot = true;
+    }
+    return sg_trainer_launch(r->trainer, inputs, sg_schedule_lr(&r->schedule, step));
+}
+
+/* What is told of a step and kept of it, when it is done. */
+static sg_status settle(run *r) {
+    const sg_run_observer *o = r->observer;
+    bool save;
+
+    SG_TRY(sg_trainer_settle(r->trainer, &r->at.report));
+    r->at.lr = last_lr(r);
     sg_history_step(&r->history, r->at.report.sum);
     if (r->state->step % r->point_every == 0)
         SG_TRY(sg_history_add_point(&r->history, r->state->table, r->state->step, r->at.lr));
     fill_at(r);
     if (o->stepped) o->stepped(o->context, &r->at);
-    SG_TRY(sg_saver_step(r->saver, o->hurry && o->hurry(o->context)));
+    save = r->snapshot || (sg_trainer_under_way(r->trainer) == 0 &&
+                           sg_saver_due(r->saver, r->state->step, in_a_hurry(r)));
+    r->snapshot = false;
+    if (save) SG_TRY(sg_saver_save(r->saver));
     sg_log(SG_LOG_DEBUG, "step %lld: loss %.6g, lr %.3g", (long long)r->state->step,
            (double)r->at.report.sum[SG_SUM_LOSS], r->at.lr);
+    return SG_OK;
+}
+
+/* On a device the next step is launched before one is settled. */
+static sg_status step(run *r) {
+    while (may_launch(r) && !asked_to_stop(r)) SG_TRY(launch(r));
+    return sg_trainer_under_way(r->trainer) > 0 ? settle(r) : SG_OK;
+}
+
+/* Steps that are under way when the run is to end. */
+static sg_status settle_all(run *r) {
+    while (sg_trainer_under_way(r->trainer) > 0) SG_TRY(settle(r));
     return SG_OK;
 }
 
@@ -286,13 +333,18 @@ static bool must_give_up(void *context) {
 }
 
 /* A picture that turned bad must not cost what was computed before it: the last finished step is
- * saved, if it can be written, and the failure stays what it was. */
+ * saved, if it can be written, and the failure stays what it was. Of a device that is lost there is
+ * only what was saved before. */
 static sg_status save_and_fail(run *r, sg_status st) {
     char text[kErrorBytes];
+    int64_t saved = -1;
 
     snprintf(text, sizeof text, "%s", sg_last_error());
-    if (sg_saver_finish(r->saver, true) == SG_OK)
-        sg_log(SG_LOG_INFO, "saved step %lld before the end", (long long)r->state->step);
+    if (r->compute.plugin && (st == SG_ERR_UNAVAILABLE || st == SG_ERR_CUDA))
+        saved = sg_saver_abandon(r->saver);
+    else if (settle_all(r) == SG_OK && sg_saver_finish(r->saver, true) == SG_OK)
+        saved = r->state->step;
+    if (saved >= 0) sg_log(SG_LOG_INFO, "saved step %lld before the end", (long long)saved);
     return sg_fail(st, "%s", text);
 }
 
@@ -303,15 +355,22 @@ static sg_status finish(run *r) {
     return SG_OK;
 }
 
+/* Nothing is under way at an evaluation, or at the end. */
 static sg_status loop(run *r) {
     for (;;) {
+        bool idle = sg_trainer_under_way(r->trainer) == 0;
         sg_status st = SG_OK;
 
-        if (evaluation_due(r) && sg_history_last_step(&r->history) != r->state->step)
+        if (idle && evaluation_due(r) && sg_history_last_step(&r->history) != r->state->step)
             st = evaluate(r);
-        if (st == SG_OK && finished(r)) return finish(r);
+        if (st == SG_OK && idle && finished(r)) return finish(r);
         if (st == SG_OK && !asked_to_stop(r)) st = step(r);
         if (st == SG_OK && !asked_to_stop(r)) continue;
+        if (st == SG_OK || st == SG_ERR_INTERRUPTED) {
+            sg_status settled = settle_all(r);
+
+            if (settled != SG_OK) st = settled;
+        }
         if (st != SG_OK && st != SG_ERR_INTERRUPTED) return save_and_fail(r, st);
         SG_TRY(sg_saver_finish(r->saver, true));
         return sg_fail(SG_ERR_INTERRUPTED, "interrupted after step %lld",

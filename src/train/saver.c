@@ -182,15 +182,18 @@ static void choose_interval(sg_saver *s) {
            100.0 * sg_cadence_waste(cost, c->mtbf, c->interval));
 }
 
+bool sg_saver_due(sg_saver *s, int64_t step, bool hurry) {
+    if (hurry || sg_notices_state(s->notices) == SG_NOTICE_REBALANCE) s->cadence.every_step = true;
+    choose_interval(s);
+    return sg_cadence_due(&s->cadence, step, sg_now());
+}
+
 /* With sync all that is finished is durable. With every_steps = 1 all but two steps are, though
  * writing may take longer than steps do: a step begins once the checkpoint of the last is being
  * written, that of the one before is then durable. Else training waits for nothing. */
-sg_status sg_saver_step(sg_saver *s, bool hurry) {
+sg_status sg_saver_save(sg_saver *s) {
     bool sync = s->config->checkpoint.sync, bounded = s->config->checkpoint.every_steps > 0;
 
-    if (hurry || sg_notices_state(s->notices) == SG_NOTICE_REBALANCE) s->cadence.every_step = true;
-    choose_interval(s);
-    if (!sg_cadence_due(&s->cadence, s->state->step, sg_now())) return SG_OK;
     /* not even behind an evaluation's, which waits to be written, is it left out then */
     SG_TRY(offer(s, sync || bounded, false));
     if (bounded) sg_writer_keep_up(s->writer);
@@ -219,4 +222,11 @@ sg_status sg_saver_finish(sg_saver *s, bool interrupted) {
                s->config->checkpoint.store, (long long)s->state->step, s->config->run.dir);
     sg_notices_acknowledge(s->notices);
     return SG_OK;
+}
+
+int64_t sg_saver_abandon(sg_saver *s) {
+    if (sg_writer_report(s->writer).taken > 0 && sg_writer_flush(s->writer) != SG_OK)
+        sg_log(SG_LOG_WARN, "%s", sg_last_error());
+    if (s->uploader) (void)sg_uploader_wait(s->uploader, kHurry);
+    return sg_writer_report(s->writer).durable_step;
 }

@@ -38,10 +38,13 @@ sg_status sg_saver_create(const sg_saver_options *options, sg_saver **out) SG_CH
 /* Waits for a write that is under way. NULL is fine. */
 void sg_saver_destroy(sg_saver *saver);
 
-/* After a step: saves the state if that is due. `hurry`, or advice from the machine's owner: and
- * after every step from then on. What cannot be written is warned of, and is no failure.
- * SG_ERR_OOM. */
-sg_status sg_saver_step(sg_saver *saver, bool hurry) SG_CHECKED;
+/* Whether the state after `step`, the last that was launched, is to be saved: a trainer that works
+ * ahead is then asked for a snapshot before its next step. `hurry`, or advice from the machine's
+ * owner: now and after every step from then on. */
+bool sg_saver_due(sg_saver *saver, int64_t step, bool hurry);
+/* Save the state, which is that of settled steps. What cannot be written is warned of, and is no
+ * failure. SG_ERR_OOM. */
+sg_status sg_saver_save(sg_saver *saver) SG_CHECKED;
 /* After an evaluation, which the history knows: saves the state in any case; the best one's has the
  * name best.h5 when this returns, unless that failed: *kept. SG_ERR_OOM. */
 sg_status sg_saver_evaluated(sg_saver *saver, bool best, bool *kept) SG_CHECKED;
@@ -49,6 +52,9 @@ sg_status sg_saver_evaluated(sg_saver *saver, bool best, bool *kept) SG_CHECKED;
  * seconds in an interrupted run, which may be killed soon, minutes at the end. Then a notice of an
  * interruption is acknowledged. SG_ERR_IO. */
 sg_status sg_saver_finish(sg_saver *saver, bool interrupted) SG_CHECKED;
+/* The state is lost, with the device that held it: what was saved before becomes durable. The step
+ * of the newest durable one, -1: there is none. */
+int64_t sg_saver_abandon(sg_saver *saver);
 
 #ifdef __cplusplus
 }

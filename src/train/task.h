@@ -38,9 +38,10 @@ struct sg_task {
     sg_status (*next)(sg_task *task, const void *inputs[SG_MAX_INPUTS]);
     /* Seconds that `next` has waited for data, in all. */
     double (*wait_seconds)(const sg_task *task);
-    /* Measure `values` on the validation part, on the trainer's pool. */
-    sg_status (*evaluate)(sg_task *task, sg_trainer *trainer, const float *values, sg_stop_fn stop,
-                          void *stop_context, sg_evaluation *out);
+    /* Measure the trainer's averaged values on the validation part, with its backend and pool; no
+     * step is under way. */
+    sg_status (*evaluate)(sg_task *task, sg_trainer *trainer, sg_stop_fn stop, void *stop_context,
+                          sg_evaluation *out);
     /* Draw for people what the last `evaluate` found, as PNG files into `folder`, which exists.
      * NULL where a task has nothing to draw. */
     sg_status (*report)(const sg_task *task, const char *folder);

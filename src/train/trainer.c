@@ -2,6 +2,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/mem.h"
@@ -129,10 +130,21 @@ static sg_status allocate_grads(sg_trainer *t, int shard) {
     return SG_OK;
 }
 
+static sg_status allocate_arenas(sg_trainer *t) {
+    const sg_node *peak = sg_program_arena_peak(t->shard);
+    char what[256];
+
+    snprintf(what, sizeof what, "a shard's activations, most of them at %s",
+             peak ? peak->name : "no node");
+    for (int i = 0; i < t->threads; i++)
+        SG_TRY(sg_block_alloc(t->device, sg_program_arena_bytes(t->shard), what, &t->arena[i]));
+    return SG_OK;
+}
+
 static sg_status allocate(sg_trainer *t) {
     int moments = t->options.optimizer.kind == SG_OPTIMIZER_ADAMW ? 2 : 1;
 
-    SG_TRY(sg_state_create(t->table, moments, &t->state));
+    SG_TRY(sg_state_create_pinned(t->table, moments, t->device, &t->state));
     t->arena = sg_calloc((size_t)t->threads, sizeof *t->arena);
     t->grads = sg_calloc((size_t)t->options.shards, sizeof *t->grads);
     if (!t->arena || !t->grads) return sg_fail(SG_ERR_OOM, "trainer: no memory");
@@ -141,20 +153,18 @@ static sg_status allocate(sg_trainer *t) {
                           &t->update_arena));
     SG_TRY(sg_block_alloc(t->device, sg_program_weights_bytes(t->update), "the update's weights",
                           &t->update_weights));
-    for (int i = 0; i < t->threads; i++)
-        SG_TRY(sg_block_alloc(t->device, sg_program_arena_bytes(t->shard), "a shard's activations",
-                              &t->arena[i]));
+    SG_TRY(allocate_arenas(t));
     for (int i = 0; i < t->options.shards; i++) SG_TRY(allocate_grads(t, i));
     return SG_OK;
 }
 
 /* On a device shards follow each other on its queue, and the pool is for the host's own work. */
-static int choose_threads(const sg_trainer *t) {
+static void choose_threads(sg_trainer *t, int *pool) {
     const sg_trainer_options *o = &t->options;
     int n = o->threads > 0 ? o->threads : sg_cpu_count();
 
-    if (t->device) return 1;
-    return n < o->shards ? n : o->shards;
+    t->threads = t->device ? 1 : n < o->shards ? n : o->shards;
+    *pool = t->device ? n : t->threads;
 }
 
 static sg_status draw_entry(void *context, int64_t i, int worker) {
@@ -173,6 +183,8 @@ static sg_status draw_state(sg_trainer *t) {
 }
 
 sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out) {
+    size_t free_bytes = 0, total;
+    int pool_threads;
     sg_trainer *t;
     sg_status st;
 
@@ -182,13 +194,15 @@ sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out)
     t->options = *options;
     t->backend = options->backend ? options->backend : &sg_backend_cpu;
     t->device = t->backend->device;
-    t->threads = choose_threads(t);
-    st = sg_pool_create(t->threads, t->backend->enter_thread, &t->pool);
+    choose_threads(t, &pool_threads);
+    st = sg_pool_create(pool_threads, t->backend->enter_thread, &t->pool);
+    if (st == SG_OK && t->device) st = t->device->memory(&free_bytes, &total);
     if (st == SG_OK) st = build_shard(t);
     if (st == SG_OK) st = build_update(t);
     if (st == SG_OK) st = allocate(t);
     if (st == SG_OK && !options->blank) st = draw_state(t);
     if (st == SG_OK && t->device) st = sg_trainer_device_create(t);
+    if (st == SG_ERR_OOM && t->device) st = sg_trainer_suggest(t, free_bytes);
     if (st != SG_OK) {
         sg_trainer_destroy(t);
         return st;
@@ -222,6 +236,10 @@ sg_state *sg_trainer_state(sg_trainer *t) { return t->state; }
 const sg_table *sg_trainer_table(const sg_trainer *t) { return t->table; }
 const sg_program *sg_trainer_program(const sg_trainer *t) { return t->shard; }
 sg_pool *sg_trainer_pool(sg_trainer *t) { return t->pool; }
+const sg_backend *sg_trainer_backend(const sg_trainer *t) { return t->backend; }
+const float *sg_trainer_averages(const sg_trainer *t) {
+    return t->device ? t->on.ema : t->state->ema;
+}
 int sg_trainer_threads(const sg_trainer *t) { return t->threads; }
 
 void sg_trainer_profile(sg_trainer *t, double *seconds, sg_step_times *times) {
@@ -306,10 +324,11 @@ static sg_status add_block(void *context, int64_t block, int worker) {
 
 void sg_trainer_fill_step_block(sg_trainer *t, double lr) {
     const sg_optimizer *o = &t->options.optimizer;
-    double count = (double)t->state->step + 1.0;
+    int64_t step = t->state->step + t->under_way;
+    double count = (double)step + 1.0;
     /* a young average forgets its random start faster */
     double warm = (1.0 + count) / (kWarmEma + count);
-    uint64_t key = sg_key_mix(t->state->seed, (uint64_t)t->state->step);
+    uint64_t key = sg_key_mix(t->state->seed, (uint64_t)step);
 
     t->step_block[SG_STEP_LR] = (float)lr;
     t->step_block[SG_STEP_WEIGHT_DECAY] = (float)o->weight_decay;
@@ -373,12 +392,31 @@ static sg_status step_here(sg_trainer *t, double lr) {
     return SG_OK;
 }
 
-sg_status sg_trainer_step(sg_trainer *t, const void *const inputs[], double lr,
-                          sg_step_report *report) {
+int sg_trainer_ahead(const sg_trainer *t) { return t->device ? SG_TRAINER_SLOTS : 1; }
+int sg_trainer_under_way(const sg_trainer *t) { return t->under_way; }
+
+sg_status sg_trainer_launch(sg_trainer *t, const void *const inputs[], double lr) {
+    if (t->under_way == sg_trainer_ahead(t))
+        return sg_fail(SG_ERR_ARG, "trainer: %d steps are under way, none more may be",
+                       t->under_way);
     t->inputs = inputs;
-    SG_TRY(t->device ? sg_trainer_device_step(t, lr) : step_here(t, lr));
+    SG_TRY(t->device ? sg_trainer_device_launch(t, inputs, lr) : step_here(t, lr));
+    t->under_way++;
+    return SG_OK;
+}
+
+sg_status sg_trainer_settle(sg_trainer *t, sg_step_report *report) {
+    if (t->under_way == 0) return sg_fail(SG_ERR_ARG, "trainer: no step is under way");
+    if (t->device) SG_TRY(sg_trainer_device_settle(t));
+    t->under_way--;
     t->state->step++;
     t->state->samples += t->options.batch;
     fill_report(t, report);
     return SG_OK;
+}
+
+sg_status sg_trainer_step(sg_trainer *t, const void *const inputs[], double lr,
+                          sg_step_report *report) {
+    SG_TRY(sg_trainer_launch(t, inputs, lr));
+    return sg_trainer_settle(t, report);
 }

@@ -66,15 +66,19 @@ typedef struct {
 sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out) SG_CHECKED;
 void sg_trainer_destroy(sg_trainer *trainer);
 
-/* The state: borrowed. Who writes its values must not do so during a step. Where the backend has a
+/* The state: borrowed. Its counters are those of settled steps (below). Where the backend has a
  * device the buffers are a copy of the device's: fetch it before they are read, store it after they
- * were written (both free elsewhere); counters are always right. */
+ * were written, neither while a step is under way (both free elsewhere). */
 sg_state *sg_trainer_state(sg_trainer *trainer);
 sg_status sg_trainer_fetch(sg_trainer *trainer) SG_CHECKED;
 sg_status sg_trainer_store(sg_trainer *trainer) SG_CHECKED;
+/* The averaged values where the backend's kernels read them (on its device), not while a step is
+ * under way. */
+const float *sg_trainer_averages(const sg_trainer *trainer);
 const sg_table *sg_trainer_table(const sg_trainer *trainer);
 const sg_program *sg_trainer_program(const sg_trainer *trainer); /* of a shard */
-sg_pool *sg_trainer_pool(sg_trainer *trainer);
+sg_pool *sg_trainer_pool(sg_trainer *trainer);                   /* the host's */
+const sg_backend *sg_trainer_backend(const sg_trainer *trainer);
 int sg_trainer_threads(const sg_trainer *trainer);
 /* Bytes held in arenas, weights, gradients and state. */
 size_t sg_trainer_bytes(const sg_trainer *trainer);
@@ -84,6 +88,30 @@ size_t sg_trainer_bytes(const sg_trainer *trainer);
  * loss or gradient is not finite: the state is then that of before the step. */
 sg_status sg_trainer_step(sg_trainer *trainer, const void *const inputs[], double lr,
                           sg_step_report *report) SG_CHECKED;
+
+/* The same in two parts, launch and settle. A step is under way between them, and on a device the
+ * next one may be launched before it is settled, so that the device never waits for the host:
+ * sg_trainer_ahead() is how many may be under way at once, 1 or 2. The bits are the same.
+ *
+ * launch   takes the inputs, which are the caller's again when it returns. On CPUs it computes the
+ *          whole step.
+ * settle   waits for the step that was launched first, fills its report and counts it:
+ *          state->step, state->samples. So what a caller is told of a step comes one launch late.
+ *
+ * A step that diverged is told when it is settled, as SG_ERR_DIVERGED. The device has left the
+ * state as it was before that step, also by a step launched behind it, which is dropped: nothing is
+ * under way then, and the state is that of the settled steps. A device that is lost is told by
+ * either as SG_ERR_UNAVAILABLE: what was not on the host is gone. SG_ERR_ARG: too many, or none,
+ * under way. */
+sg_status sg_trainer_launch(sg_trainer *trainer, const void *const inputs[], double lr) SG_CHECKED;
+sg_status sg_trainer_settle(sg_trainer *trainer, sg_step_report *report) SG_CHECKED;
+int sg_trainer_ahead(const sg_trainer *trainer);
+int sg_trainer_under_way(const sg_trainer *trainer);
+
+/* Have the state that the steps launched so far lead to copied to the host, beside the step that is
+ * launched next, which writes the device's state only after the copy. Once the last of these steps
+ * is settled the state's buffers hold it, and a fetch finds nothing to do. Free on CPUs. */
+sg_status sg_trainer_snapshot(sg_trainer *trainer) SG_CHECKED;
 
 /* From now on, `stop` is asked between the nodes of a step, by all threads: true gives the step up
  * with SG_ERR_INTERRUPTED, the state being that of before it. NULL: never. */

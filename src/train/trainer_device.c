@@ -1,19 +1,31 @@
-/* A step on a device. All of it is put on one queue:
+/* Steps on a device. Three queues, so that copies and kernels go on side by side:
  *
- *   batch, step block -> the device          from host memory that changes every step
- *   prologue, V shards, tree, update         the same every step: recorded once, then replayed
- * whole sums, norm -> the host                   and only for these the host waits
+ *   upload     batch k+1 -> staged          while step k computes
+ *   steps      staged -> inputs; prologue, V shards, tree | update; sums, norm -> the host
+ *   download   state after step k -> the host, while the shards of step k+1 compute
  *
- * The first step is run plainly, for kernels and libraries set themselves up when they first run;
- * the second is recorded. A step that diverges leaves the state alone (SG_STEP_DIVERGED). */
+ * Kernels are the same every step, so they are recorded once and replayed, in two recordings: at
+ * the bar the queue waits for a snapshot that is still being copied, for the update writes what is
+ * copied; and a recording cannot wait for an event that is marked anew each time. The first step is
+ * run plainly, for kernels and libraries set themselves up when they first run.
+ *
+ * Two steps may be under way, so what a step's host side needs exists twice (slot). The host waits
+ * for nothing but the answer of a step when it is settled, by then the next is on the queue.
+ * A step that diverges leaves the state alone, by a flag on the device (SG_STEP_DIVERGED) that
+ * stays set until the host has seen it: so does a step behind it. */
 #include <math.h>
 #include <string.h>
 
 #include "train/trainer_inside.h"
 
 enum { kAnswerNorm = SG_MAX_SUMS, kAnswerDiverged, kAnswerSlots, kPlainSteps = 1 };
+enum { kShards, kUpdate }; /* the recordings */
 
 /* --- memory ----------------------------------------------------------------------------------- */
+
+static size_t batch_bytes(const sg_trainer *t, int input) {
+    return t->input_stride[input] * (size_t)t->options.shards;
+}
 
 static sg_status alloc_floats(const sg_device *device, int64_t count, const char *what,
                               float **out) {
@@ -32,22 +44,41 @@ static sg_status alloc_pinned(const sg_device *device, int64_t count, float **ou
     return SG_OK;
 }
 
+static sg_status allocate_slot(sg_trainer *t, sg_trainer_slot *s) {
+    const sg_device *d = t->device;
+
+    SG_TRY(d->event_create(&s->done));
+    SG_TRY(alloc_pinned(d, SG_STEP_SLOTS, &s->step_block));
+    SG_TRY(alloc_pinned(d, kAnswerSlots, &s->answer));
+    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
+        SG_TRY(
+            d->alloc_host(batch_bytes(t, i), sg_graph_input_name(t->shard_graph, i), &s->input[i]));
+    return SG_OK;
+}
+
 static sg_status allocate(sg_trainer *t) {
     const sg_device *d = t->device;
     sg_trainer_device *on = &t->on;
 
     SG_TRY(d->queue_create(&on->queue));
+    SG_TRY(d->queue_create(&on->upload));
+    SG_TRY(d->queue_create(&on->download));
+    SG_TRY(d->event_create(&on->uploaded));
+    SG_TRY(d->event_create(&on->taken));
+    SG_TRY(d->event_create(&on->saved));
     SG_TRY(alloc_floats(d, t->table->n_values, "parameters", &on->values));
     SG_TRY(alloc_floats(d, t->table->n_values, "averaged parameters", &on->ema));
     for (int i = 0; i < t->state->n_moments; i++)
         SG_TRY(alloc_floats(d, t->table->n_params, "moments", &on->moment[i]));
     SG_TRY(alloc_floats(d, SG_STEP_SLOTS, "the step block", &on->step_block));
     SG_TRY(alloc_floats(d, 1, "the norm", &on->result));
-    SG_TRY(alloc_pinned(d, SG_STEP_SLOTS, &on->step_staging));
-    SG_TRY(alloc_pinned(d, kAnswerSlots, &on->answer));
-    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
-        SG_TRY(d->alloc(t->input_stride[i] * (size_t)t->options.shards,
-                        sg_graph_input_name(t->shard_graph, i), &on->input[i]));
+    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++) {
+        const char *name = sg_graph_input_name(t->shard_graph, i);
+
+        SG_TRY(d->alloc(batch_bytes(t, i), name, &on->input[i]));
+        SG_TRY(d->alloc(batch_bytes(t, i), name, &on->staged[i]));
+    }
+    for (int i = 0; i < SG_TRAINER_SLOTS; i++) SG_TRY(allocate_slot(t, &on->slot[i]));
     return SG_OK;
 }
 
@@ -56,22 +87,37 @@ sg_status sg_trainer_device_create(sg_trainer *t) {
     return sg_trainer_store(t);
 }
 
+static void release_slot(const sg_device *d, sg_trainer_slot *s) {
+    for (int i = 0; i < SG_MAX_INPUTS; i++) d->release_host(s->input[i]);
+    d->release_host(s->answer);
+    d->release_host(s->step_block);
+    d->event_destroy(s->done);
+}
+
 void sg_trainer_device_destroy(sg_trainer *t) {
     const sg_device *d = t->device;
     sg_trainer_device *on = &t->on;
 
-    if (on->queue) (void)d->wait(on->queue); /* a failure has been told before */
-    d->recording_destroy(on->recording);
-    for (int i = 0; i < SG_MAX_INPUTS; i++) d->release(on->input[i]);
-    d->release_host(on->answer);
-    d->release_host(on->step_staging);
+    /* each waits for what is on it */
+    d->queue_destroy(on->upload);
+    d->queue_destroy(on->download);
+    d->queue_destroy(on->queue);
+    d->recording_destroy(on->recording[kShards]);
+    d->recording_destroy(on->recording[kUpdate]);
+    for (int i = 0; i < SG_TRAINER_SLOTS; i++) release_slot(d, &on->slot[i]);
+    for (int i = 0; i < SG_MAX_INPUTS; i++) {
+        d->release(on->staged[i]);
+        d->release(on->input[i]);
+    }
     d->release(on->result);
     d->release(on->step_block);
     d->release(on->moment[1]);
     d->release(on->moment[0]);
     d->release(on->ema);
     d->release(on->values);
-    d->queue_destroy(on->queue);
+    d->event_destroy(on->saved);
+    d->event_destroy(on->taken);
+    d->event_destroy(on->uploaded);
 }
 
 /* --- the state, to and fro -------------------------------------------------------------------- */
@@ -95,16 +141,26 @@ static int mirrors(const sg_trainer *t, mirrored m[kMirrored]) {
     return n;
 }
 
-sg_status sg_trainer_fetch(sg_trainer *t) {
+static sg_status get_state(sg_trainer *t, void *queue) {
     mirrored m[kMirrored];
-    int n;
+    int n = mirrors(t, m);
 
-    if (!t->device || !t->on.newer) return SG_OK;
-    n = mirrors(t, m);
-    for (int i = 0; i < n; i++)
-        SG_TRY(t->device->get(t->on.queue, m[i].host, m[i].device, m[i].bytes));
+    t->on.host_step = -1;
+    for (int i = 0; i < n; i++) SG_TRY(t->device->get(queue, m[i].host, m[i].device, m[i].bytes));
+    return SG_OK;
+}
+
+static sg_status check_idle(const sg_trainer *t) {
+    if (t->under_way == 0) return SG_OK;
+    return sg_fail(SG_ERR_ARG, "trainer: the state moves while a step is under way");
+}
+
+sg_status sg_trainer_fetch(sg_trainer *t) {
+    if (!t->device || t->on.host_step == t->state->step) return SG_OK;
+    SG_TRY(check_idle(t));
+    SG_TRY(get_state(t, t->on.queue));
     SG_TRY(t->device->wait(t->on.queue));
-    t->on.newer = false;
+    t->on.host_step = t->state->step;
     return SG_OK;
 }
 
@@ -113,14 +169,40 @@ sg_status sg_trainer_store(sg_trainer *t) {
     int n;
 
     if (!t->device) return SG_OK;
+    SG_TRY(check_idle(t));
     n = mirrors(t, m);
     for (int i = 0; i < n; i++)
         SG_TRY(t->device->put(t->on.queue, m[i].device, m[i].host, m[i].bytes));
-    t->on.newer = false;
-    return t->device->wait(t->on.queue);
+    SG_TRY(t->device->wait(t->on.queue));
+    t->on.host_step = t->state->step;
+    return SG_OK;
 }
 
-/* --- a step ----------------------------------------------------------------------------------- */
+/* The slot launched last. */
+static sg_trainer_slot *newest(sg_trainer *t) {
+    return &t->on.slot[(t->on.next + SG_TRAINER_SLOTS - 1) % SG_TRAINER_SLOTS];
+}
+
+/* The slot launched first of those that are under way. */
+static sg_trainer_slot *oldest(sg_trainer *t) {
+    return &t->on.slot[(t->on.next + SG_TRAINER_SLOTS - t->under_way) % SG_TRAINER_SLOTS];
+}
+
+sg_status sg_trainer_snapshot(sg_trainer *t) {
+    const sg_device *d = t->device;
+    int64_t step = t->state->step + t->under_way;
+
+    if (!d || t->on.host_step == step) return SG_OK;
+    if (t->under_way == 0) return sg_trainer_fetch(t);
+    SG_TRY(d->event_follow(t->on.download, newest(t)->done));
+    SG_TRY(get_state(t, t->on.download));
+    SG_TRY(d->event_mark(t->on.saved, t->on.download));
+    t->on.saving = true;
+    t->on.host_step = step;
+    return SG_OK;
+}
+
+/* --- a step's kernels ------------------------------------------------------------------------- */
 
 static sg_bindings bind(sg_trainer *t) {
     sg_bindings b = sg_trainer_bind(t);
@@ -142,6 +224,15 @@ static sg_status put_shard(sg_trainer *t, int shard) {
     return sg_program_run(t->shard, &b);
 }
 
+static sg_status put_shards(sg_trainer *t) {
+    sg_bindings b = bind(t);
+
+    SG_TRY(sg_program_prologue(t->shard, &b));
+    for (int s = 0; s < t->options.shards; s++) SG_TRY(put_shard(t, s));
+    return t->device->add_shards(t->on.queue, t->grads, t->options.shards, t->table->n_grads,
+                                 t->on.step_block);
+}
+
 static sg_status put_update(sg_trainer *t) {
     sg_bindings b = bind(t);
 
@@ -155,65 +246,116 @@ static sg_status put_update(sg_trainer *t) {
     return sg_program_run(t->update, &b);
 }
 
-/* What is the same in every step. */
-static sg_status put_kernels(sg_trainer *t) {
-    sg_bindings b = bind(t);
-
-    SG_TRY(sg_program_prologue(t->shard, &b));
-    for (int s = 0; s < t->options.shards; s++) SG_TRY(put_shard(t, s));
-    SG_TRY(t->device->add_shards(t->on.queue, t->grads, t->options.shards, t->table->n_grads,
-                                 t->on.step_block));
-    return put_update(t);
+static sg_status put_part(sg_trainer *t, int part) {
+    return part == kShards ? put_shards(t) : put_update(t);
 }
 
 /* A recording that failed halfway must be ended, or the queue is of no more use. */
-static sg_status record(sg_trainer *t) {
+static sg_status record(sg_trainer *t, int part) {
     sg_status st, ended;
 
     SG_TRY(t->device->record(t->on.queue));
-    st = put_kernels(t);
-    ended = t->device->record_end(t->on.queue, &t->on.recording);
+    st = put_part(t, part);
+    ended = t->device->record_end(t->on.queue, &t->on.recording[part]);
     return st == SG_OK ? ended : st;
 }
 
-static sg_status run_kernels(sg_trainer *t) {
-    if (t->on.steps++ < kPlainSteps) return put_kernels(t);
-    if (!t->on.recording) SG_TRY(record(t));
-    return t->device->replay(t->on.queue, t->on.recording);
+static sg_status run_part(sg_trainer *t, int part) {
+    if (t->on.launched < kPlainSteps) return put_part(t, part);
+    if (!t->on.recording[part]) SG_TRY(record(t, part));
+    return t->device->replay(t->on.queue, t->on.recording[part]);
 }
 
-static sg_status put_inputs(sg_trainer *t, double lr) {
+/* --- a step ----------------------------------------------------------------------------------- */
+
+/* The slot's pinned memory is free, as its last step is settled; that on the device when the step
+ * before has taken its batch. */
+static sg_status upload_inputs(sg_trainer *t, sg_trainer_slot *s, const void *const inputs[]) {
     const sg_device *d = t->device;
 
+    SG_TRY(d->event_follow(t->on.upload, t->on.taken));
+    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++) {
+        memcpy(s->input[i], inputs[i], batch_bytes(t, i));
+        SG_TRY(d->put(t->on.upload, t->on.staged[i], s->input[i], batch_bytes(t, i)));
+    }
+    return d->event_mark(t->on.uploaded, t->on.upload);
+}
+
+static sg_status take_inputs(sg_trainer *t) {
+    const sg_device *d = t->device;
+
+    SG_TRY(d->event_follow(t->on.queue, t->on.uploaded));
     for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
-        SG_TRY(d->put(t->on.queue, t->on.input[i], t->inputs[i],
-                      t->input_stride[i] * (size_t)t->options.shards));
-    sg_trainer_fill_step_block(t, lr);
-    memcpy(t->on.step_staging, t->step_block, sizeof t->step_block);
-    return d->put(t->on.queue, t->on.step_block, t->on.step_staging, sizeof t->step_block);
+        SG_TRY(d->copy(t->on.queue, t->on.input[i], t->on.staged[i], batch_bytes(t, i)));
+    return d->event_mark(t->on.taken, t->on.queue);
 }
 
-static sg_status get_answer(sg_trainer *t) {
+/* All but the flag, which only the host's settling resets. */
+static sg_status put_step_block(sg_trainer *t, sg_trainer_slot *s, double lr) {
     const sg_device *d = t->device;
-    float *answer = t->on.answer;
+    int after = SG_STEP_DIVERGED + 1;
 
-    SG_TRY(d->get(t->on.queue, answer, t->grads[0] + t->table->n_values, sizeof t->sum));
-    SG_TRY(d->get(t->on.queue, answer + kAnswerNorm, t->on.result, sizeof(float)));
-    SG_TRY(d->get(t->on.queue, answer + kAnswerDiverged, t->on.step_block + SG_STEP_DIVERGED,
+    sg_trainer_fill_step_block(t, lr);
+    memcpy(s->step_block, t->step_block, sizeof t->step_block);
+    SG_TRY(d->put(t->on.queue, t->on.step_block, s->step_block, SG_STEP_DIVERGED * sizeof(float)));
+    return d->put(t->on.queue, t->on.step_block + after, s->step_block + after,
+                  (size_t)(SG_STEP_SLOTS - after) * sizeof(float));
+}
+
+static sg_status get_answer(sg_trainer *t, sg_trainer_slot *s) {
+    const sg_device *d = t->device;
+
+    SG_TRY(d->get(t->on.queue, s->answer, t->grads[0] + t->table->n_values, sizeof t->sum));
+    SG_TRY(d->get(t->on.queue, s->answer + kAnswerNorm, t->on.result, sizeof(float)));
+    SG_TRY(d->get(t->on.queue, s->answer + kAnswerDiverged, t->on.step_block + SG_STEP_DIVERGED,
                   sizeof(float)));
-    SG_TRY(d->wait(t->on.queue));
-    if (answer[kAnswerDiverged] != 0.0f) return sg_trainer_diverged(t);
-    memcpy(t->sum, answer, sizeof t->sum);
-    t->norm = answer[kAnswerNorm];
+    return d->event_mark(s->done, t->on.queue);
+}
+
+sg_status sg_trainer_device_launch(sg_trainer *t, const void *const inputs[], double lr) {
+    sg_trainer_slot *s = &t->on.slot[t->on.next];
+
+    if (t->stop && t->stop(t->stop_context))
+        return sg_fail(SG_ERR_INTERRUPTED, "given up before step %lld",
+                       (long long)(t->state->step + t->under_way));
+    SG_TRY(upload_inputs(t, s, inputs));
+    SG_TRY(take_inputs(t));
+    SG_TRY(put_step_block(t, s, lr));
+    SG_TRY(run_part(t, kShards));
+    if (t->on.saving) SG_TRY(t->device->event_follow(t->on.queue, t->on.saved));
+    t->on.saving = false;
+    SG_TRY(run_part(t, kUpdate));
+    SG_TRY(get_answer(t, s));
+    t->on.launched++;
+    t->on.next = (t->on.next + 1) % SG_TRAINER_SLOTS;
     return SG_OK;
 }
 
-sg_status sg_trainer_device_step(sg_trainer *t, double lr) {
-    if (t->stop && t->stop(t->stop_context))
-        return sg_fail(SG_ERR_INTERRUPTED, "given up before step %lld", (long long)t->state->step);
-    SG_TRY(put_inputs(t, lr));
-    SG_TRY(run_kernels(t));
-    SG_TRY(get_answer(t));
-    t->on.newer = true;
+/* The flag, for steps to come: those under way have seen it and changed nothing. */
+static sg_status forget_divergence(sg_trainer *t) {
+    sg_trainer_slot *s = newest(t);
+
+    SG_TRY(t->device->wait(t->on.download));
+    SG_TRY(t->device->wait(t->on.queue));
+    t->under_way = 0;
+    t->on.saving = false;
+    t->on.host_step = -1;
+    s->answer[kAnswerDiverged] = 0.0f;
+    SG_TRY(t->device->put(t->on.queue, t->on.step_block + SG_STEP_DIVERGED,
+                          s->answer + kAnswerDiverged, sizeof(float)));
+    return t->device->wait(t->on.queue);
+}
+
+sg_status sg_trainer_device_settle(sg_trainer *t) {
+    const sg_trainer_slot *s = oldest(t);
+
+    SG_TRY(t->device->event_wait(s->done));
+    if (s->answer[kAnswerDiverged] != 0.0f) {
+        SG_TRY(forget_divergence(t));
+        return sg_trainer_diverged(t);
+    }
+    if (t->on.host_step == t->state->step + 1) SG_TRY(t->device->event_wait(t->on.saved));
+    memcpy(t->sum, s->answer, sizeof t->sum);
+    t->norm = s->answer[kAnswerNorm];
     return SG_OK;
 }

@@ -6,17 +6,31 @@
 #include "ops/ops.h"
 #include "train/trainer.h"
 
+enum { SG_TRAINER_SLOTS = 2 }; /* steps under way at once, on a device */
+
+/* What one step's host side needs until it is settled; all pinned. */
+typedef struct {
+    void *input[SG_MAX_INPUTS]; /* a whole batch each */
+    float *step_block;
+    float *answer; /* sums, then the norm, then whether the step diverged */
+    void *done;    /* event: the answer is there */
+} sg_trainer_slot;
+
 /* Of a trainer whose backend has a device: what lies there, and what goes to and fro. */
 typedef struct {
-    void *queue;
-    void *input[SG_MAX_INPUTS]; /* a whole batch each */
+    void *queue;                 /* steps */
+    void *upload, *download;     /* copies beside them */
+    void *input[SG_MAX_INPUTS];  /* what the shards read: a whole batch each */
+    void *staged[SG_MAX_INPUTS]; /* the next batch, while the shards read */
     float *values, *ema, *moment[2], *step_block;
-    float *result;       /* on the device: the norm */
-    float *answer;       /* pinned: sums, then the norm, then whether the step diverged */
-    float *step_staging; /* pinned */
-    void *recording;     /* of a step; NULL before there is one */
-    int64_t steps;       /* since the programs were made */
-    bool newer;          /* than the host's copy of the state */
+    float *result; /* the norm */
+    sg_trainer_slot slot[SG_TRAINER_SLOTS];
+    int next;                       /* slot of the next launch */
+    void *uploaded, *taken, *saved; /* events: staged is full, is free again; snapshot is there */
+    bool saving;                    /* the next update must wait for the snapshot */
+    void *recording[2];             /* of a step: up to the tree, the update; NULL at first */
+    int64_t launched;               /* steps since the programs were made */
+    int64_t host_step;              /* whose state the host's copy is; -1: nobody's */
 } sg_trainer_device;
 
 struct sg_trainer {
@@ -38,6 +52,7 @@ struct sg_trainer {
     float norm;             /* output of the update program */
     float sum[SG_MAX_SUMS]; /* of the last step, over its shards */
     sg_trainer_device on;
+    int under_way; /* steps launched and not settled */
 
     const void *const *inputs; /* of the step in work */
     size_t input_stride[SG_MAX_INPUTS];
@@ -55,7 +70,12 @@ sg_status sg_trainer_diverged(const sg_trainer *t) SG_CHECKED;
 /* trainer_device.c */
 sg_status sg_trainer_device_create(sg_trainer *t) SG_CHECKED;
 void sg_trainer_device_destroy(sg_trainer *t);
-/* Everything of a step but the counting; t->sum and t->norm are set. */
-sg_status sg_trainer_device_step(sg_trainer *t, double lr) SG_CHECKED;
+sg_status sg_trainer_device_launch(sg_trainer *t, const void *const inputs[], double lr) SG_CHECKED;
+/* Everything but the counting; t->sum and t->norm are set. */
+sg_status sg_trainer_device_settle(sg_trainer *t) SG_CHECKED;
+
+/* trainer_memory.c: after SG_ERR_OOM on a device, the same with what would fit, `free_bytes` having
+ * been free before. */
+sg_status sg_trainer_suggest(const sg_trainer *t, size_t free_bytes) SG_CHECKED;
 
 #endif
