@@ -18,6 +18,8 @@ CPPFLAGS += -Isrc
 CFLAGS   += -std=c11 $(OPTIMISE_$(CONFIG)) $(MACHINE) $(WARNINGS) $(if $(CI),-Werror)
 CXXFLAGS += -std=c++17 $(OPTIMISE_$(CONFIG)) $(MACHINE) -Wall -Wextra -Wshadow $(if $(CI),-Werror)
 EMULATION = $(CPPFLAGS) -Itests -Icuda -DSG_EMULATED -fPIC
+# a bundle's libraries lie beside the program; RPATH, and not RUNPATH, also serves what those need
+RPATH     = -Wl,--disable-new-dtags,-rpath,'$$ORIGIN'
 LDLIBS   += -ldnnl -lgomp -ldl -lm -lpthread
 
 SOURCES  := $(wildcard src/*/*.c)
@@ -66,7 +68,7 @@ CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
 FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] bundle/*.c tests/*.c tests/*.h \
-               tests/emulation/*.[ch] tests/emulation/*.cpp tests/fuzz/*.[ch] tests/chaos/*.c bench/*.c examples/*.c)
+               tests/emulation/*.[ch] tests/emulation/*.cpp tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c bench/*.c examples/*.c)
 
 MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
@@ -191,6 +193,30 @@ $(BUILD)/tests/test_vendor: tests/test_vendor.c $(filter %/plan_table.o $(PLUGGE
 	$(Q)$(CC) $(CPPFLAGS) -Icuda -DSG_WITH_VENDOR $(CFLAGS) -MMD -MP $< $(filter %.o %.a,$^) $(LDFLAGS) -Wl,-rpath=$(CUDA)/lib64 -L$(CUDA)/lib64 -lcublasLt -lcudnn -lcudart_static -lrt -lcmocka -lz $(LDLIBS) -o $@
 endif
 
+# The same tests for a real GPU, and what scripts/gpu-check measures there. Their values stay in host
+# memory (tests/gpu/staged.h); those of DIRECT put theirs on the device themselves.
+CHECK     := $(BUILD)/check
+DIRECT    := test_cuda_device test_cuda_trainer test_cuda_augment test_cuda_plugin
+GPU_TESTS := $(patsubst tests/%.c,$(CHECK)/%,$(wildcard tests/test_cuda_*.c))
+GPU_BENCH := $(patsubst bench/%.c,$(CHECK)/bench_%,$(wildcard bench/gpu_*.c))
+GPU_LIBS   = -Wl,-rpath=$(CUDA)/lib64 -L$(CUDA)/lib64 -lcublasLt -lcudnn -lcudart_static -lrt -lstdc++
+STAGED     = -Dsg_backend_cuda=sg_backend_staged -Dsg_cuda_nms=sg_staged_nms
+
+$(CHECK)/%.o: tests/%.c Makefile
+	@mkdir -p $(@D)
+	$(call say,cc,"$< (for a GPU)")
+	$(Q)$(CC) $(CPPFLAGS) -Itests -Icuda -DOP_TOLERANCE=5e-6 $(if $(filter-out $(DIRECT),$(filter test_cuda_%,$*)),$(STAGED)) \
+	    $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(GPU_TESTS): $(CHECK)/test_%: $(CHECK)/test_%.o $(CHECK)/gpu/staged.o $(CHECK)/op_check.o $(PLUGGED) $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(RPATH) -lcmocka -lz $(LDLIBS) $(GPU_LIBS) -o $@
+
+$(GPU_BENCH): $(CHECK)/bench_%: bench/%.c $(PLUGGED) $(BUILD)/libspotgrad.a
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) -Icuda -isystem $(CUDA)/include $(CFLAGS) -MMD -MP $^ $(LDFLAGS) $(RPATH) $(LDLIBS) $(GPU_LIBS) -o $@
+
 $(BUILD)/tests/chaos/%.so: tests/chaos/%.c
 	@mkdir -p $(@D)
 	$(call say,cc,$@)
@@ -229,11 +255,10 @@ VERSION  := $(shell sed -n 's/^.define SPOTGRAD_VERSION "\(.*\)"/\1/p' src/spotg
 BUNDLE   := $(BUILD)/bundle/spotgrad-$(VERSION)-linux-x86_64
 BUNDLE_ARCHES ?= 75 80 86 89 90
 
-# its libraries lie beside it; RPATH, and not RUNPATH, also serves what those need
 $(BUILD)/bundle/spotgrad: $(PROGRAM) $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(call say,link,$@)
-	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN' -Wl,--export-dynamic-symbol='sg_*' $(LDLIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(RPATH) -Wl,--export-dynamic-symbol='sg_*' $(LDLIBS) -o $@
 
 ## bundle        a folder for any Linux with AVX2, and its .tar.xz, in build/release/bundle/ (10 minutes)
 bundle: bundle-folder
@@ -331,4 +356,4 @@ help:
 
 .PHONY: all bundle bundle-folder cuda cuda-missing bench examples size unit test check chaos damaged asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
--include $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d)
+-include $(wildcard $(BUILD)/check/*.d $(BUILD)/check/gpu/*.d) $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d)

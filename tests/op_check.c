@@ -22,7 +22,7 @@ enum {
 };
 
 /* Of other backends, at the least. */
-static const double kTolerance = 2e-5, kTolerance16 = 1e-2;
+static const double kTolerance = OP_TOLERANCE, kTolerance16 = 1e-2;
 
 unsigned op_coverage[SG_OP_COUNT];
 

@@ -33,6 +33,8 @@ extern "C" void sg_emulation_put(void *queue, void (*work)(const void *arguments
     sg_emulated::put(static_cast<cudaStream_t>(queue), [=] { work(kept.data()); });
 }
 
+bool sg_emulation_is_on(void) { return true; }
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 static cudaError_t allocate(void **block, size_t bytes) {

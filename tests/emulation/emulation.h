@@ -10,6 +10,10 @@
 extern "C" {
 #endif
 
+/* Whether it is emulated: `make gpu-check-programs` builds the same tests for a real one
+ * (tests/gpu/), where what only the emulation shows is skipped, and the rest below does nothing. */
+bool sg_emulation_is_on(void);
+
 /* The order in which the blocks of a launch, and the threads of a block, are run. It is the
  * environment's SG_EMULATION_SEED, 1 where that is not set, until a test chooses another. */
 uint64_t sg_emulation_seed(void);
