@@ -1,6 +1,6 @@
-/* The bias and its gradient, of pictures and of matrices (M, C), on the mapping of channels.h. Both
- * wait for memory: bias reads and writes once, four pixels a thread in flight, and bias_db adds
- * chunks of pixels that sg_cuda_add_parts then merges. */
+/* The bias and its gradient, of pictures and of matrices (M, C) and (N, T, C), on the mapping of
+ * channels.h. Both wait for memory: bias reads and writes once, four pixels a thread in flight, and
+ * bias_db adds chunks of pixels that sg_cuda_add_parts then merges. */
 #include "channels.h"
 
 enum { kEach = 4, kSumEach = 8 };

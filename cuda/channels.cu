@@ -14,8 +14,16 @@ static int lanes_for(int64_t n, int most) {
     return lanes;
 }
 
-sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t each, int64_t most) {
+/* Rows of the last axis of (N, T, C) are a matrix. */
+static sg_cuda_dims dims_of(const sg_value *v) {
     sg_cuda_dims d = sg_cuda_dims_of(v);
+
+    if (v->shape.rank == 3) d = {d.N * d.C, d.H, 1, 1, 1, d.count};
+    return d;
+}
+
+sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t each, int64_t most) {
+    sg_cuda_dims d = dims_of(v);
     sg_cuda_pixels p = {};
     int64_t rows, lanes;
 
@@ -41,7 +49,7 @@ sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t ea
 }
 
 int64_t sg_cuda_sum_chunks(const sg_value *v) {
-    int64_t tiles = ceil_div(sg_cuda_dims_of(v).C, kMaxLanes * kPack);
+    int64_t tiles = ceil_div(dims_of(v).C, kMaxLanes * kPack);
 
     return tiles < kSumBlocks ? kSumBlocks / (tiles > 0 ? tiles : 1) : 1;
 }

@@ -60,8 +60,8 @@ typedef struct {
     bool inner, packed; /* channels innermost; and V = kPack */
 } sg_cuda_pixels;
 
-/* Of `v`, a picture in that layout or a matrix (M, C): chunks of at least `each` pixels a thread,
- * at most `most` of them. */
+/* Of `v`, a picture in that layout, or a matrix (M, C) or (N, T, C), M = N T: chunks of at least
+ * `each` pixels a thread, at most `most` of them. */
 sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t each, int64_t most);
 /* The `most` of a sum: as many blocks as fill a large device, and partial sums still few. */
 int64_t sg_cuda_sum_chunks(const sg_value *v);

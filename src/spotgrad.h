@@ -74,7 +74,7 @@ sg_value *sg_sum(sg_graph *g, sg_value *x); /* of all elements, a scalar */
 
 /* (M, K) x (K, N) -> (M, N); a flag transposes that operand first. */
 sg_value *sg_matmul(sg_graph *g, sg_value *a, sg_value *b, bool transpose_a, bool transpose_b);
-/* b (C) added along the channels: axis 1 of (N, C, H, W), the last axis of (M, C). */
+/* b (C) added along the channels: axis 1 of (N, C, H, W), the last axis of (M, C) and (N, T, C). */
 sg_value *sg_bias(sg_graph *g, sg_value *x, sg_value *b);
 
 /* --- convolution and norm (ops/conv2d.c, ops/batch_norm.c) ------------------------------------ */

@@ -81,6 +81,12 @@ static const op_case cases[] = {
      .want = {kBiased}},
     {"bias: by hand, maps", bias, 2, {P(2, 2, 1, 3, .data = k12), V(2, .data = kBias)},
      .want = {kBiasedMaps}},
+    {"bias: by hand, texts", bias, 2, {T(1, 3, 2, .data = k6), V(2, .data = kBias)},
+     .want = {kBiased}},
+    {"bias: (2, 3, 5)", bias, 2, {T(2, 3, 5), V(5)}},
+    {"bias: (2, 67, 64)", bias, 2, {T(2, 67, 64), V(64)}},
+    {"bias: (1, 2, 1031)", bias, 2, {T(1, 2, 1031), V(1031)}},
+    {"bias: no tokens", bias, 2, {T(2, 0, 5), V(5)}, .zero_ok = 2},
     {"bias: 5 channels", bias, 2, {P(2, 5, 3, 7), V(5)}},
     {"bias: 8 channels", bias, 2, {P(3, 8, 3, 5), V(8)}},
     {"bias: one", bias, 2, {P(1, 1, 1, 1, .fill = OP_FAR), V(1)}},
@@ -91,6 +97,7 @@ static const op_case cases[] = {
      .no_grad = true},
     {"bias_db: 13 channels", bias_db, 1, {P(2, 13, 5, 3)}, .no_grad = true},
     {"bias_db: 16 channels", bias_db, 1, {P(2, 16, 5, 3)}, .no_grad = true},
+    {"bias_db: (3, 7, 48)", bias_db, 1, {T(3, 7, 48)}, .no_grad = true},
     {"bias_db: no rows", bias_db, 1, {M(0, 5)}, .no_grad = true},
 };
 // clang-format on

@@ -67,6 +67,8 @@ static const op_case cases[] = {
     {"slice: of odd channels", slice, 1, {P(2, 13, 3, 5)}, .p = {8, 5}},
     {"slice: everything", slice, 1, {M(3, 5)}, .p = {0, 5}},
     {"slice: columns", slice, 1, {M(3, 5)}, .p = {1, 3}},
+    {"slice: tokens", slice, 1, {T(2, 5, 8)}, .p = {1, 3}},
+    {"slice: the first token", slice, 1, {T(3, 5, 7)}, .p = {0, 1}},
     {"slice: nothing", slice, 1, {M(3, 5)}, .p = {5, 0}, .zero_ok = 1},
     {"slice: of 1031", slice, 1, {P(1, 1031, 2, 1)}, .p = {1024, 7}, .zero_ok = 1},
     {"slice: no rows", slice, 1, {P(0, 16, 3, 5)}, .p = {0, 8}},

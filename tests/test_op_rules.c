@@ -93,8 +93,8 @@ static void test_refused_linear(void **state) {
             sg_matmul(g, s.matrix, s.matrix, true, true));
     REFUSED("input 0 has 4 dimensions, needed are 2", sg_matmul(g, s.map, s.matrix, false, false));
     REFUSED("one number a channel", sg_bias(g, s.map, s.vector));
-    REFUSED("must be (M, C) or (N, C, H, W)", sg_bias(g, s.vector, s.vector));
-    REFUSED("must be (M, C) or (N, C, H, W)", sg_bias_db(g, s.vector));
+    REFUSED("must be (M, C), (N, T, C) or (N, C, H, W)", sg_bias(g, s.vector, s.vector));
+    REFUSED("must be (M, C), (N, T, C) or (N, C, H, W)", sg_bias_db(g, s.vector));
 }
 
 static void test_refused_conv2d(void **state) {

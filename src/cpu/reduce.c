@@ -57,7 +57,7 @@ static sg_status bias_blocked_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* (M, C) */
+/* (M, C) or (N, T, C) */
 static sg_status bias_rows_run(const sg_args *a) {
     const reduce_state *s = a->state;
     const float *x = a->in[0], *b = a->in[1];
@@ -99,7 +99,19 @@ static sg_status bias_db_rows_run(const sg_args *a) {
     const float *dy = a->in[0];
     float *db = a->out[0];
 
-    for (int64_t c = 0; c < s->d.C; c += kBlock) {
+    int64_t c = 0;
+
+    /* four vectors side by side: whole lines of the cache, and sums that do not wait for each other
+     */
+    for (; c + 4 * kBlock <= s->d.C; c += 4 * kBlock) {
+        dvec sum[4] = {dvec_zero(), dvec_zero(), dvec_zero(), dvec_zero()};
+
+        for (int64_t n = 0; n < s->d.N; n++)
+            for (int k = 0; k < 4; k++)
+                dvec_add(&sum[k], vec_load(dy + n * s->d.C + c + k * kBlock));
+        for (int k = 0; k < 4; k++) vec_store(db + c + k * kBlock, vec_of(sum[k]));
+    }
+    for (; c < s->d.C; c += kBlock) {
         int some = s->d.C - c < kBlock ? (int)(s->d.C - c) : kBlock;
         dvec sum = dvec_zero();
 
@@ -136,6 +148,10 @@ static sg_status select_bias(const sg_node *node, sg_kernel blocked, sg_kernel r
                              sg_kernel_plan *plan) {
     reduce_state s = {.d = sg_cpu_dims_of(node->in[0], kBlock)};
 
+    if (node->in[0]->shape.rank == 3) { /* rows of the last axis */
+        s.d.N *= s.d.C;
+        s.d.C = s.d.H;
+    }
     sg_cpu_plan(plan, node, node->in[0]->shape.rank == 4 ? blocked : rows, SG_LAYOUT_BLOCKED);
     return sg_cpu_plan_state(plan, &s, sizeof s);
 }

@@ -1,7 +1,7 @@
 /* Matrix product, bias, and the bias's gradient.
  *
  *   matmul   Y = op(A) op(B),  op(A) (M, K), op(B) (K, N), op = transposed where flagged
- *   bias     y[n, c, ...] = x[n, c, ...] + b[c]
+ *   bias     y[n, c, ...] = x[n, c, ...] + b[c];  of (N, T, C) y[n, t, c] = x[n, t, c] + b[c]
  *   bias_db  db[c] = sum over n, ... of dy[n, c, ...]
  *
  * The gradients of matmul are matmuls: dY B^T and A^T dY, transposed again where the operand was.
@@ -86,22 +86,33 @@ const sg_op sg_op_matmul = {
 
 /* --- bias ------------------------------------------------------------------------------------- */
 
-/* The elements after axis 1. */
-static int64_t inner_of(const sg_shape *s) { return s->rank == 4 ? s->dim[2] * s->dim[3] : 1; }
+/* (N, C, inner): channels are axis 1 of pictures, else the last axis. */
+typedef struct {
+    int64_t N, C, inner;
+} channels;
+
+static channels channels_of(const sg_shape *s) {
+    channels d = {s->dim[0], s->dim[1], 1};
+
+    if (s->rank == 4) d.inner = s->dim[2] * s->dim[3];
+    if (s->rank == 3) d = (channels){s->dim[0] * s->dim[1], s->dim[2], 1};
+    return d;
+}
 
 static sg_status check_channels(const sg_node *node) {
     int rank;
 
     SG_TRY(sg_op_expect(node, 0, SG_F32, -1));
     rank = node->in[0]->shape.rank;
-    if (rank != 2 && rank != 4) return sg_op_fail(node, "input 0 must be (M, C) or (N, C, H, W)");
+    if (rank < 2 || rank > 4)
+        return sg_op_fail(node, "input 0 must be (M, C), (N, T, C) or (N, C, H, W)");
     return SG_OK;
 }
 
 static sg_status bias_infer(sg_node *node) {
     SG_TRY(check_channels(node));
     SG_TRY(sg_op_expect(node, 1, SG_F32, 1));
-    if (node->in[1]->shape.dim[0] != node->in[0]->shape.dim[1])
+    if (node->in[1]->shape.dim[0] != channels_of(&node->in[0]->shape).C)
         return sg_op_fail(node, "the bias needs one number a channel");
     sg_op_out(node, 0, SG_F32, node->in[0]->shape);
     return SG_OK;
@@ -114,8 +125,8 @@ static sg_status bias_grad(sg_graph *g, sg_node *node, sg_value *const dy[]) {
 }
 
 static sg_status bias_ref(const sg_args *args) {
-    const sg_shape *s = &args->node->in[0]->shape;
-    int64_t N = s->dim[0], C = s->dim[1], inner = inner_of(s);
+    channels d = channels_of(&args->node->in[0]->shape);
+    int64_t N = d.N, C = d.C, inner = d.inner;
     const float *x = args->in[0], *b = args->in[1];
     float *y = args->out[0];
 
@@ -128,13 +139,13 @@ static sg_status bias_ref(const sg_args *args) {
 
 static sg_status bias_db_infer(sg_node *node) {
     SG_TRY(check_channels(node));
-    sg_op_out(node, 0, SG_F32, sg_shape_1(node->in[0]->shape.dim[1]));
+    sg_op_out(node, 0, SG_F32, sg_shape_1(channels_of(&node->in[0]->shape).C));
     return SG_OK;
 }
 
 static sg_status bias_db_ref(const sg_args *args) {
-    const sg_shape *s = &args->node->in[0]->shape;
-    int64_t N = s->dim[0], C = s->dim[1], inner = inner_of(s);
+    channels d = channels_of(&args->node->in[0]->shape);
+    int64_t N = d.N, C = d.C, inner = d.inner;
     const float *dy = args->in[0];
     float *db = args->out[0];
 
