@@ -7,6 +7,9 @@
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
+/* The normal distribution's; 0 below -5.5, where gelu is -1e-7. */
+__device__ inline float normal_cdf(float x) { return 0.5f + 0.5f * erff(x * 0.70710678f); }
+
 __device__ inline float act_value(sg_act act, float x) {
     if (act == SG_ACT_RELU) return x <= 0.0f ? 0.0f : x;
     if (act == SG_ACT_SILU) return x * sigmoid(x);

@@ -59,6 +59,14 @@ struct silu_f {
 struct silu_dx_f { /* x, dy */
     __device__ float operator()(float x, float dy) const { return dy * act_slope(SG_ACT_SILU, x); }
 };
+struct gelu_f {
+    __device__ float operator()(float p, float) const { return p * normal_cdf(p); }
+};
+struct gelu_dx_f { /* x, dy */
+    __device__ float operator()(float x, float dy) const {
+        return dy * (normal_cdf(x) + x * 0.39894228f * expf(-0.5f * x * x));
+    }
+};
 struct sigmoid_f {
     __device__ float operator()(float p, float) const { return sigmoid(p); }
 };
@@ -98,6 +106,8 @@ POINTWISE(relu, 0)
 POINTWISE(relu_dx, 1)
 POINTWISE(silu, 0)
 POINTWISE(silu_dx, 1)
+POINTWISE(gelu, 0)
+POINTWISE(gelu_dx, 1)
 POINTWISE(sigmoid, 0)
 POINTWISE(sigmoid_dx, 1)
 

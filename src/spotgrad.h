@@ -46,6 +46,7 @@ sg_value *sg_mul(sg_graph *g, sg_value *a, sg_value *b); /* same shape */
 sg_value *sg_scale(sg_graph *g, sg_value *x, float factor);
 sg_value *sg_relu(sg_graph *g, sg_value *x);
 sg_value *sg_silu(sg_graph *g, sg_value *x); /* x * sigmoid(x) */
+sg_value *sg_gelu(sg_graph *g, sg_value *x); /* the exact form, by erf */
 sg_value *sg_sigmoid(sg_graph *g, sg_value *x);
 /* The value of x, through which no gradient passes. */
 sg_value *sg_stop_gradient(sg_graph *g, sg_value *x);

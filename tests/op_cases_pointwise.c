@@ -38,6 +38,12 @@ static int silu(sg_graph *g, const op_case *c, sg_value *const in[], sg_value *o
     return 1;
 }
 
+static int gelu(sg_graph *g, const op_case *c, sg_value *const in[], sg_value *out[]) {
+    (void)c;
+    out[0] = sg_gelu(g, in[0]);
+    return 1;
+}
+
 static int sigmoid(sg_graph *g, const op_case *c, sg_value *const in[], sg_value *out[]) {
     (void)c;
     out[0] = sg_sigmoid(g, in[0]);
@@ -72,6 +78,10 @@ static const float kHardSigmoid[] = {NAN, 1.0f, 0.0f, 0.37754067f};
 static const float kRelu[] = {0.0f, 0.0f, 0.0f, 3.0f};
 static const float kSigmoid[] = {0.11920292f, 0.37754067f, 0.5f, 0.95257413f};
 static const float kSilu[] = {-0.23840584f, -0.18877033f, 0.0f, 2.8577224f};
+static const float kGelu[] = {-0.045500264f, -0.15426877f, 0.0f, 2.9959503f};
+static const float kExtremeGelu[] = {0.0f, 100.0f, 88.0f, 0.0f};
+static const float kGeluHard[] = {NAN, INFINITY, 1e30f, 88.0f};
+static const float kHardGelu[] = {NAN, INFINITY, 1e30f, 88.0f};
 static const float kExtreme[] = {-100.0f, 100.0f, 88.0f, -30.0f};
 static const float kExtremeSilu[] = {-3.7200760e-42f, 100.0f, 88.0f, -2.8072869e-12f};
 static const uint8_t kBytes[] = {0, 1, 128, 255};
@@ -83,6 +93,7 @@ static const float kFloats[] = {-0.5f, -0.49607843f, 0.0019607843f, 0.5f};
     {#op ": one element", op, 1, {S(.fill = OP_POSITIVE)}, .f = {-1.5f}},                          \
     {#op ": a prime", op, 1, {V(31, .fill = how)}, .f = {-1.5f}},                                  \
     {#op ": (3, 1031)", op, 1, {M(3, 1031, .fill = how)}, .f = {-1.5f}},                           \
+    {#op ": (2, 3, 8)", op, 1, {T(2, 3, 8, .fill = how)}, .f = {-1.5f}},                           \
     {#op ": 5 channels", op, 1, {P(2, 5, 3, 7, .fill = how)}, .f = {-1.5f}},                       \
     {#op ": 16 channels", op, 1, {P(1, 16, 5, 5, .fill = how)}, .f = {-1.5f}},                     \
     {#op ": empty", op, 1, {P(0, 8, 3, 3, .fill = how)}, .f = {-1.5f}}
@@ -91,6 +102,7 @@ static const float kFloats[] = {-0.5f, -0.49607843f, 0.0019607843f, 0.5f};
     {#op ": scalars", op, 2, {S(.fill = OP_UNIFORM), S(.fill = OP_UNIFORM)}},                      \
     {#op ": a prime", op, 2, {V(31), V(31)}},                                                      \
     {#op ": (3, 1031)", op, 2, {M(3, 1031), M(3, 1031)}},                                          \
+    {#op ": (2, 3, 8)", op, 2, {T(2, 3, 8), T(2, 3, 8)}},                                          \
     {#op ": 5 channels", op, 2, {P(2, 5, 3, 7), P(2, 5, 3, 7)}},                                   \
     {#op ": 16 channels", op, 2, {P(1, 16, 5, 5), P(1, 16, 5, 5)}},                                \
     {#op ": empty", op, 2, {P(0, 8, 3, 3), P(0, 8, 3, 3)}}
@@ -108,6 +120,10 @@ static const op_case cases[] = {
      .want = {kHardSigmoid}},
     {"silu: by hand", silu, 1, {V(4, .data = k4)}, .want = {kSilu}},
     {"silu: far out", silu, 1, {V(4, .data = kExtreme)}, .no_grad = true, .want = {kExtremeSilu}},
+    {"gelu: by hand", gelu, 1, {V(4, .data = k4)}, .want = {kGelu}},
+    {"gelu: far out", gelu, 1, {V(4, .data = kExtreme)}, .no_grad = true, .want = {kExtremeGelu}},
+    {"gelu: NaN", gelu, 1, {V(4, .data = kGeluHard)}, .no_grad = true, .want = {kHardGelu}},
+    {"gelu: where it bends", gelu, 1, {M(3, 11, .fill = OP_DISTINCT)}},
     {"to_float: by hand", to_float, 1, {P(1, 1, 2, 2, .dtype = SG_U8, .data = kBytes)},
      .f = {1.0f / 255.0f, -0.5f}, .no_grad = true, .want = {kFloats}},
     {"to_float: 3 channels", to_float, 1, {P(2, 3, 5, 7, .dtype = SG_U8)},
@@ -120,6 +136,7 @@ static const op_case cases[] = {
     UNARY(scale, OP_UNIFORM),
     UNARY(relu, OP_FAR),
     UNARY(silu, OP_UNIFORM),
+    UNARY(gelu, OP_UNIFORM),
     UNARY(sigmoid, OP_UNIFORM),
 };
 // clang-format on

@@ -61,6 +61,8 @@ KERNEL_1(relu, vec_relu(u))
 KERNEL_2(relu_dx, vec_act_dx(SG_ACT_RELU, u, v))
 KERNEL_1(silu, vec_silu(u))
 KERNEL_2(silu_dx, vec_act_dx(SG_ACT_SILU, u, v))
+KERNEL_1(gelu, vec_gelu(u))
+KERNEL_2(gelu_dx, vec_gelu_dx(u, v))
 KERNEL_1(sigmoid, vec_sigmoid(u))
 KERNEL_2(sigmoid_dx, vec_sigmoid_dx(u, v))
 
@@ -104,6 +106,8 @@ SELECT(relu, 0)
 SELECT(relu_dx, 1)
 SELECT(silu, 0)
 SELECT(silu_dx, 1)
+SELECT(gelu, 0)
+SELECT(gelu_dx, 1)
 SELECT(sigmoid_dx, 1)
 
 sg_status SG_BLOCKED(sg_cpu_select_sigmoid)(sg_cpu *cpu, const sg_node *node,

@@ -106,6 +106,7 @@ typedef struct {
 
 sg_value *sg_relu_dx(sg_graph *g, sg_value *y, sg_value *dy);    /* y: relu's output or its input */
 sg_value *sg_silu_dx(sg_graph *g, sg_value *x, sg_value *dy);    /* x: silu's input */
+sg_value *sg_gelu_dx(sg_graph *g, sg_value *x, sg_value *dy);    /* x: gelu's input */
 sg_value *sg_sigmoid_dx(sg_graph *g, sg_value *y, sg_value *dy); /* y: sigmoid's output */
 
 /* For reference kernels: act(x) and its derivative at x. */
