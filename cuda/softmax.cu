@@ -1,46 +1,13 @@
 /* Softmax over the last axis, cross-entropy, and their gradients; ops/softmax.c has the formulas.
  *
- * A row of up to 1024 is a warp's, eight rows a block: class counts are small, and sums are then
- * shuffles. A longer row is a block's, whose warps meet in shared memory. Rows are read two or
- * three times, the later times from the cache. The losses of the rows are added by
- * sg_cuda_add_parts. Where rows are bf16 the loss and its probabilities, from which the gradient
- * subtracts 1, are f32 still. */
-#include "channels.h"
-
-enum { kWarpRow = 1024, kWarps = kThreads / kWarp };
+ * The mapping is rows.h's. Rows are read two or three times, the later times from the cache. The
+ * losses of the rows are added by sg_cuda_add_parts. Where rows are bf16 the loss and its
+ * probabilities, from which the gradient subtracts 1, are f32 still. */
+#include "rows.h"
 
 typedef struct {
     int64_t N, C;
 } softmax_state;
-
-struct row_add {
-    __device__ float operator()(float p, float q) const { return p + q; }
-};
-struct row_max { /* the other where one is NaN */
-    __device__ float operator()(float p, float q) const { return fmaxf(p, q); }
-};
-
-/* All threads of a row get f over what each gives: a warp's butterfly, then, where a row has
- * several warps, theirs in order. All threads of the block take part. */
-template <int Threads, typename F> __device__ static inline float over_row(float x, F f) {
-    for (int step = kWarp / 2; step > 0; step /= 2) x = f(x, __shfl_xor_sync(0xffffffffu, x, step));
-    if (Threads > kWarp) {
-        SG_SHARED(float, warps, kWarps);
-
-        __syncthreads(); /* the last ones have been read */
-        if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = x;
-        __syncthreads();
-        x = warps[0];
-        for (int w = 1; w < kWarps; w++) x = f(x, warps[w]);
-    }
-    return x;
-}
-
-/* This thread's row; N or more where there is none, and then it must take part in nothing but
- * barriers. With a row a warp the whole warp leaves. */
-__device__ static inline int64_t row_of_thread() {
-    return (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
-}
 
 /* max x and sum exp(x - max) of a row; a NaN shows in the sum. */
 template <int Threads, typename T>
