@@ -78,7 +78,7 @@ sg_value *sg_matmul(sg_graph *g, sg_value *a, sg_value *b, bool transpose_a, boo
 /* b (C) added along the channels: axis 1 of (N, C, H, W), the last axis of (M, C) and (N, T, C). */
 sg_value *sg_bias(sg_graph *g, sg_value *x, sg_value *b);
 
-/* --- convolution and norm (ops/conv2d.c, ops/batch_norm.c) ------------------------------------ */
+/* --- convolution and norms (ops/conv2d.c, ops/batch_norm.c, ops/layer_norm.c) ----------------- */
 
 typedef struct {
     int64_t stride, pad, groups; /* both axes; groups >= 1 */
@@ -95,6 +95,12 @@ sg_value *sg_conv2d(sg_graph *g, sg_value *x, sg_value *w, sg_value *b, sg_conv_
 sg_value *sg_batch_norm(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *beta,
                         sg_value *residual, float eps, sg_act act);
 
+/* y = gamma * (s - mean) * rstd + beta, s = x [+ residual], mean and variance over the last axis of
+ * (M, C) or (N, T, C). Outputs of the node: y, mean (M), rstd (M), and where there is a residual
+ * (else NULL) s: the residual stream of a block that normalises first. */
+sg_value *sg_layer_norm(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *beta,
+                        sg_value *residual, float eps);
+
 /* For inference: the norm folded into the filters. Outputs: w' (as w), b' (OC). */
 sg_value *sg_norm_fold(sg_graph *g, sg_value *w, sg_value *gamma, sg_value *beta, sg_value *mean,
                        sg_value *var, float eps);
@@ -104,6 +110,10 @@ sg_value *sg_norm_fold(sg_graph *g, sg_value *w, sg_value *gamma, sg_value *beta
 sg_value *sg_max_pool2d(sg_graph *g, sg_value *x, int64_t kernel, int64_t stride, int64_t pad);
 sg_value *sg_global_avg_pool(sg_graph *g, sg_value *x); /* (N, C, H, W) -> (N, C) */
 sg_value *sg_upsample2x(sg_graph *g, sg_value *x); /* nearest: (N, C, H, W) -> (N, C, 2H, 2W) */
+
+/* x (N, T, C), length i32 (N), 0 .. T -> (N, C): the mean of the first `length` tokens of each
+ * text; of none it is 0. (ops/masked_mean.c) */
+sg_value *sg_masked_mean(sg_graph *g, sg_value *x, sg_value *length);
 
 /* --- classification (ops/softmax.c) ----------------------------------------------------------- */
 
@@ -134,6 +144,10 @@ sg_value *sg_conv(sg_graph *g, const char *name, sg_value *x, int64_t channels, 
                   int64_t stride, float bias);
 /* x (N, C) W^T + b: NAME.weight (out, C), NAME.bias. */
 sg_value *sg_linear(sg_graph *g, const char *name, sg_value *x, int64_t out);
+
+/* Layer norm over the last axis of x [+ residual]: NAME.weight, NAME.bias, eps 1e-5. residual may
+ * be NULL; *sum, where asked for, is x + residual (x where there is none). */
+sg_value *sg_norm(sg_graph *g, const char *name, sg_value *x, sg_value *residual, sg_value **sum);
 
 /* Register the loss of a training graph: appends the gradients, records the sum "loss" and the
  * normaliser. `normaliser` is a scalar summed over the global batch that divides the gradient (a

@@ -11,9 +11,10 @@ const op_suite *const op_suites[] = {
     &op_suite_norm,
     &op_suite_pool,
     &op_suite_softmax,
+    &op_suite_tokens,
+    &op_suite_text,
     &op_suite_dropout,
     &op_suite_optimizer,
     &op_suite_detect,
-    &op_suite_text,
     &end,
 };

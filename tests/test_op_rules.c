@@ -25,6 +25,7 @@ typedef struct {
     sg_graph *g;
     sg_value *map, *other_map, *flat_map, *filter, *matrix, *vector, *scalar, *bytes, *label, *ids,
         *texts;
+    sg_value *tokens; /* of two texts, one number a place of `vector` each */
 } shelf;
 
 static shelf new_shelf(void) {
@@ -35,6 +36,7 @@ static shelf new_shelf(void) {
     s.flat_map = sg_input(s.g, "flat_map", SG_F32, sg_shape_4(2, 6, 0, 7));
     s.filter = sg_input(s.g, "filter", SG_F32, sg_shape_4(4, 6, 3, 3));
     s.matrix = sg_input(s.g, "matrix", SG_F32, sg_shape_2(2, 6));
+    s.tokens = sg_input(s.g, "tokens", SG_F32, sg_shape_3(2, 3, 5));
     s.vector = sg_input(s.g, "vector", SG_F32, sg_shape_1(5));
     s.scalar = sg_input(s.g, "scalar", SG_F32, sg_shape_0());
     s.bytes = sg_input(s.g, "bytes", SG_U8, sg_shape_4(2, 6, 5, 7));
@@ -173,6 +175,45 @@ static void test_refused_text(void **state) {
             sg_attention_dx(g, s.texts, NULL, s.texts, s.texts, s.texts, 2));
 }
 
+static void test_refused_tokens(void **state) {
+    (void)state;
+    REFUSED("input 0 must be (M, C) or (N, T, C)",
+            sg_layer_norm(g, s.map, s.vector, s.vector, NULL, 1e-5f));
+    REFUSED("input 1 needs one number a column",
+            sg_layer_norm(g, s.matrix, s.vector, s.vector, NULL, 1e-5f));
+    REFUSED("input 3 must have the shape of input 0",
+            sg_layer_norm(g, s.tokens, s.vector, s.vector, s.matrix, 1e-5f));
+    REFUSED("eps must be above 0", sg_layer_norm(g, s.tokens, s.vector, s.vector, NULL, -1e-5f));
+    REFUSED("input 2 needs one number a row",
+            sg_layer_norm_dx(g, s.tokens, s.vector, s.vector, s.vector, s.tokens, NULL));
+    REFUSED("input 0 has 2 dimensions, needed are 3", sg_masked_mean(g, s.matrix, s.label));
+    REFUSED("each text needs one length", sg_masked_mean(g, s.tokens, s.label));
+    REFUSED("each text needs one length", sg_masked_mean_dx(g, s.label, s.matrix, 3));
+    REFUSED("at least 0 and below 1, is 1;", sg_dropout(g, s.tokens, 1.0f));
+    REFUSED("at least 0 and below 1, is -0.1;", sg_dropout(g, s.tokens, -0.1f));
+    REFUSED("needed is f32", sg_dropout(g, s.bytes, 0.5f));
+    REFUSED("the key needs two words", sg_dropout_keyed(g, s.tokens, s.label, 0.5f, 0));
+    REFUSED("layer n: input is missing or has no axis", sg_norm(g, "n", s.scalar, NULL, NULL));
+}
+
+/* Dropout is no node where it does nothing. */
+static void test_dropout_left_out(void **state) {
+    sg_value *x;
+    sg_graph *g;
+
+    (void)state;
+    for (int mode = 0; mode < 2; mode++) {
+        assert_int_equal(sg_graph_create(mode ? SG_EVAL : SG_TRAIN, NULL, &g), SG_OK);
+        x = sg_input(g, "x", SG_F32, sg_shape_2(2, 3));
+        assert_ptr_equal(sg_dropout(g, x, 0.0f), x);
+        if (mode)
+            assert_ptr_equal(sg_dropout(g, x, 0.5f), x);
+        else
+            assert_ptr_not_equal(sg_dropout(g, x, 0.5f), x);
+        sg_graph_destroy(g);
+    }
+}
+
 static void test_refused_optimizer(void **state) {
     (void)state;
     REFUSED("input 1 must have 16 elements", sg_grad_scale(g, s.vector, s.vector, s.vector));
@@ -214,6 +255,12 @@ static void test_no_gradient(void **state) {
         v = sg_batch_norm(s.g, s.map, gamma, gamma, NULL, 1e-3f, SG_ACT_NONE);
         sum = sg_add(s.g, sg_sum(s.g, v), sg_sum(s.g, &v->node->out[o]));
         expect_no_rule(s.g, sum, "no gradient passes its mean, rstd or var");
+    }
+    for (int o = 1; o <= 2; o++) {
+        s = new_shelf();
+        sg_require_grad(s.tokens);
+        v = sg_layer_norm(s.g, s.tokens, s.vector, s.vector, s.tokens, 1e-5f);
+        expect_no_rule(s.g, sg_sum(s.g, &v->node->out[o]), "no gradient passes its mean or rstd");
     }
     s = new_shelf();
     sg_require_grad(s.matrix);
@@ -404,7 +451,7 @@ static sg_status build_all(sg_graph *g) {
     sg_value *label = sg_input(g, "label", SG_I32, sg_shape_1(2));
     sg_value *ids = sg_input(g, "ids", SG_I32, sg_shape_2(2, 1));
     sg_value *table = sg_input(g, "table", SG_F32, sg_shape_2(3, 6));
-    sg_value *both[2];
+    sg_value *both[2], *y_scale;
 
     sg_require_grad(x);
     sg_require_grad(w);
@@ -417,8 +464,11 @@ static sg_status build_all(sg_graph *g) {
     both[1] = sg_silu(g, sg_slice(g, sg_scale(g, both[0], 2.0f), 0, 3));
     y = sg_upsample2x(g, sg_concat(g, both, 2));
     y = sg_global_avg_pool(g, sg_mul(g, y, sg_relu(g, sg_sigmoid(g, y))));
-    y = sg_bias(g, sg_matmul(g, y, y, false, true),
-                sg_constant(g, SG_F32, sg_shape_1(2), "12345678"));
+    y_scale = sg_constant(g, SG_F32, sg_shape_1(2), "12345678");
+    y = sg_bias(g, sg_matmul(g, y, y, false, true), y_scale);
+    y = sg_layer_norm(g, y, y_scale, y_scale, y, 1e-5f);
+    y = sg_reshape(g, sg_gelu(g, sg_dropout(g, y, 0.5f)), sg_shape_3(2, 1, 2));
+    y = sg_masked_mean(g, y, label);
     y = sg_add(g, sg_softmax(g, sg_reshape(g, y, sg_shape_2(2, 2))), y);
     y = sg_add(g, y,
                sg_reshape(g, sg_attention(g, sg_embedding(g, ids, table, NULL), NULL, 2),
@@ -454,6 +504,7 @@ int main(void) {
         cmocka_unit_test(test_refused_linear),    cmocka_unit_test(test_refused_conv2d),
         cmocka_unit_test(test_refused_norm),      cmocka_unit_test(test_refused_pool),
         cmocka_unit_test(test_refused_softmax),   cmocka_unit_test(test_refused_optimizer),
+        cmocka_unit_test(test_refused_tokens),    cmocka_unit_test(test_dropout_left_out),
         cmocka_unit_test(test_computed_again),    cmocka_unit_test(test_no_gradient),
         cmocka_unit_test(test_stop_gradient),     cmocka_unit_test(test_update_in_place),
         cmocka_unit_test(test_no_memory),         cmocka_unit_test(test_refused_text),

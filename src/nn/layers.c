@@ -4,7 +4,7 @@
 
 #include "spotgrad.h"
 
-static const float kNormEps = 1e-3f;
+static const float kNormEps = 1e-3f, kLayerNormEps = 1e-5f;
 static const sg_init kFilter = {SG_INIT_KAIMING, 1.0f};
 static const sg_init kZero = {SG_INIT_CONSTANT, 0.0f};
 static const sg_init kOne = {SG_INIT_CONSTANT, 1.0f};
@@ -117,6 +117,24 @@ sg_value *sg_linear(sg_graph *g, const char *name, sg_value *x, int64_t out) {
     x = sg_bias(g, sg_matmul(g, x, w, false, true), b);
     sg_scope_end(g);
     return x;
+}
+
+sg_value *sg_norm(sg_graph *g, const char *name, sg_value *x, sg_value *residual, sg_value **sum) {
+    sg_value *gamma, *beta, *y;
+    sg_shape columns;
+
+    if (sum) *sum = NULL;
+    if (!x || x->shape.rank < 1)
+        return sg_graph_fail(
+            g, sg_fail(SG_ERR_ARG, "layer %s: input is missing or has no axis", name));
+    columns = sg_shape_1(x->shape.dim[x->shape.rank - 1]);
+    sg_scope(g, "%s", name);
+    gamma = named(g, name, "weight", SG_ENTRY_NO_DECAY, columns, kOne);
+    beta = named(g, name, "bias", SG_ENTRY_NO_DECAY, columns, kZero);
+    y = sg_layer_norm(g, x, gamma, beta, residual, kLayerNormEps);
+    if (y && sum) *sum = residual ? &y->node->out[3] : x;
+    sg_scope_end(g);
+    return y;
 }
 
 /* The number of samples that this graph is built for, as a scalar. */

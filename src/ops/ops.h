@@ -117,7 +117,7 @@ double sg_act_slope(sg_act act, double x);
 
 typedef struct {
     sg_shape shape; /* of the output */
-} sg_shape_attr;    /* reshape, fill, global_avg_pool_dx */
+} sg_shape_attr;    /* reshape, fill, global_avg_pool_dx, masked_mean_dx */
 
 typedef struct {
     int64_t start, count; /* channels of axis 1 */
@@ -155,8 +155,8 @@ sg_value *sg_conv2d_dw(sg_graph *g, sg_value *x, sg_value *dy, sg_conv_options o
 
 typedef struct {
     float eps;
-    sg_act act; /* norm_fold: none */
-} sg_norm_attr; /* batch_norm, batch_norm_again, batch_norm_dx, norm_fold */
+    sg_act act; /* norm_fold, layer_norm: none */
+} sg_norm_attr; /* batch_norm, batch_norm_again, batch_norm_dx, norm_fold, layer_norm */
 
 /* y of a batch_norm, from its statistics; the residual may be NULL. */
 sg_value *sg_batch_norm_again(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *beta,
@@ -183,6 +183,17 @@ sg_value *sg_upsample2x_dx(sg_graph *g, sg_value *dy); /* (N, C, 2H, 2W) -> (N, 
 sg_value *sg_softmax_dx(sg_graph *g, sg_value *y, sg_value *dy); /* y: softmax's output */
 /* p (N, C), label (N), dloss scalar -> (N, C) */
 sg_value *sg_cross_entropy_dx(sg_graph *g, sg_value *p, sg_value *label, sg_value *dloss);
+
+/* layer_norm.c */
+
+/* s, mean, rstd: layer_norm's; dy: of y; ds: of s from elsewhere, or NULL. Outputs dx (as s),
+ * dgamma (C), dbeta (C). dx is the residual's gradient too. */
+sg_value *sg_layer_norm_dx(sg_graph *g, sg_value *s, sg_value *gamma, sg_value *mean,
+                           sg_value *rstd, sg_value *dy, sg_value *ds);
+
+/* masked_mean.c */
+
+sg_value *sg_masked_mean_dx(sg_graph *g, sg_value *length, sg_value *dy, int64_t T);
 
 /* dropout.c */
 

@@ -1,0 +1,66 @@
+/* The mean of the tokens of each text and its gradient, along memory: the tokens of a text are
+ * added one after the other, in double, a strip of columns at a time. */
+#include <string.h>
+
+#include "cpu/backend_cpu.h"
+
+enum { kStrip = 64 };
+
+static sg_status check_length(const sg_args *a, int64_t length, int64_t n, int64_t T) {
+    if (length >= 0 && length <= T) return SG_OK;
+    return sg_fail(SG_ERR_DATA, "%s (%s): length %lld of text %lld; it must be 0 to %lld",
+                   a->node->name, a->node->op->name, (long long)length, (long long)n, (long long)T);
+}
+
+static sg_status masked_mean_run(const sg_args *a) {
+    const sg_shape *s = &a->node->in[0]->shape;
+    int64_t N = s->dim[0], T = s->dim[1], C = s->dim[2];
+    const float *x = a->in[0];
+    const int32_t *length = a->in[1];
+    float *y = a->out[0];
+
+    for (int64_t n = 0; n < N; n++, x += T * C, y += C) {
+        double per = length[n] > 0 ? 1.0 / (double)length[n] : 0.0;
+
+        SG_TRY(check_length(a, length[n], n, T));
+        for (int64_t c = 0; c < C; c += kStrip) {
+            int64_t some = C - c < kStrip ? C - c : kStrip;
+            double sum[kStrip] = {0.0};
+
+            for (int64_t t = 0; t < length[n]; t++)
+                for (int64_t k = 0; k < some; k++) sum[k] += (double)x[t * C + c + k];
+            for (int64_t k = 0; k < some; k++) y[c + k] = (float)(per * sum[k]);
+        }
+    }
+    return SG_OK;
+}
+
+static sg_status masked_mean_dx_run(const sg_args *a) {
+    const sg_shape *s = &a->node->out[0].shape;
+    int64_t N = s->dim[0], T = s->dim[1], C = s->dim[2];
+    const int32_t *length = a->in[0];
+    const float *dy = a->in[1];
+    float *dx = a->out[0];
+
+    for (int64_t n = 0; n < N; n++, dx += T * C, dy += C) {
+        float per = length[n] > 0 ? (float)(1.0 / (double)length[n]) : 0.0f;
+
+        SG_TRY(check_length(a, length[n], n, T));
+        for (int64_t t = 0; t < length[n]; t++)
+            for (int64_t c = 0; c < C; c++) dx[t * C + c] = per * dy[c];
+        memset(dx + length[n] * C, 0, (size_t)((T - length[n]) * C) * sizeof(float));
+    }
+    return SG_OK;
+}
+
+#define SELECT(name)                                                                               \
+    sg_status sg_cpu_select_##name(sg_cpu *cpu, const sg_node *node, const sg_layout have[],       \
+                                   sg_kernel_plan *plan) {                                         \
+        (void)cpu;                                                                                 \
+        (void)have;                                                                                \
+        sg_cpu_plan(plan, node, name##_run, SG_LAYOUT_PLAIN);                                      \
+        return SG_OK;                                                                              \
+    }
+
+SELECT(masked_mean)
+SELECT(masked_mean_dx)
