@@ -1,11 +1,13 @@
 /* Augmentation on CUDA, under the emulation of a GPU: the bytes of the CPU's, for random plans over
- * pictures of all sizes. */
+ * pictures of all sizes, and for the batches of a raw loader. */
 #include "data_fixture.h"
 
 #include "backend_cuda.h"
 #include "data/augment.h"
 #include "data/letterbox.h"
+#include "data/loader.h"
 #include "data/resample.h"
+#include "data/staging.h"
 #include "emulation/emulation.h"
 
 enum { kPictures = 10, kMostSide = 416, kMostRows = 16, kPad = 64 };
@@ -280,6 +282,281 @@ static void rows_without_sources(void **state) {
     close_gallery(&g);
 }
 
+/* --- raw batches ------------------------------------------------------------------------------ */
+
+enum { N = 11, S = 64, B = 4, IMAGE = 3 * S * S };
+
+/* Everything that a row holds. */
+typedef struct {
+    uint8_t image[IMAGE];
+    float boxes[SG_MAX_BOXES * 4];
+    int32_t classes[SG_MAX_BOXES];
+    int32_t count;
+    int64_t sample;
+    sg_letterbox map;
+} record;
+
+/* What batches were made of, to see that each way was gone. */
+typedef struct {
+    int64_t staged, kept, finished, copies, staged_bytes;
+} tally;
+
+/* N noisy pictures; `large` ones are read smaller, or are too large for a device's tables. */
+static sg_dataset *read_data(const char *root, int large) {
+    static const int64_t sizes[][2] = {{600, 400}, {70, 1200}, {300, 255}};
+    sg_random r = sg_random_init(5);
+    char name[128], list[256] = "";
+    sg_dataset *d;
+
+    for (int i = 0; i < N; i++) {
+        int64_t width = 20 + sg_random_below(&r, 90), height = 20 + sg_random_below(&r, 90);
+        sg_image image;
+
+        if (large && i % 3 == 0) width = sizes[i / 3 % 3][0], height = sizes[i / 3 % 3][1];
+        image = fixture_image(width, height, 0, 0, 0);
+        for (int64_t k = 0; k < width * height * 3; k++)
+            image.rgb[k] = (uint8_t)sg_random_below(&r, 256);
+        snprintf(name, sizeof name, "%s/images/p%d.png", root, i);
+        fixture_png(name, &image);
+        sg_image_clear(&image);
+        snprintf(name, sizeof name, "%s/annotations/p%d.xml", root, i);
+        fixture_text(name, i % 4 ? "<annotation>" OBJECT("b", 3, 2, 17, 19) "</annotation>"
+                                 : "<annotation></annotation>");
+        snprintf(list + strlen(list), sizeof list - strlen(list), "p%d\n", i);
+    }
+    snprintf(name, sizeof name, "%s/train.txt", root);
+    fixture_text(name, list);
+    assert_ok(sg_dataset_read_voc(fixture_path(root), "train.txt", NULL, &d));
+    return d;
+}
+
+static sg_loader_options training(void) {
+    static sg_augment_options augment;
+    sg_loader_options o = sg_loader_defaults();
+
+    augment = sg_augment_defaults();
+    o.batch = B;
+    o.input = S;
+    o.seed = 7;
+    o.augment = &augment;
+    return o;
+}
+
+static void count_jobs(const sg_batch *batch, tally *t) {
+    const sg_warp_job *job = (const sg_warp_job *)(const void *)batch->staged;
+
+    for (int row = 0; row < B; row++) {
+        t->finished += job[row].finished;
+        for (int i = 0; i < job[row].n_sources; i++) {
+            t->kept += job[row].source[i].kept;
+            t->staged += !job[row].source[i].kept;
+        }
+    }
+    t->copies += batch->n_keep;
+    t->staged_bytes += batch->staged_bytes;
+}
+
+static void take_record(const sg_batch *batch, int row, const uint8_t *image, record *r) {
+    memcpy(r->image, image + row * IMAGE, IMAGE);
+    memcpy(r->boxes, batch->boxes + row * SG_MAX_BOXES * 4, sizeof r->boxes);
+    memcpy(r->classes, batch->classes + row * SG_MAX_BOXES, sizeof r->classes);
+    r->count = batch->count[row];
+    r->sample = batch->sample[row];
+    r->map = batch->map[row];
+}
+
+/* `batches` batches, through the device where the loader is raw. */
+static record *collect(const sg_dataset *d, const sg_loader_options *o, int64_t batches, tally *t) {
+    record *all = calloc((size_t)(batches * B), sizeof *all);
+    static uint8_t found[B * IMAGE];
+    sg_staging *staging = NULL;
+    void *queue = NULL, *image = NULL;
+    sg_loader *loader;
+    sg_batch batch;
+
+    assert_non_null(all);
+    *t = (tally){0};
+    assert_ok(sg_loader_create(d, o, &loader));
+    if (o->device) {
+        assert_ok(device->queue_create(&queue));
+        assert_ok(device->alloc(sizeof found, "pictures", &image));
+        assert_ok(sg_staging_create(loader, &staging));
+    }
+    for (int64_t k = 0; k < batches; k++) {
+        assert_ok(sg_loader_next(loader, &batch));
+        if (o->device) {
+            assert_null(batch.image);
+            assert_ok(sg_staging_put(staging, queue, &batch, image));
+            assert_ok(device->get(queue, found, image, sizeof found));
+            assert_ok(device->wait(queue));
+            count_jobs(&batch, t);
+        }
+        for (int row = 0; row < B; row++)
+            take_record(&batch, row, o->device ? found : batch.image, &all[k * B + row]);
+    }
+    sg_staging_destroy(staging);
+    if (o->device) device->release(image);
+    device->queue_destroy(queue);
+    sg_loader_destroy(loader);
+    return all;
+}
+
+static void check_records(const record *found, const record *want, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (memcmp(found[i].image, want[i].image, IMAGE) != 0) fail_msg("picture %d", (int)i);
+        assert_memory_equal(&found[i], &want[i], sizeof *found);
+    }
+}
+
+/* Every way a picture can take: staged, kept after its first time, cached on the host, finished by
+ * a thread for want of room or of taps. */
+static void raw_batches_give_the_same_pictures(void **state) {
+    static const struct {
+        int threads, prefetch;
+        int64_t cache, kept;
+    } ways[] = {{1, 1, 0, 0},     {2, 2, 0, 0},         {4, 3, 60000, 0},       {4, 1, 1 << 30, 0},
+                {1, 4, 0, 60000}, {3, 2, 60000, 60000}, {4, 3, 1 << 30, 90000}, {2, 1, 0, 1 << 30}};
+    enum { BATCHES = 9 };
+    tally t, first = {0};
+
+    (void)state;
+    for (int large = 0; large < 2; large++) {
+        sg_dataset *d = read_data(large ? "large" : "small", large);
+        sg_loader_options o = training();
+        record *want = collect(d, &o, BATCHES, &t);
+
+        o.device = device;
+        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+            record *r;
+
+            o.threads = ways[i].threads;
+            o.prefetch = ways[i].prefetch;
+            o.cache_bytes = ways[i].cache;
+            o.kept_bytes = ways[i].kept;
+            r = collect(d, &o, BATCHES, &t);
+            check_records(r, want, BATCHES * B);
+            free(r);
+            assert_true(large ? t.finished > 0 : t.staged > 0);
+            if (ways[i].kept) assert_true(t.kept > 0 && t.copies > 0 && t.copies <= N);
+            if (ways[i].kept == 1 << 30) assert_int_equal(t.staged, t.copies);
+            if (i == 0) first = t;
+            if (!ways[i].kept) assert_memory_equal(&t, &first, sizeof t);
+        }
+        free(want);
+        sg_dataset_destroy(d);
+    }
+}
+
+static void raw_batches_start_where_others_stopped(void **state) {
+    sg_dataset *d = read_data("start", 0);
+    sg_loader_options o = training();
+    tally t;
+    record *whole = collect(d, &o, 6, &t);
+
+    (void)state;
+    o.threads = 2;
+    o.device = device;
+    for (o.start = 1; o.start < 14; o.start += 4) {
+        record *rest;
+
+        o.kept_bytes = o.start % 8 == 1 ? 50000 : 0;
+        rest = collect(d, &o, 2, &t);
+        check_records(rest, whole + o.start, 2 * B);
+        free(rest);
+    }
+    free(whole);
+    sg_dataset_destroy(d);
+}
+
+static void raw_evaluation_is_the_same(void **state) {
+    (void)state;
+    for (int large = 0; large < 2; large++) {
+        sg_dataset *d = read_data(large ? "pass-large" : "pass", large);
+        sg_loader_options o = training();
+        record *want, *r;
+        tally t;
+
+        o.augment = NULL;
+        want = collect(d, &o, 6, &t); /* two passes of three batches, the last one padded */
+        assert_int_equal(want[N].sample, -1);
+        o.device = device;
+        for (o.threads = 1; o.threads < 4; o.threads++) {
+            o.kept_bytes = o.threads == 2 ? 1 << 30 : 0;
+            r = collect(d, &o, 6, &t);
+            check_records(r, want, 6 * B);
+            assert_true(!large || t.finished > 0);
+            free(r);
+        }
+        free(want);
+        sg_dataset_destroy(d);
+    }
+}
+
+/* The picture at position 6 of epoch 0 is cut after the data set was read: the batch before is
+ * whole, and then every call fails with its name. */
+static void raw_errors_reach_the_caller(void **state) {
+    sg_dataset *d = read_data("errors", 0);
+    sg_loader_options o = training();
+    sg_augment_options plain = {0};
+    char path[256];
+    uint8_t *data;
+    size_t size;
+    int64_t bad;
+
+    (void)state;
+    o.augment = &plain;
+    o.device = device;
+    bad = sg_sampler_at(o.seed, N, 6);
+    assert_ok(sg_file_read(d->samples[bad].path, 0, &data, &size));
+    snprintf(path, sizeof path, "errors/images/p%d.png", (int)bad);
+    fixture_write(path, data, size / 2);
+    sg_free(data);
+    for (o.threads = 1; o.threads <= 4; o.threads++) {
+        sg_loader *loader;
+        sg_batch batch;
+
+        o.cache_bytes = o.threads % 2 ? 0 : 1 << 30;
+        o.kept_bytes = o.threads > 2 ? 1 << 30 : 0;
+        assert_ok(sg_loader_create(d, &o, &loader));
+        assert_ok(sg_loader_next(loader, &batch));
+        for (int i = 0; i < 2; i++) {
+            assert_fails(sg_loader_next(loader, &batch), SG_ERR_DATA, "cut off");
+            assert_non_null(strstr(sg_last_error(), path));
+        }
+        sg_loader_destroy(loader);
+    }
+    sg_dataset_destroy(d);
+}
+
+static void raw_memory_may_fail_anywhere(void **state) {
+    sg_dataset *d = read_data("memory", 0);
+    sg_loader_options o = training();
+    long live = sg_mem_live();
+    sg_status st = SG_ERR_OOM;
+
+    (void)state;
+    o.threads = 2;
+    o.device = device;
+    o.kept_bytes = o.cache_bytes = 60000;
+    for (long n = 1; st != SG_OK; n++) {
+        sg_staging *staging = NULL;
+        sg_loader *loader = NULL;
+
+        sg_mem_fail_at(n);
+        st = sg_loader_create(d, &o, &loader);
+        if (st == SG_OK) st = sg_staging_create(loader, &staging);
+        sg_mem_fail_at(0);
+        assert_true(st == SG_OK || st == SG_ERR_OOM);
+        sg_staging_destroy(staging);
+        sg_loader_destroy(loader);
+        assert_int_equal(sg_mem_live(), live);
+        assert_true(n < 100);
+    }
+    o.kept_bytes = -1;
+    assert_fails(sg_loader_create(d, &o, &(sg_loader *){NULL}), SG_ERR_ARG, "negative");
+    sg_dataset_destroy(d);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_plans_give_the_same_bytes),
@@ -288,7 +565,12 @@ int main(void) {
         cmocka_unit_test(extremes_give_the_same_bytes),
         cmocka_unit_test(letterboxes_give_the_same_bytes),
         cmocka_unit_test(rows_without_sources),
+        cmocka_unit_test(raw_batches_give_the_same_pictures),
+        cmocka_unit_test(raw_batches_start_where_others_stopped),
+        cmocka_unit_test(raw_evaluation_is_the_same),
+        cmocka_unit_test(raw_errors_reach_the_caller),
+        cmocka_unit_test(raw_memory_may_fail_anywhere),
     };
 
-    return cmocka_run_group_tests_name("cuda augmentation", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("cuda augmentation", tests, fixture_setup, fixture_teardown);
 }

@@ -70,6 +70,7 @@ static void *worker_main(void *argument) {
 
     pthread_mutex_lock(&l->lock);
     for (;;) {
+        sg_loader_row row;
         int64_t job;
         sg_status st;
 
@@ -78,8 +79,10 @@ static void *worker_main(void *argument) {
         if (l->stop) break;
         job = l->next_job++;
         l->running++;
+        sg_loader_plan_row(l, job, &row);
+        if (l->options.device) sg_loader_place_row(l, job, &row);
         pthread_mutex_unlock(&l->lock);
-        st = sg_loader_fill_row(w, job);
+        st = sg_loader_fill_row(w, job, &row);
         pthread_mutex_lock(&l->lock);
         if (st != SG_OK) record_failure(l, job, st);
         l->running--;
@@ -107,6 +110,7 @@ sg_status sg_loader_next(sg_loader *loader, sg_batch *batch) {
     pthread_mutex_lock(&loader->lock);
     if (number > 0 && loader->released < number) {
         loader->slot[(number - 1) % loader->slots].rows_done = 0;
+        sg_loader_clear_staged(loader, &loader->slot[(number - 1) % loader->slots]);
         loader->released = number;
         pthread_cond_broadcast(&loader->room);
     }
@@ -139,9 +143,9 @@ static sg_status check_options(const sg_dataset *dataset, const sg_loader_option
         return sg_fail(SG_ERR_ARG, "loader: %d threads are not 1 to %d", o->threads, kMaxThreads);
     if (o->prefetch < 1 || o->prefetch > 1024)
         return sg_fail(SG_ERR_ARG, "loader: prefetch %d is not 1 to 1024", o->prefetch);
-    if (o->cache_bytes < 0 || o->start < 0)
-        return sg_fail(SG_ERR_ARG, "loader: negative cache (%lld) or start (%lld)",
-                       (long long)o->cache_bytes, (long long)o->start);
+    if (o->cache_bytes < 0 || o->kept_bytes < 0 || o->start < 0)
+        return sg_fail(SG_ERR_ARG, "loader: negative cache (%lld, %lld) or start (%lld)",
+                       (long long)o->cache_bytes, (long long)o->kept_bytes, (long long)o->start);
     return o->augment ? sg_augment_options_check(o->augment) : SG_OK;
 }
 

@@ -5,7 +5,11 @@
  * Neither the number of threads nor the prefetch depth nor the cache changes a byte.
  *
  * Without `augment` it is the evaluation loader: sample = position, letterboxed; the last batch of
- * a pass is padded (count 0, sample -1, matte) and the next one starts the list anew. */
+ * a pass is padded (count 0, sample -1, matte) and the next one starts the list anew.
+ *
+ * With a device its batches are raw: threads only decode, and a batch holds the decoded pictures
+ * with what is to become of them, for data/staging.h to put on the device. The input pictures that
+ * come of it are the same to the byte. */
 #ifndef SG_DATA_LOADER_H
 #define SG_DATA_LOADER_H
 
@@ -15,6 +19,8 @@
 #include "data/augment.h"
 #include "data/dataset.h"
 #include "data/letterbox.h"
+#include "data/warp.h"
+#include "graph/device.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,15 +36,22 @@ typedef struct {
     const sg_augment_options *augment; /* NULL: evaluation; copied */
     int64_t start;                     /* samples consumed before; the sampler's whole state */
     int64_t mosaic_close_epoch;        /* no mosaics from this epoch on; negative: never closed */
+    const sg_device *device;           /* NULL: finished pictures; else raw ones, all pinned */
+    int64_t kept_bytes;                /* raw: decoded pictures kept on the device; 0: none */
 } sg_loader_options;
 
 /* batch 16, input 416, seed 0, threads 1, prefetch 2, cache 512 MiB, no augmentation, start 0,
- * mosaics never closed. */
+ * mosaics never closed, no device. */
 sg_loader_options sg_loader_defaults(void);
+
+/* Raw: a staged picture that is to be kept; later jobs expect it among the kept ones. */
+typedef struct {
+    int64_t from, to, bytes; /* in the staged block, in that of kept pictures */
+} sg_staged_copy;
 
 /* One batch, borrowed from the loader until its next call. */
 typedef struct {
-    uint8_t *image;       /* (B, 3, S, S) RGB planes */
+    uint8_t *image;       /* (B, 3, S, S) RGB planes; NULL when raw */
     float *boxes;         /* (B, SG_MAX_BOXES, 4) xyxy input pixels, unused rows 0 */
     int32_t *classes;     /* (B, SG_MAX_BOXES), unused 0 */
     int32_t *count;       /* (B) boxes used */
@@ -46,6 +59,13 @@ typedef struct {
     sg_letterbox *map;    /* (B) evaluation: picture -> input; zero in training */
     int64_t first_sample; /* position of row 0: samples consumed before this batch */
     int64_t dropped;      /* boxes over SG_MAX_BOXES in the whole batch */
+
+    /* Raw, else NULL and 0. The block holds B jobs at its start, then pictures; what is to be kept
+     * is copied before the jobs are done. */
+    uint8_t *staged;
+    int64_t staged_bytes; /* used of it */
+    sg_staged_copy *keep; /* (n_keep) */
+    int64_t n_keep;
 } sg_batch;
 
 typedef struct sg_loader sg_loader;

@@ -1,11 +1,13 @@
 /* A loader from the inside: shared by loader.c (threads, the ring, who fills what when),
- * loader_rows.c (filling a row) and loader_memory.c (what is allocated at the start). */
+ * loader_rows.c (filling a row), loader_raw.c (where a raw row's pictures go), loader_memory.c
+ * (what is allocated at the start) and staging.c (a raw loader's device). */
 #ifndef SG_DATA_LOADER_INSIDE_H
 #define SG_DATA_LOADER_INSIDE_H
 
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "core/mem.h"
 #include "data/loader.h"
 
 enum { SG_LOADER_TEXT = 1024 };
@@ -14,8 +16,11 @@ typedef enum { SG_CACHE_EMPTY, SG_CACHE_LOADING, SG_CACHE_READY } sg_cache_state
 
 typedef struct {
     uint8_t *rgb; /* in the cache's block; NULL: not cached */
-    int shrink;   /* 1, 2, 4 or 8, cached or not */
+    bool is_cached;
+    int shrink; /* 1, 2, 4 or 8, cached or not */
     sg_cache_state state;
+    int64_t place;   /* among the kept pictures; negative: it is not kept */
+    bool was_staged; /* of one that is kept: a row before has brought it */
 } sg_loader_picture;
 
 typedef struct {
@@ -23,6 +28,16 @@ typedef struct {
     int64_t *dropped;  /* (B) */
     int64_t rows_done; /* of B */
 } sg_loader_slot;
+
+/* What a row is made of. */
+typedef struct {
+    int64_t sample;                  /* -1: padding */
+    int n_sources;                   /* 0: padding */
+    int64_t index[SG_WARP_SOURCES];  /* samples of the sources */
+    sg_augment_plan plan;            /* in training */
+    uint8_t *image;                  /* where it is finished; NULL: on the device */
+    uint8_t *bring[SG_WARP_SOURCES]; /* raw: where the pixels of a source go; NULL: nowhere */
+} sg_loader_row;
 
 typedef struct {
     struct sg_loader *loader;
@@ -38,7 +53,9 @@ struct sg_loader {
     sg_augment_options augment;
     int64_t slots;
     sg_loader_slot *slot;     /* (slots) */
-    uint8_t *memory;          /* what the slots point into */
+    uint8_t *memory;          /* what the slots point into; the device's where there is one */
+    size_t staged_bytes;      /* raw: of a slot */
+    size_t kept_bytes;        /* raw: of all pictures that are kept */
     sg_loader_picture *cache; /* (n) */
     uint8_t *cache_memory;
     sg_loader_worker *worker; /* (threads) */
@@ -62,8 +79,26 @@ static inline int64_t sg_loader_shrunk(int64_t size, int shrink) {
     return (size + shrink - 1) / shrink;
 }
 
-/* loader_rows.c: job number `job`, on the worker's thread. */
-sg_status sg_loader_fill_row(sg_loader_worker *w, int64_t job) SG_CHECKED;
+/* As it is read, rounded up so that the next one is aligned. */
+static inline size_t sg_loader_picture_bytes(const sg_sample *s, int shrink) {
+    return sg_align_up(
+        (size_t)(sg_loader_shrunk(s->width, shrink) * sg_loader_shrunk(s->height, shrink) * 3));
+}
+
+static inline size_t sg_loader_finished_bytes(const sg_loader *l) {
+    return sg_align_up((size_t)(3 * l->options.input * l->options.input));
+}
+
+/* loader_rows.c: what job number `job` is to be made of: a pure function. */
+void sg_loader_plan_row(const sg_loader *l, int64_t job, sg_loader_row *row);
+/* Fill it, on the worker's thread. */
+sg_status sg_loader_fill_row(sg_loader_worker *w, int64_t job, const sg_loader_row *row) SG_CHECKED;
+
+/* loader_raw.c: nothing is staged in the slot. */
+void sg_loader_clear_staged(const sg_loader *l, sg_loader_slot *s);
+/* Under the lock, in order: write the job of a row (that is number `number`) which has been
+ * planned, and give its pictures their places in the slot's staged block. */
+void sg_loader_place_row(sg_loader *l, int64_t number, sg_loader_row *row);
 
 /* loader_memory.c: everything but the threads; what it leaves after a failure, too, is released. */
 sg_status sg_loader_allocate(sg_loader *l) SG_CHECKED;

@@ -41,77 +41,121 @@ static sg_status get_picture(sg_loader_worker *w, int64_t index, sg_image *image
                               w->picture);
 }
 
-static sg_status fill_training_row(sg_loader_worker *w, int64_t position, sg_augment_output *out,
-                                   int64_t *sample) {
+/* The pixels of a source into the staged block. */
+static sg_status stage_picture(sg_loader_worker *w, int64_t index, uint8_t *rgb) {
     sg_loader *l = w->loader;
-    int64_t n = l->dataset->n, epoch = position / n, close = l->options.mosaic_close_epoch;
-    sg_augment_plan plan;
+    const sg_sample *sample = &l->dataset->samples[index];
+    sg_loader_picture *entry = &l->cache[index];
 
-    *sample = sg_sampler_at(l->options.seed, n, position);
-    sg_augment_plan_init(&plan, &l->augment, l->options.seed, epoch, *sample, n, l->options.input,
-                         close < 0 || epoch < close);
-    sg_augment_begin(&plan, out);
-    for (int i = 0; i < plan.n_sources; i++) {
-        int64_t index = plan.source[i].sample;
+    if (!entry->rgb)
+        return sg_image_read_into(sample->path, sample->width, sample->height, entry->shrink,
+                                  w->full, rgb);
+    SG_TRY(cached_picture(w, entry, sample));
+    memcpy(rgb, entry->rgb, sg_loader_picture_bytes(sample, entry->shrink));
+    return SG_OK;
+}
+
+static void plan_training_row(const sg_loader *l, int64_t position, sg_loader_row *row) {
+    int64_t n = l->dataset->n, epoch = position / n, close = l->options.mosaic_close_epoch;
+
+    row->sample = sg_sampler_at(l->options.seed, n, position);
+    sg_augment_plan_init(&row->plan, &l->augment, l->options.seed, epoch, row->sample, n,
+                         l->options.input, close < 0 || epoch < close);
+    row->n_sources = row->plan.n_sources;
+    for (int i = 0; i < row->n_sources; i++) row->index[i] = row->plan.source[i].sample;
+}
+
+void sg_loader_plan_row(const sg_loader *l, int64_t job, sg_loader_row *row) {
+    int64_t B = l->options.batch, index = job / B % sg_loader_batches(l) * B + job % B;
+    uint8_t *images = l->slot[job / B % l->slots].batch.image;
+    bool padding = index >= l->dataset->n;
+
+    *row = (sg_loader_row){0};
+    if (images) row->image = images + job % B * 3 * l->options.input * l->options.input;
+    if (l->options.augment) {
+        plan_training_row(l, l->options.start + job, row);
+        return;
+    }
+    row->sample = padding ? -1 : index;
+    row->n_sources = padding ? 0 : 1;
+    row->index[0] = row->sample;
+}
+
+/* out->image NULL: the device will make the picture, of sources that this row may have to bring. */
+static sg_status fill_training_row(sg_loader_worker *w, const sg_loader_row *row,
+                                   sg_augment_output *out) {
+    sg_loader *l = w->loader;
+
+    sg_augment_begin(&row->plan, out);
+    for (int i = 0; i < row->n_sources; i++) {
+        const sg_sample *sample = &l->dataset->samples[row->index[i]];
         sg_image image;
 
-        SG_TRY(get_picture(w, index, &image));
-        sg_augment_add(&plan, i, &image, l->cache[index].shrink, &l->dataset->samples[index],
-                       w->scratch, out);
+        if (out->image) {
+            SG_TRY(get_picture(w, row->index[i], &image));
+            sg_augment_add(&row->plan, i, &image, l->cache[row->index[i]].shrink, sample,
+                           w->scratch, out);
+            continue;
+        }
+        if (row->bring[i]) SG_TRY(stage_picture(w, row->index[i], row->bring[i]));
+        sg_augment_add_boxes(&row->plan, i, sample, out);
     }
     return SG_OK;
 }
 
-static void fill_padding(const sg_loader *l, sg_augment_output *out, sg_letterbox *map,
-                         int64_t *sample) {
-    memset(out->image, SG_IMAGE_MATTE, (size_t)(3 * l->options.input * l->options.input));
+static void fill_padding(const sg_loader *l, sg_augment_output *out, sg_letterbox *map) {
+    if (out->image)
+        memset(out->image, SG_IMAGE_MATTE, (size_t)(3 * l->options.input * l->options.input));
     *map = (sg_letterbox){.scale = 1.0f};
-    *sample = -1;
 }
 
-static sg_status fill_evaluation_row(sg_loader_worker *w, int64_t batch, int64_t row,
-                                     sg_augment_output *out, sg_letterbox *map, int64_t *sample) {
+static sg_status fill_evaluation_row(sg_loader_worker *w, const sg_loader_row *row,
+                                     sg_augment_output *out, sg_letterbox *map) {
     sg_loader *l = w->loader;
-    int64_t index = batch % sg_loader_batches(l) * l->options.batch + row;
     const sg_sample *s;
     sg_image image;
 
     memset(out->boxes, 0, SG_MAX_BOXES * 4 * sizeof *out->boxes);
     memset(out->classes, 0, SG_MAX_BOXES * sizeof *out->classes);
     out->count = out->dropped = 0;
-    if (index >= l->dataset->n) {
-        fill_padding(l, out, map, sample);
+    if (row->n_sources == 0) {
+        fill_padding(l, out, map);
         return SG_OK;
     }
-    s = &l->dataset->samples[index];
-    SG_TRY(get_picture(w, index, &image));
-    sg_letterbox_fill(&image, l->options.input, w->scratch, out->image, map);
+    s = &l->dataset->samples[row->sample];
+    *map = sg_letterbox_map(s->width, s->height, l->options.input);
+    if (out->image) {
+        SG_TRY(get_picture(w, row->sample, &image));
+        sg_letterbox_fill(&image, l->options.input, w->scratch, out->image, NULL);
+    } else if (row->bring[0]) {
+        SG_TRY(stage_picture(w, row->sample, row->bring[0]));
+    }
     for (int64_t b = 0; b < s->count; b++) {
         float box[4];
 
         sg_letterbox_apply(map, s->boxes + 4 * b, box);
         sg_augment_keep_box(box, s->classes[b], out);
     }
-    *sample = index;
     return SG_OK;
 }
 
-sg_status sg_loader_fill_row(sg_loader_worker *w, int64_t job) {
+sg_status sg_loader_fill_row(sg_loader_worker *w, int64_t job, const sg_loader_row *row) {
     sg_loader *l = w->loader;
-    int64_t B = l->options.batch, batch = job / B, row = job % B;
-    sg_loader_slot *s = &l->slot[batch % l->slots];
+    int64_t B = l->options.batch, at = job % B;
+    sg_loader_slot *s = &l->slot[job / B % l->slots];
     sg_augment_output out = {
-        .image = s->batch.image + row * 3 * l->options.input * l->options.input,
-        .boxes = s->batch.boxes + row * SG_MAX_BOXES * 4,
-        .classes = s->batch.classes + row * SG_MAX_BOXES,
+        .image = row->image,
+        .boxes = s->batch.boxes + at * SG_MAX_BOXES * 4,
+        .classes = s->batch.classes + at * SG_MAX_BOXES,
     };
     sg_status st;
 
     if (l->options.augment)
-        st = fill_training_row(w, l->options.start + job, &out, &s->batch.sample[row]);
+        st = fill_training_row(w, row, &out);
     else
-        st = fill_evaluation_row(w, batch, row, &out, &s->batch.map[row], &s->batch.sample[row]);
-    s->batch.count[row] = out.count;
-    s->dropped[row] = out.dropped;
+        st = fill_evaluation_row(w, row, &out, &s->batch.map[at]);
+    s->batch.sample[at] = row->sample;
+    s->batch.count[at] = out.count;
+    s->dropped[at] = out.dropped;
     return st;
 }
