@@ -94,7 +94,8 @@ static sg_kernel choose(bool transpose, bool from_bf16, bool to_bf16) {
 extern "C" sg_status sg_cuda_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
                                      sg_kernel_plan *plan) {
     sg_cuda_dims d = sg_cuda_dims_of(v);
-    bool transpose = sg_cuda_is_nhwc(from) != sg_cuda_is_nhwc(to);
+    /* a single row or column, a 1x1 filter's, lies in both orders the same */
+    bool transpose = sg_cuda_is_nhwc(from) != sg_cuda_is_nhwc(to) && d.C > 1 && d.HW > 1;
     transpose_state s = {d.N, d.C, d.HW};
 
     plan->in[0] = from;
