@@ -383,6 +383,7 @@ static record *collect(const sg_dataset *d, const sg_loader_options *o, int64_t 
         assert_ok(sg_staging_create(loader, &staging));
     }
     for (int64_t k = 0; k < batches; k++) {
+        if (staging) assert_ok(sg_staging_wait(staging));
         assert_ok(sg_loader_next(loader, &batch));
         if (o->device) {
             assert_null(batch.image);

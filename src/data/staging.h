@@ -20,13 +20,14 @@ typedef struct sg_staging sg_staging;
  * are then put in the order in which they come, each once. SG_ERR_OOM and other errors of the
  * device. */
 sg_status sg_staging_create(const sg_loader *loader, sg_staging **out) SG_CHECKED;
-/* Its queue must have been waited for. NULL is fine. */
+/* Waits for copies; kernels that were put must be done. NULL is fine. */
 void sg_staging_destroy(sg_staging *staging);
 
-/* Put on `queue`: image (B, 3, S, S), on the device, becomes the batch's. The batch must not be
- * given back before the queue has come this far. */
+/* Put on `queue`: image (B, 3, S, S), on the device, becomes the batch's. */
 sg_status sg_staging_put(sg_staging *staging, void *queue, const sg_batch *batch,
                          uint8_t *image) SG_CHECKED;
+/* Until all that was put has been copied: before then no batch may be given back to the loader. */
+sg_status sg_staging_wait(sg_staging *staging) SG_CHECKED;
 
 #ifdef __cplusplus
 }

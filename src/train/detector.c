@@ -4,6 +4,7 @@
 
 #include "core/mem.h"
 #include "data/loader.h"
+#include "data/staging.h"
 #include "data/synthetic.h"
 
 enum { kPrefetch = 3, kBytesPerMiB = 1 << 20, kValEvery = 5 };
@@ -15,6 +16,8 @@ typedef struct {
     sg_augment_options augment;
     sg_dataset *train, *val;
     sg_loader *loader;          /* NULL before start */
+    sg_staging *staging;        /* with a device: its half of the loader */
+    sg_batch batch;             /* the last one */
     sg_inference *inference;    /* made at the first evaluation */
     sg_detector_report *report; /* NULL without run.plots */
     char fingerprint[SG_FINGERPRINT_BYTES];
@@ -86,35 +89,49 @@ static int loader_threads(const sg_config *config) {
     return config->data.threads > 0 ? (int)config->data.threads : sg_cpu_count();
 }
 
+static void stop_reading(detector_task *t) {
+    sg_staging_destroy(t->staging);
+    sg_loader_destroy(t->loader);
+    t->staging = NULL;
+    t->loader = NULL;
+}
+
+/* With a device: data.cache_mb of decoded pictures there, and as much here of what is left. */
 static sg_status detector_start(sg_task *task, int64_t samples) {
     detector_task *t = (detector_task *)task;
     sg_loader_options o = sg_loader_defaults();
 
-    sg_loader_destroy(t->loader);
-    t->loader = NULL;
+    stop_reading(t);
     o.batch = t->config.train.batch;
     o.input = t->config.model.input;
     o.seed = (uint64_t)t->config.run.seed;
     o.threads = loader_threads(&t->config);
     o.prefetch = kPrefetch;
-    o.cache_bytes = t->config.data.cache_mb * kBytesPerMiB;
+    o.cache_bytes = o.kept_bytes = t->config.data.cache_mb * kBytesPerMiB;
+    o.device = task->device;
     o.augment = &t->augment;
     o.start = samples;
     o.mosaic_close_epoch = t->config.train.epochs - t->config.data.close_mosaic;
     if (o.mosaic_close_epoch < 0) o.mosaic_close_epoch = 0;
-    return sg_loader_create(t->train, &o, &t->loader);
+    SG_TRY(sg_loader_create(t->train, &o, &t->loader));
+    return o.device ? sg_staging_create(t->loader, &t->staging) : SG_OK;
 }
 
 static sg_status detector_next(sg_task *task, const void *inputs[SG_MAX_INPUTS]) {
     detector_task *t = (detector_task *)task;
-    sg_batch batch;
+    sg_batch *batch = &t->batch;
 
-    SG_TRY(sg_loader_next(t->loader, &batch));
-    inputs[0] = batch.image;
-    inputs[1] = batch.boxes;
-    inputs[2] = batch.classes;
-    inputs[3] = batch.count;
+    if (t->staging) SG_TRY(sg_staging_wait(t->staging));
+    SG_TRY(sg_loader_next(t->loader, batch));
+    inputs[0] = t->staging ? (const void *)batch : batch->image;
+    inputs[1] = batch->boxes;
+    inputs[2] = batch->classes;
+    inputs[3] = batch->count;
     return SG_OK;
+}
+
+static sg_status detector_fill(void *context, void *queue, const void *input, void *to) {
+    return sg_staging_put(((detector_task *)context)->staging, queue, input, to);
 }
 
 static double detector_wait_seconds(const sg_task *task) {
@@ -149,7 +166,7 @@ static sg_status detector_report(const sg_task *task, const char *folder) {
 static void detector_destroy(sg_task *task) {
     detector_task *t = (detector_task *)task;
 
-    sg_loader_destroy(t->loader);
+    stop_reading(t);
     sg_inference_destroy(t->inference);
     sg_detector_report_destroy(t->report);
     sg_dataset_destroy(t->train);
@@ -200,6 +217,7 @@ sg_status sg_detector_task_create(const sg_config *config, sg_task **out) {
     t->task.fingerprint = t->fingerprint;
     t->task.start = detector_start;
     t->task.next = detector_next;
+    t->task.fill = detector_fill;
     t->task.wait_seconds = detector_wait_seconds;
     t->task.evaluate = detector_evaluate;
     if (t->report) t->task.report = detector_report;

@@ -399,7 +399,7 @@ static sg_status choose_device(const sg_config *c, const sg_model_file *before, 
     return sg_compute_open(&o, out);
 }
 
-static sg_status make_trainer(const sg_config *c, const sg_task *task, const sg_compute *compute,
+static sg_status make_trainer(const sg_config *c, sg_task *task, const sg_compute *compute,
                               bool loaded, sg_trainer **out) {
     sg_trainer_options o = sg_trainer_defaults();
 
@@ -407,6 +407,8 @@ static sg_status make_trainer(const sg_config *c, const sg_task *task, const sg_
     o.blank = loaded;
     o.build = task->build;
     o.context = task->build_context;
+    if (task->device) o.fill = task->fill;
+    o.fill_context = task;
     o.batch = c->train.batch;
     o.shards = (int)c->train.shards;
     o.threads = (int)c->train.threads;
@@ -437,8 +439,9 @@ static sg_status start(run *r, bool fresh) {
     /* so that not even a run that dies at once can go on from what was there before */
     if (fresh) SG_TRY(sg_checkpoints_forget(r->config->run.dir));
     SG_TRY(look_back(r, fresh));
-    SG_TRY(r->task->start(r->task, r->before.file.samples));
     SG_TRY(choose_device(r->config, r->before.path ? &r->before.file : NULL, &r->compute));
+    r->task->device = sg_compute_backend(&r->compute)->device;
+    SG_TRY(r->task->start(r->task, r->before.file.samples));
     SG_TRY(make_trainer(r->config, r->task, &r->compute, r->before.path != NULL, &r->trainer));
     r->state = sg_trainer_state(r->trainer);
     sg_trainer_stop_when(r->trainer, must_give_up, r);

@@ -32,10 +32,14 @@ struct sg_task {
     int64_t n_classes;
     const char *fingerprint; /* of the data, hex, the task's */
 
+    const sg_device *device; /* where the trainer works, set before `start`; NULL: on CPUs */
+
     /* Begin (or begin anew) to read samples where `samples` have been consumed. */
     sg_status (*start)(sg_task *task, int64_t samples);
     /* The next global batch: pointers for sg_trainer_step, valid until the next call. */
     sg_status (*next)(sg_task *task, const void *inputs[SG_MAX_INPUTS]);
+    /* With a device: sg_trainer_options.fill, the task being its context. May be NULL. */
+    sg_fill_fn fill;
     /* Seconds that `next` has waited for data, in all. */
     double (*wait_seconds)(const sg_task *task);
     /* Measure the trainer's averaged values on the validation part, with its backend and pool; no

@@ -21,6 +21,10 @@ extern "C" {
  * are left out of the program. */
 typedef sg_status (*sg_build_fn)(sg_graph *g, int64_t n, void *context);
 
+/* Put on a device's `queue` what makes `to`, there, the whole batch's first input. `input` is what
+ * the step was given for it, and what it points to the caller's own affair. */
+typedef sg_status (*sg_fill_fn)(void *context, void *queue, const void *input, void *to);
+
 typedef enum { SG_OPTIMIZER_SGD, SG_OPTIMIZER_ADAMW } sg_optimizer_kind;
 
 typedef struct {
@@ -45,7 +49,9 @@ typedef struct {
     int threads;               /* 0: one a processor; never more than shards */
     sg_optimizer optimizer;
     uint64_t seed;
-    bool blank; /* leave the state zero: it will be loaded */
+    bool blank;      /* leave the state zero: it will be loaded */
+    sg_fill_fn fill; /* on a device; NULL: the first input is copied like the others */
+    void *fill_context;
 } sg_trainer_options;
 
 /* Batch 32, 8 shards, all processors, SGD, seed 1. */

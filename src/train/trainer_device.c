@@ -1,6 +1,6 @@
 /* Steps on a device. Three queues, so that copies and kernels go on side by side:
  *
- *   upload     batch k+1 -> staged          while step k computes
+ *   upload     batch k+1 -> staged          while step k computes: copies, and a task's `fill`
  *   steps      staged -> inputs; prologue, V shards, tree | update; sums, norm -> the host
  *   download   state after step k -> the host, while the shards of step k+1 compute
  *
@@ -50,7 +50,7 @@ static sg_status allocate_slot(sg_trainer *t, sg_trainer_slot *s) {
     SG_TRY(d->event_create(&s->done));
     SG_TRY(alloc_pinned(d, SG_STEP_SLOTS, &s->step_block));
     SG_TRY(alloc_pinned(d, kAnswerSlots, &s->answer));
-    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
+    for (int i = t->options.fill ? 1 : 0; i < sg_graph_inputs(t->shard_graph); i++)
         SG_TRY(
             d->alloc_host(batch_bytes(t, i), sg_graph_input_name(t->shard_graph, i), &s->input[i]));
     return SG_OK;
@@ -274,7 +274,9 @@ static sg_status upload_inputs(sg_trainer *t, sg_trainer_slot *s, const void *co
     const sg_device *d = t->device;
 
     SG_TRY(d->event_follow(t->on.upload, t->on.taken));
-    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++) {
+    if (t->options.fill)
+        SG_TRY(t->options.fill(t->options.fill_context, t->on.upload, inputs[0], t->on.staged[0]));
+    for (int i = t->options.fill ? 1 : 0; i < sg_graph_inputs(t->shard_graph); i++) {
         memcpy(s->input[i], inputs[i], batch_bytes(t, i));
         SG_TRY(d->put(t->on.upload, t->on.staged[i], s->input[i], batch_bytes(t, i)));
     }
