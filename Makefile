@@ -151,9 +151,18 @@ $(BUILD)/libemulated.a: $(EMULATED)
 	$(call say,ar,$@)
 	$(Q)$(AR) rcs $@ $^
 
-$(EMULATED_PLUGIN): $(BUILD)/emulated/cuda/plugin.o $(BUILD)/libemulated.a
+# What a plug-in takes from the program is found in it when it is loaded, so it is looked for here.
+define check_given
+@nm --dynamic --defined-only --format=just-symbols $(BIN)/spotgrad | sort >$@.given
+@! nm --dynamic --undefined-only --format=just-symbols $@ | grep ^sg_ | sort | comm -23 - $@.given | \
+    sed 's/.*/$(@F): & is not in the program/' | grep .
+@rm $@.given
+endef
+
+$(EMULATED_PLUGIN): $(BUILD)/emulated/cuda/plugin.o $(BUILD)/libemulated.a $(BIN)/spotgrad
 	$(call say,link,$@)
 	$(Q)$(CXX) $(CXXFLAGS) -shared -Wl,-Bsymbolic $< -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive $(LDFLAGS) -o $@
+	$(check_given)
 
 $(CUDA_TESTS): $(BUILD)/tests/test_%: tests/test_%.c $(BUILD)/libemulated.a $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
@@ -177,13 +186,10 @@ $(PLUGGED_AT)/%.o: %.c Makefile
 	$(call say,cc,"$< (plug-in)")
 	$(Q)$(CC) $(CPPFLAGS) -Icuda -isystem $(CUDA)/include $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
 
-# What it takes from the program is found in it when it is loaded, so it is looked for here.
 $(PLUGIN_AT)/libspotgrad_cuda.so: $(PLUGGED) $(BIN)/spotgrad
 	$(call say,link,$@)
 	$(Q)$(NVCC) -shared -cudart static -Xlinker -rpath=$(CUDA)/lib64 $(filter %.o,$^) -L$(CUDA)/lib64 -lcublasLt -lcudnn -o $@
-	@nm --dynamic --defined-only --format=just-symbols $(BIN)/spotgrad | sort >$(PLUGGED_AT)/given
-	@! nm --dynamic --undefined-only --format=just-symbols $@ | grep ^sg_ | sort | comm -23 - $(PLUGGED_AT)/given | \
-	    sed 's/.*/$(@F): & is not in the program/' | grep .
+	$(check_given)
 
 # asks the libraries themselves, where they are
 ifneq ($(PLUGIN),)

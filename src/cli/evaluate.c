@@ -21,7 +21,8 @@ static void measure(sg_detector_model *m, const char *split, sg_evaluation *out)
     sg_pool *pool = NULL;
     sg_status st = sg_detector_dataset(&m->config, list, &m->classes, &dataset);
 
-    if (st == SG_OK) st = sg_pool_create(m->workers, sg_backend_cpu.enter_thread, &pool);
+    if (st == SG_OK)
+        st = sg_pool_create(m->workers, sg_compute_backend(&m->compute)->enter_thread, &pool);
     if (st == SG_OK)
         st = sg_detector_evaluate(&m->config, &m->model, m->inference, pool, dataset, NULL, NULL,
                                   NULL, out);

@@ -349,7 +349,7 @@ int cli_predict(int argc, char **argv) {
     sg_pool *pool = NULL;
     char *path = NULL;
     sg_status st;
-    bool good;
+    bool good, enter;
     int threads;
 
     cli_parse(argc, argv, &syntax, &arguments);
@@ -369,9 +369,11 @@ int cli_predict(int argc, char **argv) {
     if (st == SG_OK)
         st = sg_detector_model_load(path, arguments.overrides, arguments.n_overrides, &load,
                                     &p.model);
+    /* a CPU's threads are set to work alone; not where one picture's ops are divided among them */
+    enter = p.n_files > 1 || p.model.compute.plugin;
     if (st == SG_OK)
-        st =
-            sg_pool_create(load.workers, p.n_files > 1 ? sg_backend_cpu.enter_thread : NULL, &pool);
+        st = sg_pool_create(
+            load.workers, enter ? sg_compute_backend(&p.model.compute)->enter_thread : NULL, &pool);
     if (st != SG_OK) die(st, NULL);
     prepare(&p);
     good = predict_all(&p, pool);

@@ -13,6 +13,7 @@ static sg_status make_inference(sg_detector_model *m, const char *path,
     memset(&o, 0, sizeof o);
     o.build = sg_detector_build;
     o.context = &m->model;
+    o.backend = sg_compute_backend(&m->compute);
     o.batch = options->batch;
     o.workers = options->workers;
     o.op_threads = options->op_threads;
@@ -65,6 +66,18 @@ static sg_status read_config(sg_detector_model *m, const char *path, const char 
     return sg_fail(SG_ERR_CONFIG, "command line: %s: is built into %s; leave it out", key, path);
 }
 
+/* `auto` is where it was trained, with the same arithmetic. */
+static sg_status choose_device(sg_detector_model *m, const char *path, const char *const *overrides,
+                               int n_overrides) {
+    sg_compute_options o = {.began = m->file.numeric_class, .plans = m->file.plans};
+    sg_config asked;
+
+    SG_TRY(sg_config_parse(path, "", 0, overrides, n_overrides, &asked));
+    o.device = asked.run.device;
+    o.precision = asked.train.precision;
+    return sg_compute_open(&o, &m->compute);
+}
+
 sg_status sg_detector_model_load(const char *path, const char *const *overrides, int n_overrides,
                                  const sg_detector_model_options *options, sg_detector_model *out) {
     sg_detector_model *m = out; /* in place: the inference keeps a pointer to m->model */
@@ -77,6 +90,7 @@ sg_status sg_detector_model_load(const char *path, const char *const *overrides,
     if (st == SG_OK && m->file.n_classes < 1)
         st = sg_fail(SG_ERR_DATA, "%s: names no classes", path);
     if (st == SG_OK) st = sg_detector_options(&m->config, m->file.n_classes, &m->model);
+    if (st == SG_OK) st = choose_device(m, path, overrides, n_overrides);
     if (st == SG_OK) st = make_inference(m, path, options);
     if (st == SG_OK) st = allocate(m, options->batch);
     m->classes.n = (int)m->file.n_classes;
@@ -87,6 +101,7 @@ sg_status sg_detector_model_load(const char *path, const char *const *overrides,
 
 void sg_detector_model_clear(sg_detector_model *m) {
     sg_inference_destroy(m->inference);
+    sg_compute_close(&m->compute);
     sg_state_destroy(m->state);
     sg_model_file_clear(&m->file);
     free_blocks((void **)m->input, m->workers);

@@ -5,6 +5,7 @@
 #include "checkpoint/model_file.h"
 #include "core/config.h"
 #include "data/image.h"
+#include "train/compute.h"
 #include "train/detector.h"
 
 #ifdef __cplusplus
@@ -16,6 +17,7 @@ typedef struct {
     sg_model_file file; /* owned */
     sg_classes classes; /* borrows the file's names: not to be cleared */
     sg_mask_detector_options model;
+    sg_compute compute;      /* owned: where it is run */
     sg_inference *inference; /* owned; has the averaged weights */
     sg_state *state;         /* owned */
     int workers;
@@ -30,8 +32,9 @@ typedef struct {
     int op_threads; /* inside a run; > 1 only with one worker */
 } sg_detector_model_options;
 
-/* `path` is a model file. Overrides "section.key=value" are laid over the configuration it holds.
- * Errors of sg_model_file_read and sg_config_parse. */
+/* `path` is a model file. Overrides "section.key=value" are laid over the configuration it holds,
+ * but for run.device and train.precision: where it was trained is no wish of where to run it.
+ * Errors of sg_model_file_read, sg_config_parse and sg_compute_open. */
 sg_status sg_detector_model_load(const char *path, const char *const *overrides, int n_overrides,
                                  const sg_detector_model_options *options,
                                  sg_detector_model *out) SG_CHECKED;

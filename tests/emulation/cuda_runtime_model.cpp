@@ -1,15 +1,42 @@
 #include "emulation/cuda_runtime_model.h"
 #include "emulation/emulation.h"
 
+#include <deque>
+#include <malloc.h>
+#include <memory>
+#include <set>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <vector>
 
 typedef std::vector<std::function<void()>> recording;
 
+/* A stream's work, in order. Where the stream is lazy it waits here until somebody waits for it. */
+struct line {
+    unsigned number = 0; /* of the stream */
+    std::deque<std::function<void()>> waiting;
+    uint64_t put = 0, done = 0;
+
+    void run_up_to(uint64_t count) {
+        while (done < count && !waiting.empty()) {
+            std::function<void()> work = std::move(waiting.front());
+
+            waiting.pop_front();
+            work(); /* may run others' work, and reach what is before it here: that is done */
+            done++;
+        }
+    }
+};
+
 struct CUstream_st {
     bool records;
     recording recorded;
+    std::shared_ptr<line> work = std::make_shared<line>();
+};
+struct CUevent_st {
+    std::shared_ptr<line> work; /* none before it is marked */
+    uint64_t count = 0;
 };
 struct CUgraph_st {
     recording work;
@@ -18,11 +45,36 @@ struct CUgraphExec_st {
     recording work;
 };
 
+static std::set<cudaStream_t> streams;
+
+static uint64_t host_waits;
+
+/* SG_EMULATION_STREAMS: lazy, all streams always; random, some, and others from one wait of the
+ * host to the next. */
+static bool is_lazy(const line &work) {
+    static const char *text = getenv("SG_EMULATION_STREAMS");
+    uint64_t x;
+
+    if (!text || strcmp(text, "random") != 0) return text && strcmp(text, "lazy") == 0;
+    x = (sg_emulation_seed() + 1) * 0x9e3779b97f4a7c15u + host_waits * 0xbf58476d1ce4e5b9u +
+        work.number * 0x94d049bb133111ebu;
+    x ^= x >> 31;
+    x *= 0xd6e8feb86659fd93u;
+    return x >> 63;
+}
+
 void sg_emulated::put(cudaStream_t stream, std::function<void()> work) {
-    if (stream && stream->records)
-        stream->recorded.push_back(work);
-    else
+    if (!stream) {
         work();
+        return;
+    }
+    if (stream->records) {
+        stream->recorded.push_back(work);
+        return;
+    }
+    stream->work->waiting.push_back(work);
+    stream->work->put++;
+    if (!is_lazy(*stream->work)) stream->work->run_up_to(stream->work->put);
 }
 
 extern "C" void sg_emulation_put(void *queue, void (*work)(const void *arguments),
@@ -35,6 +87,31 @@ extern "C" void sg_emulation_put(void *queue, void (*work)(const void *arguments
 
 bool sg_emulation_is_on(void) { return true; }
 
+/* --- what tests ask of it through the environment --------------------------------------------- */
+
+static long long asked(const char *name) {
+    const char *text = getenv(name);
+
+    return text ? atoll(text) : 0;
+}
+
+/* The device is lost at the SG_EMULATION_LOST-th wait of the host, and stays so. */
+static cudaError_t wait() {
+    long long lost = asked("SG_EMULATION_LOST");
+
+    host_waits++;
+    return lost && (long long)host_waits >= lost ? cudaErrorECCUncorrectable : cudaSuccess;
+}
+
+/* Bytes of the device's memory: SG_EMULATION_MEMORY, or more than there are. */
+static size_t memory_total() {
+    long long bytes = asked("SG_EMULATION_MEMORY");
+
+    return bytes ? (size_t)bytes : (size_t)1 << 40;
+}
+
+static size_t memory_used;
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 static cudaError_t allocate(void **block, size_t bytes) {
@@ -44,18 +121,34 @@ static cudaError_t allocate(void **block, size_t bytes) {
     return cudaSuccess;
 }
 
-cudaError_t cudaMalloc(void **block, size_t bytes) { return allocate(block, bytes); }
+cudaError_t cudaMalloc(void **block, size_t bytes) {
+    cudaError_t error;
+
+    if (bytes > memory_total() - memory_used) return cudaErrorMemoryAllocation;
+    error = allocate(block, bytes);
+    if (error == cudaSuccess) memory_used += malloc_usable_size(*block);
+    return error;
+}
+
 cudaError_t cudaMallocHost(void **block, size_t bytes) { return allocate(block, bytes); }
 
+/* As on a GPU, it waits for all that is under way. */
 cudaError_t cudaFree(void *block) {
+    for (cudaStream_t stream : streams) stream->work->run_up_to(stream->work->put);
+    if (block) memory_used -= malloc_usable_size(block);
     free(block);
     return cudaSuccess;
 }
 
-cudaError_t cudaFreeHost(void *block) { return cudaFree(block); }
+cudaError_t cudaFreeHost(void *block) {
+    for (cudaStream_t stream : streams) stream->work->run_up_to(stream->work->put);
+    free(block);
+    return cudaSuccess;
+}
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
-    *free_bytes = *total = 0;
+    *total = memory_total();
+    *free_bytes = *total > memory_used ? *total - memory_used : 0;
     return cudaSuccess;
 }
 
@@ -75,33 +168,62 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     return cudaSuccess;
 }
 
-/* --- streams: nothing is ever under way ------------------------------------------------------- */
+/* --- streams and events ----------------------------------------------------------------------- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+    static unsigned created;
+
     *stream = new CUstream_st();
+    (*stream)->work->number = created++;
+    streams.insert(*stream);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    stream->work->run_up_to(stream->work->put);
+    streams.erase(stream);
     delete stream;
     return cudaSuccess;
 }
 
 /* As on a GPU, it may not be waited for while it is recorded. */
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-    return stream && stream->records ? cudaErrorIllegalState : cudaSuccess;
+    if (stream && stream->records) return cudaErrorIllegalState;
+    if (stream) stream->work->run_up_to(stream->work->put);
+    return wait();
 }
 
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
-    *event = nullptr;
+    *event = new CUevent_st();
     return cudaSuccess;
 }
 
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+/* A recording would keep this mark for ever: no code of ours means that. */
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    if (stream->records) return cudaErrorIllegalState;
+    event->work = stream->work;
+    event->count = stream->work->put;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    std::shared_ptr<line> work = event->work;
+    uint64_t count = event->count;
+
+    if (stream->records) return cudaErrorIllegalState;
+    if (work) sg_emulated::put(stream, [=] { work->run_up_to(count); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    if (event->work) event->work->run_up_to(event->count);
+    return wait();
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
+    return cudaSuccess;
+}
 
 /* --- graphs ----------------------------------------------------------------------------------- */
 

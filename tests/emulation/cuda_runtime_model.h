@@ -1,7 +1,10 @@
 /* The CUDA runtime's calls that cuda/ makes, on a CPU. Device memory is the host's, filled with
- * 0xff until it is written; a stream's work is done when it is put there, unless the stream is
- * being recorded: then it is kept, with its arguments, and done whenever the recording is launched.
- */
+ * 0xff until it is written. A stream's work is done when it is put there, or where
+ * SG_EMULATION_STREAMS=lazy is in the environment as late as can be: when it is waited for, by the
+ * host or through an event by another stream; random: some streams so, others not, changing with
+ * the seed. Whoever forgot to wait gets other bits in one of these orders. While a stream is
+ * recorded its work is kept, with its arguments, and done whenever the recording is launched.
+ * SG_EMULATION_MEMORY and SG_EMULATION_LOST: cuda_runtime_model.cpp. */
 #ifndef SG_TESTS_CUDA_RUNTIME_MODEL_H
 #define SG_TESTS_CUDA_RUNTIME_MODEL_H
 
