@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# Runs on a GPU from outside, where there is none: the real programs with the emulated backend as
+# their plug-in (build/release/emulated) and a stand-in for the driver. Slow, so pictures are tiny
+# and steps few: this asks for behaviour, not for quality.
+. tests/lib.sh
+
+emulated=build/release/emulated/libspotgrad_cuda.so
+mkdir "$work/bin" "$work/driver" "$work/bare"
+${CC:-cc} -std=c11 -Wall -Wextra -Werror -shared -fPIC tests/fake_libcuda.c -o "$work/driver/libcuda.so.1"
+for place in bin bare; do
+    cp bin/spotgrad "$work/$place/spotgrad"
+    for name in train evaluate predict; do ln -s spotgrad "$work/$place/$name"; done
+done
+cp $emulated "$work/bin/"
+data=$work/data
+tiny=(data.root="$data" data.synthetic=20 model.input=64 model.stride=8 train.batch=2 train.shards=2
+      train.epochs=1 train.steps=4 train.warmup=0 train.eval_every=1 run.plots=false)
+
+# on PLACE PROGRAM [ARGUMENT...]: with the driver
+on() {
+    local place=$1 program=$2
+
+    shift 2
+    run env LD_LIBRARY_PATH="$work/driver" FAKE_CUDA="${gpus:-1}" "${extra[@]}" "$work/$place/$program" "$@"
+}
+extra=(SG_EMULATION_SEED=1)
+
+# train FOLDER [ARGUMENT...], on the emulated GPU unless an argument says otherwise
+train() {
+    local folder=$1
+
+    shift
+    on bin train --config configs/mask-demo.ini run.dir="$folder" "${tiny[@]}" run.device=cuda \
+        train.precision=fp32 "$@"
+}
+hash_of() { grep -o 'state sha256: .*' "$work/out"; }
+same() { if [ -n "$2" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; }
+
+# --- what is missing ---
+run bin/train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/none" run.device=cuda
+expect "no driver" 69 "train: run.device=cuda: no NVIDIA driver on this machine"
+run bin/train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/none" train.precision=bf16
+expect "bf16 on a CPU" 78 "train: train.precision=bf16: a CPU computes in fp32 here"
+run bin/train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/none" run.device=gpu
+expect "no such device" 78 "run.device: 'gpu' is none of auto, cpu, cuda, cuda:N"
+run bin/train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/cpu"
+expect "auto without a driver" 0 "train: cpu avx2"
+if grep -q "run.device" "$work/err"; then fail "and silently" "$(grep run.device "$work/err")"
+else pass "and silently"; fi
+cp -r "$work/cpu" "$work/cpu-began"
+on bare train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/none" train.steps=1
+expect "auto with a driver and no plug-in" 0 "train: cpu avx2" \
+    "run.device=auto: the CPU, as the GPU cannot be used: $work/bare/libspotgrad_cuda.so is not there"
+on bare train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/none" run.device=cuda
+expect "cuda with a driver and no plug-in" 69 \
+    "train: run.device=cuda: $work/bare/libspotgrad_cuda.so is not there"
+echo 'const char *const sg_cuda_plugin = "0.0.9";' >"$work/other.c" # a table begins with it
+${CC:-cc} -shared -fPIC "$work/other.c" -o "$work/bare/libspotgrad_cuda.so"
+on bare train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/none" run.device=cuda
+expect "a plug-in of another version" 69 "is of version 0.0.9, this program of"
+same "and one line says it" "$(grep -c version "$work/err")" 1
+gpus=0 on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/none" run.device=cuda
+expect "a driver that sees no GPU" 69 "train: run.device=cuda: the driver sees no GPU"
+train "$work/none" run.device=cuda:5
+expect "a GPU too many" 69 "train: run.device=cuda:5: there is no GPU 5: the driver sees 1"
+on bin train --devices
+expect "devices" 0 "cuda:0  usable: cuda sm_"
+
+# --- the same bits ---
+train "$work/one"
+expect "a run" 0 "cuda:0, Fake GPU 10: cuda sm_00 0 MP stand-in fp32" "done: 4 steps"
+whole=$(hash_of)
+extra=(SG_EMULATION_SEED=7 SG_EMULATION_STREAMS=random)
+train "$work/two" checkpoint.every_steps=1
+expect "again: threads in another order, streams by chance, a checkpoint every step" 0 "done: 4 steps"
+same "again: the same bits" "$(hash_of)" "$whole"
+extra=(SG_EMULATION_SEED=1)
+train "$work/parts" train.steps=1
+train "$work/parts" train.steps=3
+expect "in parts" 0 "resumed: step 1"
+train "$work/parts"
+expect "the last part" 0 "resumed: step 3"
+same "in parts: the same bits" "$(hash_of)" "$whole"
+env LD_LIBRARY_PATH="$work/driver" FAKE_CUDA=1 SG_EMULATION_SEED=3 SG_EMULATION_STREAMS=random "$work/bin/train" --config configs/mask-demo.ini \
+    run.dir="$work/killed" "${tiny[@]}" run.device=cuda train.precision=fp32 \
+    checkpoint.every_steps=1 >"$work/out" 2>"$work/err" &
+pid=$!
+for _ in $(seq 1200); do
+    [ -e "$work/killed/last.h5" ] && break
+    sleep 0.05
+done
+kill -KILL $pid; wait $pid 2>/dev/null
+train "$work/killed"
+expect "killed" 0 "resumed: step"
+same "killed: the same bits" "$(hash_of)" "$whole"
+for text in "cuda sm_00 0 MP stand-in fp32" "conv2d_dw x 1,"; do
+    if grep -aqF "$text" "$work/one/last.h5"; then pass "the checkpoint tells \"$text\""
+    else fail "the checkpoint tells \"$text\"" "it does not"; fi
+done
+loss_of() { grep -o '"loss":[0-9.]*' "$1/metrics.jsonl" | tail -n 1 | cut -d: -f2; }
+train "$work/epoch" train.steps=0 data.synthetic=20 train.batch=4
+run bin/train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/epoch-cpu" train.steps=0 train.batch=4
+same "the loss is near the CPU's" "$(awk -v a="$(loss_of "$work/epoch")" -v b="$(loss_of "$work/epoch-cpu")" \
+    'BEGIN { print (a > 0 && b > 0 && a / b > 0.98 && a / b < 1.02) ? "near" : a " and " b }')" near
+on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/bf16" train.steps=2
+expect "auto on a GPU" 0 "train.precision=auto: bf16 on this GPU" "stand-in bf16" "done: 2 steps"
+
+# --- elsewhere ---
+cp -r "$work/parts" "$work/moved"; cp -r "$work/parts" "$work/fp32"
+run bin/train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/moved" train.steps=5
+expect "GPU -> CPU" 69 "was computed on \"cuda sm_00 0 MP stand-in fp32\", here is \"cpu avx2" \
+    "run.exact=false goes on all the same"
+run bin/train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/moved" train.steps=5 run.exact=false
+expect "GPU -> CPU, run.exact=false" 0 "not to the same bits" "resumed: step 4" "done: 5 steps"
+on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/moved" train.steps=6
+expect "auto stays on the CPU" 0 "train: cpu avx2" "resumed: step 5" "done: 6 steps"
+train "$work/moved" train.steps=7
+expect "CPU -> GPU" 69 "here is \"cuda sm_00 0 MP stand-in fp32\""
+train "$work/moved" train.steps=7 run.exact=false
+expect "CPU -> GPU, run.exact=false" 0 "not to the same bits" "done: 7 steps"
+train "$work/fp32" train.steps=5 train.precision=bf16
+expect "another precision" 69 "fp32\", here is \"cuda sm_00 0 MP stand-in bf16\""
+on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/fp32" train.steps=5
+expect "auto keeps the precision" 0 "stand-in fp32" "done: 5 steps"
+
+# --- failures ---
+extra=(SG_EMULATION_MEMORY=45000000)
+train "$work/full" train.batch=16
+expect "out of memory" 71 "no device memory for" "MiB asked for" "would fit"
+fits=$(grep -o 'train.batch=[0-9]* would fit' "$work/err" | grep -o '[0-9]*')
+train "$work/full" train.batch="${fits:-16}" train.steps=1
+expect "the batch that would fit does" 0 "done: 1 steps"
+extra=(SG_EMULATION_MEMORY=3000000)
+train "$work/full" --fresh
+expect "nothing would fit" 71 "no device memory for"
+extra=(SG_EMULATION_LOST=12)
+train "$work/lost" train.steps=0 train.epochs=3 checkpoint.every_steps=1
+expect "a lost device" 69 "the device is lost" "before the end"
+extra=(SG_EMULATION_SEED=1)
+train "$work/lost" train.steps=4
+expect "after a lost device" 78 # another number of epochs is another run
+train "$work/lost" train.steps=4 train.epochs=3
+expect "it goes on from what was saved" 0 "resumed: step"
+train "$work/far" train.lr=10 train.clip_norm=0 train.optimizer=sgd train.epochs=50 train.steps=40 \
+    checkpoint.every_steps=1
+expect "diverges" 70 "train.lr"
+
+# --- evaluate and predict ---
+on bin evaluate --checkpoint "$work/epoch" run.device=cuda --json
+expect "evaluate" 0 '"mAP50":'
+cp "$work/out" "$work/on-cuda"
+on bin evaluate --checkpoint "$work/epoch" --json
+same "evaluate: auto is where it was trained" "$(cat "$work/out")" "$(cat "$work/on-cuda")"
+run bin/evaluate --checkpoint "$work/epoch" --json
+expect "evaluate on a CPU what a GPU trained" 0 '"mAP50":'
+picture=$data/images/$(head -1 "$data/val.txt").png
+on bin predict --checkpoint "$work/epoch" "$picture" "$data/images/$(sed -n 2p "$data/val.txt").png" \
+    run.device=cuda predict.score=0 --json
+expect "predict" 0 '"boxes":[{"class":"'
+run bin/predict --checkpoint "$work/epoch" "$picture" run.device=cuda
+expect "predict without a driver" 69 "predict: run.device=cuda: no NVIDIA driver"
+
+[ $failures = 0 ]
