@@ -25,7 +25,7 @@ LDLIBS   += -ldnnl -lgomp -ldl -lm -lpthread
 SOURCES  := $(wildcard src/*/*.c)
 OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
 # compiled a second time, for AVX-512 and blocks of 16 channels: src/cpu/simd.h
-BLOCKED  := attention batch_norm conv2d conv2d_dw layer_norm layout levels pointwise pool reduce
+BLOCKED  := attention batch_norm conv2d conv2d_dw layer_norm layout levels linear pointwise pool reduce
 OBJECTS  += $(BLOCKED:%=$(BUILD)/src/cpu/%.avx512.o)
 LIBRARY  := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
 PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))

@@ -13,6 +13,7 @@ __device__ inline float normal_cdf(float x) { return 0.5f + 0.5f * erff(x * 0.70
 __device__ inline float act_value(sg_act act, float x) {
     if (act == SG_ACT_RELU) return x <= 0.0f ? 0.0f : x;
     if (act == SG_ACT_SILU) return x * sigmoid(x);
+    if (act == SG_ACT_GELU) return x * normal_cdf(x);
     return x;
 }
 
@@ -23,6 +24,7 @@ __device__ inline float act_slope(sg_act act, float x) {
 
         return s * (1.0f + x * (1.0f - s));
     }
+    if (act == SG_ACT_GELU) return normal_cdf(x) + x * 0.39894228f * expf(-0.5f * x * x);
     return 1.0f;
 }
 

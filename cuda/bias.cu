@@ -59,8 +59,15 @@ template <typename T, int V, bool Inner> static sg_status bias_as(const sg_args 
     return sg_cuda_launched(a);
 }
 
-template <typename T, int V, bool Inner> static sg_status bias_db_as(const sg_args *a) {
-    const sg_cuda_pixels *p = pixels_of(a);
+typedef struct {
+    const sg_args *a;
+    const sg_cuda_pixels *p;
+    float *db;
+} bias_db_call;
+
+template <typename T, int V, bool Inner> static sg_status bias_db_as(const bias_db_call *call) {
+    const sg_cuda_pixels *p = call->p;
+    const sg_args *a = call->a;
     float *part = static_cast<float *>(a->scratch);
 
     if (p->chunks * p->tiles > 0) {
@@ -68,14 +75,30 @@ template <typename T, int V, bool Inner> static sg_status bias_db_as(const sg_ar
                   (cudaStream_t)a->queue, static_cast<const T *>(a->in[0]), part, *p);
         SG_TRY(sg_cuda_launched(a));
     }
-    return sg_cuda_add_parts(a, part, p->chunks, p->C, p->C, static_cast<float *>(a->out[0]), NULL);
+    return sg_cuda_add_parts(a, part, p->chunks, p->C, p->C, call->db, NULL);
 }
 
 template <typename T> static sg_status bias_run(const sg_args *a) {
     return SG_BY_CHANNELS(*pixels_of(a), T, bias_as, a);
 }
-template <typename T> static sg_status bias_db_run(const sg_args *a) {
-    return SG_BY_CHANNELS(*pixels_of(a), T, bias_db_as, a);
+
+sg_cuda_pixels sg_cuda_bias_db_pixels(const sg_value *dy, sg_layout layout) {
+    return sg_cuda_pixels_of(dy, layout, kSumEach, sg_cuda_sum_chunks(dy));
+}
+
+size_t sg_cuda_bias_db_scratch(const sg_cuda_pixels &p) {
+    return (size_t)(p.chunks * p.C) * sizeof(float);
+}
+
+sg_status sg_cuda_bias_db(const sg_args *a, const sg_cuda_pixels &p, sg_layout layout, float *db) {
+    bias_db_call call = {a, &p, db};
+
+    return sg_cuda_is_bf16(layout) ? SG_BY_CHANNELS(p, bf16, bias_db_as, &call)
+                                   : SG_BY_CHANNELS(p, float, bias_db_as, &call);
+}
+
+template <sg_layout Layout> static sg_status bias_db_run(const sg_args *a) {
+    return sg_cuda_bias_db(a, *pixels_of(a), Layout, static_cast<float *>(a->out[0]));
 }
 
 extern "C" sg_status sg_cuda_select_bias(sg_cuda *, const sg_node *node, const sg_layout have[],
@@ -91,11 +114,12 @@ extern "C" sg_status sg_cuda_select_bias(sg_cuda *, const sg_node *node, const s
 extern "C" sg_status sg_cuda_select_bias_db(sg_cuda *, const sg_node *node, const sg_layout have[],
                                             sg_kernel_plan *plan) {
     sg_layout layout = sg_cuda_common_layout(node, have);
-    const sg_value *dy = node->in[0];
-    sg_cuda_pixels p = sg_cuda_pixels_of(dy, layout, kSumEach, sg_cuda_sum_chunks(dy));
+    sg_cuda_pixels p = sg_cuda_bias_db_pixels(node->in[0], layout);
 
-    sg_cuda_plan(plan, node, sg_cuda_is_bf16(layout) ? bias_db_run<bf16> : bias_db_run<float>,
+    sg_cuda_plan(plan, node,
+                 sg_cuda_is_bf16(layout) ? bias_db_run<SG_CUDA_PLAIN_BF16>
+                                         : bias_db_run<SG_CUDA_PLAIN>,
                  layout);
-    plan->scratch = (size_t)(p.chunks * p.C) * sizeof(float);
+    plan->scratch = sg_cuda_bias_db_scratch(p);
     return sg_cuda_plan_state(plan, &p, sizeof p);
 }

@@ -117,6 +117,13 @@ template <typename S, int V> __device__ inline void add_rows(S *shared, S (&x)[V
 sg_status sg_cuda_add_parts(const sg_args *a, const float *part, int64_t chunks, int64_t columns,
                             int64_t C, float *out, float *more) SG_CHECKED;
 
+/* bias.cu: db (C) = the sums of input 0 of `a` over its pixels, which lie as `p` says, with that
+ * many bytes of a->scratch. */
+sg_cuda_pixels sg_cuda_bias_db_pixels(const sg_value *dy, sg_layout layout);
+size_t sg_cuda_bias_db_scratch(const sg_cuda_pixels &p);
+sg_status sg_cuda_bias_db(const sg_args *a, const sg_cuda_pixels &p, sg_layout layout,
+                          float *db) SG_CHECKED;
+
 /* Call f<T, V, Inner>(a) for what `p` says. */
 #define SG_BY_CHANNELS(p, T, f, a)                                                                 \
     ((p).packed ? f<T, kPack, true>(a) : (p).inner ? f<T, 1, true>(a) : f<T, 1, false>(a))

@@ -27,10 +27,10 @@ static void conv_release(void *state) {
 static sg_status conv_run(const sg_args *a) {
     const conv_state *s = a->state;
 
-    if (s->plan) SG_TRY(sg_vendor_plan_run(s->plan, a->in, a->out[0], a->scratch, a->queue));
+    if (s->plan) SG_TRY(sg_vendor_plan_run(s->plan, a->in, a->out, a->scratch, a->queue));
     if (s->zero_bytes) SG_TRY(sg_vendor_zero(a->out[0], s->zero_bytes, a->queue));
     if (!s->bias && s->act == SG_ACT_NONE) return SG_OK;
-    return sg_cuda_epilogue(a, s->layout, s->bias ? a->in[2] : NULL, s->act);
+    return sg_cuda_epilogue(a, s->layout, s->bias ? a->in[2] : NULL, NULL, s->act);
 }
 
 static sg_vendor_conv describe(const sg_cuda *cuda, sg_conv_pass pass, const sg_conv_options *o,

@@ -1,4 +1,4 @@
-/* What follows a convolution in the same place, where cuDNN did not do it. */
+/* What follows a convolution or a product, where the library did not do it. */
 #ifndef SG_CUDA_EPILOGUE_H
 #define SG_CUDA_EPILOGUE_H
 
@@ -8,8 +8,9 @@
 extern "C" {
 #endif
 
-/* y = act(y + b) on output 0 of `a`, in `layout` (N H W C, either dtype); b (C) may be NULL. */
-sg_status sg_cuda_epilogue(const sg_args *a, sg_layout layout, const float *b,
+/* z = z + b, y = act(z): y is output 0 of `a`, in `layout` (a matrix, or N H W C, either dtype), z
+ * as y, or NULL: then the sums are in y and stay nowhere. b (C) may be NULL. */
+sg_status sg_cuda_epilogue(const sg_args *a, sg_layout layout, const float *b, void *z,
                            sg_act act) SG_CHECKED;
 
 #ifdef __cplusplus

@@ -17,22 +17,31 @@ static const char *precision_name(sg_cuda_precision precision) {
     return names[precision];
 }
 
+static const char *act_name(sg_act act) {
+    static const char *const names[] = {"", " relu", " silu", " gelu"};
+
+    return names[act];
+}
+
 void sg_plan_key_conv(const sg_vendor_conv *c, char key[SG_PLAN_KEY]) {
     static const char *const passes[] = {"conv2d", "conv2d_dx", "conv2d_dw"};
-    static const char *const acts[] = {"", " relu", " silu"};
 
     snprintf(key, SG_PLAN_KEY,
              "%s x %lld,%lld,%lld,%lld w %lld,%lldx%lld stride %lld pad %lld groups %lld %s%s%s",
              passes[c->pass], (long long)c->N, (long long)c->C, (long long)c->H, (long long)c->W,
              (long long)c->OC, (long long)c->KH, (long long)c->KW, (long long)c->stride,
              (long long)c->pad, (long long)c->groups, precision_name(c->precision),
-             c->bias ? " bias" : "", acts[c->act]);
+             c->bias ? " bias" : "", act_name(c->act));
 }
 
 void sg_plan_key_matmul(const sg_vendor_matmul *m, char key[SG_PLAN_KEY]) {
-    snprintf(key, SG_PLAN_KEY, "matmul %lld,%lld,%lld%s%s %s", (long long)m->M, (long long)m->N,
-             (long long)m->K, m->transpose_a ? " ta" : "", m->transpose_b ? " tb" : "",
-             precision_name(m->precision));
+    static const char *const epilogues[SG_EPILOGUE_COUNT] = {"", " act", " slope", " sums"};
+
+    snprintf(key, SG_PLAN_KEY, "matmul %lld,%lld,%lld%s%s %s%s%s%s%s%s", (long long)m->M,
+             (long long)m->N, (long long)m->K, m->transpose_a ? " ta" : "",
+             m->transpose_b ? " tb" : "", precision_name(m->precision), m->f32_out ? " f32" : "",
+             epilogues[m->epilogue], m->bias ? " bias" : "", act_name(m->act),
+             m->keep_z ? " z" : "");
 }
 
 /* The line of `key` and what follows, or NULL. */

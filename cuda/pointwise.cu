@@ -60,12 +60,10 @@ struct silu_dx_f { /* x, dy */
     __device__ float operator()(float x, float dy) const { return dy * act_slope(SG_ACT_SILU, x); }
 };
 struct gelu_f {
-    __device__ float operator()(float p, float) const { return p * normal_cdf(p); }
+    __device__ float operator()(float p, float) const { return act_value(SG_ACT_GELU, p); }
 };
 struct gelu_dx_f { /* x, dy */
-    __device__ float operator()(float x, float dy) const {
-        return dy * (normal_cdf(x) + x * 0.39894228f * expf(-0.5f * x * x));
-    }
+    __device__ float operator()(float x, float dy) const { return dy * act_slope(SG_ACT_GELU, x); }
 };
 struct sigmoid_f {
     __device__ float operator()(float p, float) const { return sigmoid(p); }

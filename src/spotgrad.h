@@ -39,7 +39,7 @@ extern "C" {
 
 /* --- elementwise (ops/pointwise.c) ------------------------------------------------------------ */
 
-typedef enum { SG_ACT_NONE, SG_ACT_RELU, SG_ACT_SILU } sg_act;
+typedef enum { SG_ACT_NONE, SG_ACT_RELU, SG_ACT_SILU, SG_ACT_GELU } sg_act; /* gelu: linear only */
 
 sg_value *sg_add(sg_graph *g, sg_value *a, sg_value *b); /* same shape */
 sg_value *sg_mul(sg_graph *g, sg_value *a, sg_value *b); /* same shape */
@@ -71,12 +71,16 @@ sg_value *sg_slice(sg_graph *g, sg_value *x, int64_t start, int64_t count);
 
 sg_value *sg_sum(sg_graph *g, sg_value *x); /* of all elements, a scalar */
 
-/* --- matrices (ops/matmul.c) ------------------------------------------------------------------ */
+/* --- matrices (ops/matmul.c, ops/linear.c) ---------------------------------------------------- */
 
 /* (M, K) x (K, N) -> (M, N); a flag transposes that operand first. */
 sg_value *sg_matmul(sg_graph *g, sg_value *a, sg_value *b, bool transpose_a, bool transpose_b);
 /* b (C) added along the channels: axis 1 of (N, C, H, W), the last axis of (M, C) and (N, T, C). */
 sg_value *sg_bias(sg_graph *g, sg_value *x, sg_value *b);
+/* act(x W^T + b), one kernel where a library has it: x (M, K) or (N, T, K), w (O, K), b (O) or
+ * NULL.
+ */
+sg_value *sg_linear_with(sg_graph *g, sg_value *x, sg_value *w, sg_value *b, sg_act act);
 
 /* --- convolution and norms (ops/conv2d.c, ops/batch_norm.c, ops/layer_norm.c) ----------------- */
 
@@ -142,8 +146,10 @@ sg_value *sg_conv_norm_act(sg_graph *g, const char *name, sg_value *x, int64_t c
 /* Convolution with bias, no norm: NAME.weight, NAME.bias, bias drawn as the constant `bias`. */
 sg_value *sg_conv(sg_graph *g, const char *name, sg_value *x, int64_t channels, int64_t kernel,
                   int64_t stride, float bias);
-/* x (N, C) W^T + b: NAME.weight (out, C), NAME.bias. */
+/* x W^T + b, x (M, C) or (N, T, C): NAME.weight (out, C), NAME.bias. */
 sg_value *sg_linear(sg_graph *g, const char *name, sg_value *x, int64_t out);
+/* The same under an activation. */
+sg_value *sg_linear_act(sg_graph *g, const char *name, sg_value *x, int64_t out, sg_act act);
 
 /* Layer norm over the last axis of x [+ residual]: NAME.weight, NAME.bias, eps 1e-5. residual may
  * be NULL; *sum, where asked for, is x + residual (x where there is none). */

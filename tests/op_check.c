@@ -282,6 +282,7 @@ static bool adds_products(const sg_op *op) {
         &sg_op_matmul,     &sg_op_bias,          &sg_op_bias_db,         &sg_op_conv2d,
         &sg_op_conv2d_dx,  &sg_op_conv2d_dw,     &sg_op_global_avg_pool, &sg_op_global_avg_pool_dx,
         &sg_op_upsample2x, &sg_op_upsample2x_dx, &sg_op_masked_mean,     &sg_op_masked_mean_dx,
+        &sg_op_linear,     &sg_op_linear_dx,     &sg_op_linear_dw,
     };
 
     for (int i = 0; i < OP_COUNT(list); i++)

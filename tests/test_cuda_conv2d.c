@@ -105,6 +105,46 @@ static void test_key_says_all(void **state) {
     }
 }
 
+static void test_key_of_a_product_says_all(void **state) {
+    static const sg_vendor_matmul kMatmul = {.precision = SG_CUDA_BF16,
+                                             .M = 3,
+                                             .N = 4,
+                                             .K = 5,
+                                             .epilogue = SG_EPILOGUE_ACT,
+                                             .bias = true,
+                                             .keep_z = true,
+                                             .act = SG_ACT_GELU};
+    char key[SG_PLAN_KEY], other[SG_PLAN_KEY];
+    sg_vendor_matmul m[14];
+
+    (void)state;
+    sg_plan_key_matmul(&kMatmul, key);
+    assert_string_equal(key, "matmul 3,4,5 bf16 act bias gelu z");
+    for (int i = 0; i < OP_COUNT(m); i++) m[i] = kMatmul;
+    m[0].precision = SG_CUDA_FP32;
+    m[1].M++;
+    m[2].N++;
+    m[3].K++;
+    m[4].transpose_a = true;
+    m[5].transpose_b = true;
+    m[6].f32_out = true;
+    m[7].epilogue = SG_EPILOGUE_SLOPE;
+    m[8].epilogue = SG_EPILOGUE_SUMS;
+    m[9].epilogue = SG_EPILOGUE_NONE;
+    m[10].bias = false;
+    m[11].keep_z = false;
+    m[12].act = SG_ACT_SILU;
+    m[13].act = SG_ACT_NONE;
+    for (int i = 0; i < OP_COUNT(m); i++) {
+        sg_plan_key_matmul(&m[i], other);
+        if (strcmp(key, other) == 0) fail_msg("what change %d leaves out is not in the key", i);
+    }
+    m[0].M = m[0].N = m[0].K = (int64_t)1 << 40;
+    m[0].transpose_a = m[0].transpose_b = m[0].f32_out = true;
+    sg_plan_key_matmul(&m[0], key);
+    assert_string_equal(key + strlen(key) - 12, " bias gelu z");
+}
+
 static void test_longest_key_fits(void **state) {
     int64_t large = (int64_t)1 << 40;
     sg_vendor_conv c = kConv;
@@ -236,7 +276,7 @@ static const char kPlans[] =
     "conv2d x 1,8,4,4 w 8,3x3 stride 1 pad 1 groups 1 bf16\tstand-in fused\n"
     "conv2d_dw x 1,8,4,4 w 8,3x3 stride 1 pad 1 groups 1 bf16\tstand-in "
     "fused\n"
-    "matmul 7,5,13 ta tb bf16\tstand-in\n";
+    "matmul 7,5,13 ta tb bf16 f32\tstand-in\n";
 
 static void expect_plans(const sg_cuda_vendor *v, const char *want) {
     char *plans = sg_cuda_vendor_plans(v);
@@ -386,6 +426,7 @@ int main(void) {
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_tf32),
         cmocka_unit_test(test_key_says_all),
+        cmocka_unit_test(test_key_of_a_product_says_all),
         cmocka_unit_test(test_longest_key_fits),
         cmocka_unit_test(test_table_keeps_choices),
         cmocka_unit_test(test_table_refuses_damage),

@@ -186,6 +186,38 @@ static void test_view_of_bf16(void **state) {
     sg_graph_destroy(g);
 }
 
+/* Between two linear layers nothing is converted: what is are the input, two filters, two biases
+ * and the result. */
+static void test_linear_stays_bf16(void **state) {
+    sg_backend backend = sg_backend_cuda;
+    float zeros[8 * 8] = {0}, x[6 * 8], y[6 * 8];
+    sg_bindings b = {.input = {x, zeros, zeros, zeros, zeros}, .output = {y}};
+    sg_program *program;
+    sg_value *in[5], *h;
+    sg_graph *g;
+
+    (void)state;
+    for (int i = 0; i < 6 * 8; i++) x[i] = 1.0f;
+    assert_int_equal(sg_graph_create(SG_TRAIN, NULL, &g), SG_OK);
+    in[0] = sg_input(g, "x", SG_F32, sg_shape_3(2, 3, 8));
+    in[1] = sg_input(g, "w1", SG_F32, sg_shape_2(8, 8));
+    in[2] = sg_input(g, "b1", SG_F32, sg_shape_1(8));
+    in[3] = sg_input(g, "w2", SG_F32, sg_shape_2(8, 8));
+    in[4] = sg_input(g, "b2", SG_F32, sg_shape_1(8));
+    h = sg_linear_with(g, in[0], in[1], in[2], SG_ACT_GELU);
+    sg_output(g, "y", sg_linear_with(g, h, in[3], in[4], SG_ACT_NONE));
+    n_conversions = 0;
+    backend.convert = convert_counted;
+    sg_cuda_use(SG_CUDA_BF16, NULL);
+    assert_int_equal(sg_program_compile(g, &backend, NULL, &program), SG_OK);
+    sg_cuda_use(SG_CUDA_FP32, NULL);
+    assert_int_equal(sg_program_run_once(program, &b), SG_OK);
+    assert_int_equal(n_conversions, 6);
+    for (int i = 0; i < 6 * 8; i++) assert_true(y[i] == 0.0f);
+    sg_program_destroy(program);
+    sg_graph_destroy(g);
+}
+
 static void test_every_op_has_a_kernel(void **state) {
     static const sg_op *const kernels[] = {
 #define SG_CUDA(name) &sg_op_##name,
@@ -209,7 +241,7 @@ static void test_every_op_has_a_kernel(void **state) {
 }
 
 int main(void) {
-    static struct CMUnitTest tests[2 * kMaxTests + 2];
+    static struct CMUnitTest tests[2 * kMaxTests + 3];
     static char name[2 * kMaxTests][kNameBytes];
     size_t n = 0;
 
@@ -225,6 +257,8 @@ int main(void) {
         }
     tests[n].name = "a view of bf16";
     tests[n++].test_func = test_view_of_bf16;
+    tests[n].name = "linear layers stay in bf16";
+    tests[n++].test_func = test_linear_stays_bf16;
     tests[n].name = "every op has a kernel";
     tests[n++].test_func = test_every_op_has_a_kernel;
     return _cmocka_run_group_tests("cuda ops", tests, n, NULL, NULL);

@@ -1,5 +1,6 @@
 /* What is asked of cuDNN, by cuDNN itself: the graphs, engines and plans of convolutions for an
- * H100 that is only described to it, so that no GPU is needed. Nothing is run. Built where nvcc and
+ * H100 that is only described to it, so that no GPU is needed. Nothing is run. cuBLASLt answers
+ * nothing without a GPU; where there is one its products are planned too. Built where nvcc and
  * cuDNN are (the Makefile defines SG_WITH_VENDOR); elsewhere one skipped test stands for it. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -192,9 +193,146 @@ static void test_small_workspace(void **state) {
     assert_int_equal(sg_cuda_vendor_create(&options, &v), SG_OK);
     assert_int_equal(sg_vendor_plan_conv(v, &kConv, &plan), SG_OK);
     assert_true(sg_vendor_plan_scratch(plan) <= 1);
-    assert_int_equal(sg_vendor_plan_run(plan, (const void *const[3]){NULL}, NULL, NULL, NULL),
-                     SG_ERR_UNSUPPORTED);
+    assert_int_equal(
+        sg_vendor_plan_run(plan, (const void *const[3]){NULL}, (void *const[2]){NULL}, NULL, NULL),
+        SG_ERR_UNSUPPORTED);
     sg_vendor_plan_destroy(plan);
+    sg_cuda_vendor_destroy(v);
+}
+
+/* --- cuBLASLt, which plans for no described device -------------------------------------------- */
+
+/* The products of a linear layer with GELU, 64 rows and 256 to 1024 columns. */
+static const sg_vendor_matmul kProducts[] = {
+    {.precision = SG_CUDA_BF16,
+     .M = 64,
+     .N = 1024,
+     .K = 256,
+     .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT,
+     .bias = true,
+     .keep_z = true,
+     .act = SG_ACT_GELU},
+    {.precision = SG_CUDA_BF16,
+     .M = 64,
+     .N = 256,
+     .K = 1024,
+     .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT,
+     .bias = true},
+    {.precision = SG_CUDA_BF16,
+     .M = 64,
+     .N = 256,
+     .K = 1024,
+     .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT,
+     .bias = true,
+     .act = SG_ACT_RELU},
+    {.precision = SG_CUDA_BF16,
+     .M = 64,
+     .N = 1024,
+     .K = 256,
+     .epilogue = SG_EPILOGUE_SLOPE,
+     .act = SG_ACT_GELU},
+    {.precision = SG_CUDA_BF16, .M = 64, .N = 256, .K = 1024},
+    {.precision = SG_CUDA_BF16,
+     .M = 256,
+     .N = 1024,
+     .K = 64,
+     .transpose_a = true,
+     .f32_out = true,
+     .epilogue = SG_EPILOGUE_SUMS},
+    {.precision = SG_CUDA_BF16,
+     .M = 63,
+     .N = 3,
+     .K = 257,
+     .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT,
+     .bias = true},
+    {.precision = SG_CUDA_TF32,
+     .M = 64,
+     .N = 256,
+     .K = 1024,
+     .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT,
+     .bias = true,
+     .keep_z = true,
+     .act = SG_ACT_SILU},
+    {.precision = SG_CUDA_FP32,
+     .M = 256,
+     .N = 1024,
+     .K = 64,
+     .transpose_a = true,
+     .epilogue = SG_EPILOGUE_SUMS},
+};
+
+static sg_status plan_products(sg_cuda_vendor *v) {
+    sg_vendor_plan *plan = NULL;
+
+    for (int i = 0; i < OP_COUNT(kProducts); i++) {
+        SG_TRY(sg_vendor_plan_matmul(v, &kProducts[i], &plan));
+        assert_true(sg_vendor_plan_scratch(plan) <= (size_t)256 << 20);
+        assert_true(!sg_vendor_plan_fused(plan) || kProducts[i].epilogue != SG_EPILOGUE_NONE);
+        assert_true(!sg_vendor_plan_fused(plan) || kProducts[i].act != SG_ACT_SILU);
+        sg_vendor_plan_destroy(plan);
+    }
+    return SG_OK;
+}
+
+/* Where there is a GPU, all of them and again from what is kept; elsewhere the reason why not. */
+static void test_products(void **state) {
+    sg_cuda_vendor_options options = {.plans = NULL};
+    char *plans, *again;
+    sg_cuda_vendor *v;
+    sg_status st;
+
+    (void)state;
+    assert_int_equal(sg_cuda_vendor_create(&options, &v), SG_OK);
+    st = plan_products(v);
+    if (st == SG_ERR_UNAVAILABLE) {
+        assert_non_null(strstr(sg_last_error(), "cublaslt: cannot be used here: "));
+        sg_cuda_vendor_destroy(v);
+        return;
+    }
+    if (st != SG_OK) fail_msg("%s", sg_last_error());
+    plans = sg_cuda_vendor_plans(v);
+    sg_cuda_vendor_destroy(v);
+    print_message("%s", plans);
+    options.plans = plans;
+    assert_int_equal(sg_cuda_vendor_create(&options, &v), SG_OK);
+    if (plan_products(v) != SG_OK) fail_msg("%s", sg_last_error());
+    again = sg_cuda_vendor_plans(v);
+    assert_string_equal(plans, again);
+    sg_cuda_vendor_destroy(v);
+    sg_free(plans);
+    sg_free(again);
+}
+
+/* Damage is found before the library is asked. */
+static void test_products_that_cannot_be_had(void **state) {
+    static const char *const damaged[] = {"cudnn 1",
+                                          "cublaslt",
+                                          "cublaslt 1 2 3 4 5 6 7",
+                                          "cublaslt 1 2 3 4 5 6 7 8 9",
+                                          "cublaslt+",
+                                          "cublaslt 1 2 3 4 5 6 7 x",
+                                          "cublaslt+ 1 2 3 4 5 6 7 8"};
+    sg_vendor_matmul plain = {.precision = SG_CUDA_FP32, .M = 2, .N = 3, .K = 4};
+    sg_vendor_plan *plan = NULL;
+    sg_cuda_vendor *v;
+
+    (void)state;
+    for (int i = 0; i < OP_COUNT(damaged); i++) { /* the last has an epilogue that is not wanted */
+        char text[128];
+
+        snprintf(text, sizeof text, "matmul 2,3,4 fp32\t%s\n", damaged[i]);
+        v = vendor_with(text);
+        if (sg_vendor_plan_matmul(v, &plain, &plan) != SG_ERR_DATA) fail_msg("taken: %s", text);
+        sg_cuda_vendor_destroy(v);
+    }
+    v = vendor_with("matmul 2,3,4 fp32\tcublaslt 1 2 3 4 5 6 7 8\n");
+    assert_int_equal(sg_vendor_plan_matmul(v, &plain, &plan), SG_ERR_UNSUPPORTED);
+    assert_null(plan);
     sg_cuda_vendor_destroy(v);
 }
 
@@ -214,6 +352,8 @@ int main(void) {
         cmocka_unit_test(test_plans_that_cannot_be_had),
         cmocka_unit_test(test_small_workspace),
         cmocka_unit_test(test_no_device),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_products_that_cannot_be_had),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -111,12 +111,12 @@ static cudnnBackendDescriptor_t make_config(sg_cudnn_bag *bag, const sg_cuda_ven
     return config;
 }
 
-static sg_status conv_run(const sg_vendor_plan *plan, const void *const in[], void *out,
+static sg_status conv_run(const sg_vendor_plan *plan, const void *const in[], void *const out[],
                           void *scratch, void *queue) {
     const conv_plan *p = (const conv_plan *)plan;
     sg_cudnn_bag bag = {.n = 0};
     int64_t uids[4] = {kUidOut};
-    const void *pointers[4] = {out};
+    const void *pointers[4] = {out[0]};
     cudnnBackendDescriptor_t pack;
 
     if (!p->handle)
@@ -277,7 +277,7 @@ static int propose(sg_cuda_vendor *v, const sg_vendor_conv *conv, bool fused,
     return n_list;
 }
 
-static void bytes_of(const sg_vendor_conv *c, size_t in[3], size_t *out) {
+static void bytes_of(const sg_vendor_conv *c, size_t in[3], size_t out[2]) {
     size_t element = c->precision == SG_CUDA_BF16 ? 2 : 4;
     size_t x = (size_t)(c->N * c->C * c->H * c->W) * element;
     size_t w = (size_t)(c->OC * (c->C / c->groups) * c->KH * c->KW) * element;
@@ -286,7 +286,8 @@ static void bytes_of(const sg_vendor_conv *c, size_t in[3], size_t *out) {
     in[0] = c->pass == SG_CONV_DX ? w : x;
     in[1] = c->pass == SG_CONV_FORWARD ? w : y;
     in[2] = c->bias ? (size_t)c->OC * sizeof(float) : 0;
-    *out = c->pass == SG_CONV_FORWARD ? y : c->pass == SG_CONV_DX ? x : w;
+    out[0] = c->pass == SG_CONV_FORWARD ? y : c->pass == SG_CONV_DX ? x : w;
+    out[1] = 0;
 }
 
 /* The fastest of the proposals that can be had, or the first of them. */
@@ -297,7 +298,7 @@ static sg_status choose_from(sg_cuda_vendor *v, const sg_vendor_conv *conv, cons
 
     *best = -1;
     for (int i = 0; i < n && tried < (v->timed ? kMaxTried : 1); i++) {
-        size_t in[3], out;
+        size_t in[3], out[2];
         double seconds = 0.0;
         conv_plan *p;
         sg_status st = realise(v, conv, key, &list[i], &p);
@@ -309,7 +310,7 @@ static sg_status choose_from(sg_cuda_vendor *v, const sg_vendor_conv *conv, cons
             continue;
         }
         tried++;
-        bytes_of(conv, in, &out);
+        bytes_of(conv, in, out);
         if (v->timed) st = sg_vendor_time(v, &p->base, in, out, &seconds);
         conv_release(&p->base);
         SG_TRY(st);

@@ -21,8 +21,8 @@ struct sg_cuda_vendor {
 
 /* The first member of each library's plan. */
 struct sg_vendor_plan {
-    sg_status (*run)(const sg_vendor_plan *plan, const void *const in[], void *out, void *scratch,
-                     void *queue);
+    sg_status (*run)(const sg_vendor_plan *plan, const void *const in[], void *const out[],
+                     void *scratch, void *queue);
     void (*release)(sg_vendor_plan *plan); /* frees it whole */
     size_t scratch;
     bool fused;
@@ -31,7 +31,8 @@ struct sg_vendor_plan {
 
 /* The seconds of a run of `plan`, the median of several, on memory of its own of those bytes. */
 sg_status sg_vendor_time(sg_cuda_vendor *vendor, const sg_vendor_plan *plan,
-                         const size_t in_bytes[3], size_t out_bytes, double *seconds) SG_CHECKED;
+                         const size_t in_bytes[3], const size_t out_bytes[2],
+                         double *seconds) SG_CHECKED;
 
 /* SG_ERR_OOM or SG_ERR_CUDA, unless it is cudaSuccess. */
 sg_status sg_vendor_check(cudaError_t error, const char *what) SG_CHECKED;

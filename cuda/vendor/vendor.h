@@ -53,12 +53,26 @@ typedef struct {
     sg_act act;
 } sg_vendor_conv;
 
-/* Y (M, N) = op(A) op(B) in row-major f32, op(A) (M, K), op(B) (K, N), op: transposed where
- * flagged; M, N, K > 0. At SG_CUDA_BF16 as at SG_CUDA_TF32: the operands are f32. */
+/* What is done with a product P in the same kernel. */
+typedef enum {
+    SG_EPILOGUE_NONE,  /* Y = P */
+    SG_EPILOGUE_ACT,   /* Y = act(Z), Z = P + b, b (N) is in[2] or, without `bias`, none */
+    SG_EPILOGUE_SLOPE, /* Y = P act'(Z), Z (M, N) is in[2] */
+    SG_EPILOGUE_SUMS,  /* Y = P, and out[1] (M) the sums of op(A) over K */
+    SG_EPILOGUE_COUNT
+} sg_vendor_epilogue;
+
+/* P (M, N) = op(A) op(B), row-major, op(A) (M, K), op(B) (K, N), op: transposed where flagged;
+ * M, N, K > 0. At SG_CUDA_BF16 A and B are bf16, and so are Y, Z and b unless `f32_out`; else all
+ * is f32. Sums are in f32. */
 typedef struct {
     sg_cuda_precision precision;
     int64_t M, N, K;
     bool transpose_a, transpose_b;
+    bool f32_out;
+    sg_vendor_epilogue epilogue;
+    bool bias, keep_z; /* SG_EPILOGUE_ACT; keep_z: out[1] is Z */
+    sg_act act;
 } sg_vendor_matmul;
 
 typedef struct sg_vendor_plan sg_vendor_plan;
@@ -72,12 +86,14 @@ sg_status sg_vendor_plan_matmul(sg_cuda_vendor *vendor, const sg_vendor_matmul *
 void sg_vendor_plan_destroy(sg_vendor_plan *plan); /* NULL is fine */
 
 size_t sg_vendor_plan_scratch(const sg_vendor_plan *plan);
-/* Whether bias and activation are part of it; where they are not the caller applies them. */
+/* Whether bias and activation, or the epilogue, are part of it; where they are not out[0] is the
+ * bare result, and the caller does the rest. */
 bool sg_vendor_plan_fused(const sg_vendor_plan *plan);
 /* "cudnn 58": the library and its kernel. */
 const char *sg_vendor_plan_label(const sg_vendor_plan *plan);
-/* Put it on `queue`. in: as the op's (x w b, w dy, x dy, A B), aligned to 16 bytes. */
-sg_status sg_vendor_plan_run(const sg_vendor_plan *plan, const void *const in[], void *out,
+/* Put it on `queue`. in: as the op's (x w b, w dy, x dy, A B and what the epilogue reads), aligned
+ * to 16 bytes as is out; what the plan does not need is not looked at. */
+sg_status sg_vendor_plan_run(const sg_vendor_plan *plan, const void *const in[], void *const out[],
                              void *scratch, void *queue) SG_CHECKED;
 /* Put zeros there. */
 sg_status sg_vendor_zero(void *out, size_t bytes, void *queue) SG_CHECKED;

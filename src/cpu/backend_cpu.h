@@ -32,6 +32,11 @@ sg_layout sg_cpu_common_layout(const sg_node *node, const sg_layout have[]);
 /* A copy of `state` that the step owns and sg_free releases. */
 sg_status sg_cpu_plan_state(sg_kernel_plan *plan, const void *state, size_t bytes) SG_CHECKED;
 
+/* matmul.c: c = op(a) op(b), row-major, (M, K) x (K, N) -> (M, N), by OpenBLAS or, where
+ * sg_blas_load has not found it, by oneDNN. */
+sg_status sg_cpu_multiply(bool blas, const float *a, const float *b, float *c, int64_t M, int64_t N,
+                          int64_t K, bool transpose_a, bool transpose_b) SG_CHECKED;
+
 /* Files that are compiled for blocks of 8 and of 16 channels (simd.h) export under two names. */
 #if SG_BLOCK == 16
 #define SG_BLOCKED(name) name##_16
@@ -44,6 +49,10 @@ sg_status sg_cpu_convert_8(void *context, const sg_value *v, sg_layout from, sg_
                            sg_kernel_plan *plan) SG_CHECKED;
 sg_status sg_cpu_convert_16(void *context, const sg_value *v, sg_layout from, sg_layout to,
                             sg_kernel_plan *plan) SG_CHECKED;
+
+/* reduce.c: x (rows, C) -> sum (C) */
+void sg_cpu_sum_rows_8(const float *x, float *sum, int64_t rows, int64_t C);
+void sg_cpu_sum_rows_16(const float *x, float *sum, int64_t rows, int64_t C);
 
 /* `have` as in sg_backend; the plan comes zeroed. */
 typedef sg_status (*sg_cpu_select)(sg_cpu *cpu, const sg_node *node, const sg_layout have[],

@@ -13,18 +13,22 @@ typedef struct {
     bool blas; /* OpenBLAS, not oneDNN */
 } matmul_state;
 
+sg_status sg_cpu_multiply(bool blas, const float *a, const float *b, float *c, int64_t M, int64_t N,
+                          int64_t K, bool transpose_a, bool transpose_b) {
+    if (M <= 0 || N <= 0 || K <= 0) {
+        memset(c, 0, (size_t)(M * N) * sizeof(float));
+        return SG_OK;
+    }
+    if (!blas) return sg_dnnl_matmul(a, b, c, M, N, K, transpose_a, transpose_b);
+    sg_blas_matmul(a, b, c, M, N, K, transpose_a, transpose_b);
+    return SG_OK;
+}
+
 static sg_status matmul_run(const sg_args *a) {
     const matmul_state *s = a->state;
 
-    if (s->M <= 0 || s->N <= 0 || s->K <= 0) {
-        memset(a->out[0], 0, (size_t)(s->M * s->N) * sizeof(float));
-        return SG_OK;
-    }
-    if (!s->blas)
-        return sg_dnnl_matmul(a->in[0], a->in[1], a->out[0], s->M, s->N, s->K, s->transpose_a,
-                              s->transpose_b);
-    sg_blas_matmul(a->in[0], a->in[1], a->out[0], s->M, s->N, s->K, s->transpose_a, s->transpose_b);
-    return SG_OK;
+    return sg_cpu_multiply(s->blas, a->in[0], a->in[1], a->out[0], s->M, s->N, s->K, s->transpose_a,
+                           s->transpose_b);
 }
 
 sg_status sg_cpu_select_matmul(sg_cpu *cpu, const sg_node *node, const sg_layout have[],

@@ -3,7 +3,8 @@
 #include "cpu/backend_cpu.h"
 #include "cpu/simd.h"
 
-enum { kTile = 64 }; /* vectors added in float before they go to double */
+enum { kTile = 64 };   /* vectors added in float before they go to double */
+enum { kColumns = 4 }; /* vectors of a row whose sums are kept in registers */
 
 typedef struct {
     int64_t count;
@@ -94,31 +95,32 @@ static sg_status bias_db_blocked_run(const sg_args *a) {
     return SG_OK;
 }
 
-static sg_status bias_db_rows_run(const sg_args *a) {
-    const reduce_state *s = a->state;
-    const float *dy = a->in[0];
-    float *db = a->out[0];
-
+/* kColumns vectors side by side, whole lines of memory: a row is far from the next. */
+void SG_BLOCKED(sg_cpu_sum_rows)(const float *x, float *sum, int64_t rows, int64_t C) {
     int64_t c = 0;
 
-    /* four vectors side by side: whole lines of the cache, and sums that do not wait for each other
-     */
-    for (; c + 4 * kBlock <= s->d.C; c += 4 * kBlock) {
-        dvec sum[4] = {dvec_zero(), dvec_zero(), dvec_zero(), dvec_zero()};
+    for (; c + kColumns * kBlock <= C; c += kColumns * kBlock) {
+        dvec s[kColumns];
 
-        for (int64_t n = 0; n < s->d.N; n++)
-            for (int k = 0; k < 4; k++)
-                dvec_add(&sum[k], vec_load(dy + n * s->d.C + c + k * kBlock));
-        for (int k = 0; k < 4; k++) vec_store(db + c + k * kBlock, vec_of(sum[k]));
+        for (int k = 0; k < kColumns; k++) s[k] = dvec_zero();
+        for (int64_t n = 0; n < rows; n++)
+            for (int k = 0; k < kColumns; k++)
+                dvec_add(&s[k], vec_load(x + n * C + c + (ptrdiff_t)k * kBlock));
+        for (int k = 0; k < kColumns; k++) vec_store(sum + c + (ptrdiff_t)k * kBlock, vec_of(s[k]));
     }
-    for (; c < s->d.C; c += kBlock) {
-        int some = s->d.C - c < kBlock ? (int)(s->d.C - c) : kBlock;
-        dvec sum = dvec_zero();
+    for (; c < C; c += kBlock) {
+        int some = C - c < kBlock ? (int)(C - c) : kBlock;
+        dvec s = dvec_zero();
 
-        for (int64_t n = 0; n < s->d.N; n++)
-            dvec_add(&sum, vec_load_some(dy + n * s->d.C + c, some));
-        vec_store_some(db + c, some, vec_of(sum));
+        for (int64_t n = 0; n < rows; n++) dvec_add(&s, vec_load_some(x + n * C + c, some));
+        vec_store_some(sum + c, some, vec_of(s));
     }
+}
+
+static sg_status bias_db_rows_run(const sg_args *a) {
+    const reduce_state *s = a->state;
+
+    SG_BLOCKED(sg_cpu_sum_rows)(a->in[0], a->out[0], s->d.N, s->d.C);
     return SG_OK;
 }
 

@@ -321,6 +321,7 @@ SG_INLINE vec vec_gelu_dx(vec x, vec dy) {
 SG_INLINE vec vec_relu(vec x) { return vec_max(vec_zero(), x); }
 
 SG_INLINE vec vec_act(sg_act act, vec x) {
+    if (act == SG_ACT_GELU) return vec_gelu(x);
     return act == SG_ACT_SILU ? vec_silu(x) : act == SG_ACT_RELU ? vec_relu(x) : x;
 }
 
@@ -331,6 +332,7 @@ SG_INLINE vec vec_act_dx(sg_act act, vec x, vec dy) {
 
     if (act == SG_ACT_NONE) return dy;
     if (act == SG_ACT_RELU) return vec_keep(mask_above(x, vec_zero()), dy);
+    if (act == SG_ACT_GELU) return vec_gelu_dx(x, dy);
     s = vec_sigmoid(x); /* s (1 + x (1 - s)) */
     return vec_mul(dy, vec_mul(s, vec_fma(x, vec_sub(one, s), one)));
 }

@@ -39,6 +39,14 @@ sg_status sg_accumulate(sg_graph *g, sg_value *v, sg_value *dv) {
     return sg_graph_status(g);
 }
 
+bool sg_used_once(const sg_graph *g, const sg_value *v) {
+    int uses = 0;
+
+    for (int i = 0; i < g->n_nodes && g->node[i]->out[0].id < g->n_gradients; i++)
+        for (int k = 0; k < g->node[i]->n_in; k++) uses += g->node[i]->in[k] == v;
+    return uses == 1;
+}
+
 sg_value *sg_again(sg_graph *g, sg_value *v) {
     if (!v || v->index != 0 || !v->node->op->again || v->id >= g->n_gradients) return v;
     if (!g->again[v->id]) g->again[v->id] = v->node->op->again(g, v->node);

@@ -135,6 +135,9 @@ sg_status sg_accumulate(sg_graph *g, sg_value *v, sg_value *dv) SG_CHECKED;
 /* For gradient rules that read `v`, a value of the forward pass: `v` itself, or the same computed
  * again (sg_op.again), so that it need not be kept until then. NULL after a failure. */
 sg_value *sg_again(sg_graph *g, sg_value *v);
+/* For gradient rules: whether the forward pass reads `v` at one place only, so that its whole
+ * gradient comes from there. */
+bool sg_used_once(const sg_graph *g, const sg_value *v);
 /* Whether a rule must build the gradient of `v` at all (false for NULL). */
 bool sg_wants_grad(const sg_value *v);
 /* Whether sg_gradients has appended them. */

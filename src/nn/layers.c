@@ -21,17 +21,18 @@ static sg_value *named(sg_graph *g, const char *name, const char *part, sg_entry
     return sg_param(g, full, kind, shape, init);
 }
 
-/* Whether x is there and has the rank that the layer needs; fails the graph if not. */
-static bool has_rank(sg_graph *g, const char *name, const sg_value *x, int rank) {
-    char text[96];
+/* Whether x is there and its rank is from `least` to `most`; fails the graph if not. */
+static bool has_rank(sg_graph *g, const char *name, const sg_value *x, int least, int most) {
+    char text[96], or_more[16] = "";
 
     if (!x) {
         sg_graph_fail(g, sg_fail(SG_ERR_ARG, "layer %s: input is missing", name));
         return false;
     }
-    if (x->shape.rank == rank) return true;
-    sg_graph_fail(g, sg_fail(SG_ERR_ARG, "layer %s: input must be of rank %d, is %s", name, rank,
-                             sg_shape_text(&x->shape, text, sizeof text)));
+    if (least <= x->shape.rank && x->shape.rank <= most) return true;
+    if (most > least) snprintf(or_more, sizeof or_more, " or %d", most);
+    sg_graph_fail(g, sg_fail(SG_ERR_ARG, "layer %s: input must be of rank %d%s, is %s", name, least,
+                             or_more, sg_shape_text(&x->shape, text, sizeof text)));
     return false;
 }
 
@@ -78,7 +79,7 @@ sg_value *sg_conv_norm_act(sg_graph *g, const char *name, sg_value *x, int64_t c
     norm_params p;
     sg_value *w;
 
-    if (!has_rank(g, name, x, 4)) return NULL;
+    if (!has_rank(g, name, x, 4, 4)) return NULL;
     sg_scope(g, "%s", name);
     w = named(g, name, "conv.weight", SG_ENTRY_DECAY,
               sg_shape_4(channels, x->shape.dim[1], kernel, kernel), kFilter);
@@ -97,7 +98,7 @@ sg_value *sg_conv(sg_graph *g, const char *name, sg_value *x, int64_t channels, 
     sg_init constant = {SG_INIT_CONSTANT, bias};
     sg_value *w, *b;
 
-    if (!has_rank(g, name, x, 4)) return NULL;
+    if (!has_rank(g, name, x, 4, 4)) return NULL;
     sg_scope(g, "%s", name);
     w = named(g, name, "weight", SG_ENTRY_DECAY,
               sg_shape_4(channels, x->shape.dim[1], kernel, kernel), kFilter);
@@ -107,16 +108,21 @@ sg_value *sg_conv(sg_graph *g, const char *name, sg_value *x, int64_t channels, 
     return x;
 }
 
-sg_value *sg_linear(sg_graph *g, const char *name, sg_value *x, int64_t out) {
+sg_value *sg_linear_act(sg_graph *g, const char *name, sg_value *x, int64_t out, sg_act act) {
     sg_value *w, *b;
 
-    if (!has_rank(g, name, x, 2)) return NULL;
+    if (!has_rank(g, name, x, 2, 3)) return NULL;
     sg_scope(g, "%s", name);
-    w = named(g, name, "weight", SG_ENTRY_DECAY, sg_shape_2(out, x->shape.dim[1]), kFilter);
+    w = named(g, name, "weight", SG_ENTRY_DECAY, sg_shape_2(out, x->shape.dim[x->shape.rank - 1]),
+              kFilter);
     b = named(g, name, "bias", SG_ENTRY_NO_DECAY, sg_shape_1(out), kZero);
-    x = sg_bias(g, sg_matmul(g, x, w, false, true), b);
+    x = sg_linear_with(g, x, w, b, act);
     sg_scope_end(g);
     return x;
+}
+
+sg_value *sg_linear(sg_graph *g, const char *name, sg_value *x, int64_t out) {
+    return sg_linear_act(g, name, x, out, SG_ACT_NONE);
 }
 
 sg_value *sg_norm(sg_graph *g, const char *name, sg_value *x, sg_value *residual, sg_value **sum) {

@@ -50,6 +50,7 @@ static sg_status batch_norm_infer(sg_node *node) {
     SG_TRY(expect_channels(node, 1, 3, C));
     if (node->in[3]) SG_TRY(expect_like_x(node, 3));
     if (!(attr->eps > 0.0f)) return sg_op_fail(node, "eps must be above 0");
+    if (attr->act == SG_ACT_GELU) return sg_op_fail(node, "gelu is for linear layers");
     sg_op_out(node, 0, SG_F32, node->in[0]->shape);
     for (int o = 1; o <= 3; o++) sg_op_out(node, o, SG_F32, sg_shape_1(C));
     return SG_OK;

@@ -52,6 +52,7 @@ static sg_status conv_shape(const sg_node *node, const sg_shape *x, const sg_sha
 
     if (x->rank != 4 || w->rank != 4)
         return sg_op_fail(node, "images and filters have 4 dimensions");
+    if (o->act == SG_ACT_GELU) return sg_op_fail(node, "gelu is for linear layers");
     if (o->stride < 1 || o->pad < 0 || o->groups < 1)
         return sg_op_fail(node, "stride %lld, pad %lld, groups %lld: not possible",
                           (long long)o->stride, (long long)o->pad, (long long)o->groups);

@@ -112,6 +112,8 @@ sg_value *sg_sigmoid_dx(sg_graph *g, sg_value *y, sg_value *dy); /* y: sigmoid's
 /* For reference kernels: act(x) and its derivative at x. */
 double sg_act_value(sg_act act, double x);
 double sg_act_slope(sg_act act, double x);
+/* Whether the derivative depends on more than act(x). */
+bool sg_act_slope_needs_x(sg_act act);
 
 /* shape.c */
 
@@ -138,6 +140,28 @@ typedef struct {
 } sg_matmul_attr;
 
 sg_value *sg_bias_db(sg_graph *g, sg_value *dy); /* (N, C, H, W) or (M, C) -> (C): the sum */
+
+/* linear.c */
+
+typedef struct {
+    sg_act act;   /* linear: of the sum; linear_dx: whose slope at z is a factor */
+    bool keep_z;  /* linear: the sum is a second output */
+} sg_linear_attr; /* linear (x, w, b or NULL), linear_dx (dz, w, z or NULL) */
+
+typedef struct {
+    bool db;         /* a second output */
+} sg_linear_dw_attr; /* linear_dw (dz, x) */
+
+/* Outputs dx (.., K) = (dz W) act'(z); z (.., K) may be NULL: then dz W. */
+sg_value *sg_linear_dx(sg_graph *g, sg_value *dz, sg_value *w, sg_value *z, sg_act act);
+/* Outputs dw (O, K), db (O) if asked for. */
+sg_value *sg_linear_dw(sg_graph *g, sg_value *dz, sg_value *x, bool db);
+
+/* For kernels of these three: w is (O, K), and there are M rows. */
+typedef struct {
+    int64_t M, K, O;
+} sg_linear_sizes;
+sg_linear_sizes sg_linear_sizes_of(const sg_node *node);
 
 /* conv2d.c */
 

@@ -16,7 +16,12 @@
 
 #include <math.h>
 
+static const double kSqrtHalf = 0.70710678118654752, kInvSqrt2Pi = 0.39894228040143268;
+
 static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+/* By erfc: 1 + erf would leave nothing of the lower tail. */
+static double normal_cdf(double x) { return 0.5 * erfc(-x * kSqrtHalf); }
 
 double sg_act_value(sg_act act, double x) {
     switch (act) {
@@ -24,6 +29,8 @@ double sg_act_value(sg_act act, double x) {
         return x <= 0.0 ? 0.0 : x;
     case SG_ACT_SILU:
         return x * sigmoid(x);
+    case SG_ACT_GELU:
+        return x * normal_cdf(x);
     case SG_ACT_NONE:
         break;
     }
@@ -39,11 +46,15 @@ double sg_act_slope(sg_act act, double x) {
     case SG_ACT_SILU:
         s = sigmoid(x);
         return s * (1.0 + x * (1.0 - s));
+    case SG_ACT_GELU:
+        return normal_cdf(x) + x * kInvSqrt2Pi * exp(-0.5 * x * x);
     case SG_ACT_NONE:
         break;
     }
     return 1.0;
 }
+
+bool sg_act_slope_needs_x(sg_act act) { return act != SG_ACT_NONE && act != SG_ACT_RELU; }
 
 static int64_t count_of(const sg_args *a) { return sg_shape_count(&a->node->out[0].shape); }
 
@@ -246,11 +257,6 @@ const sg_op sg_op_silu_dx = {
 
 /* --- gelu ------------------------------------------------------------------------------------- */
 
-static const double kSqrtHalf = 0.70710678118654752, kInvSqrt2Pi = 0.39894228040143268;
-
-/* By erfc: 1 + erf would leave nothing of the lower tail. */
-static double normal_cdf(double x) { return 0.5 * erfc(-x * kSqrtHalf); }
-
 static sg_status gelu_grad(sg_graph *g, sg_node *node, sg_value *const dy[]) {
     sg_value *x = node->in[0];
 
@@ -263,7 +269,7 @@ static sg_status gelu_ref(const sg_args *args) {
     float *y = args->out[0];
     int64_t n = count_of(args);
 
-    for (int64_t i = 0; i < n; i++) y[i] = (float)((double)x[i] * normal_cdf((double)x[i]));
+    for (int64_t i = 0; i < n; i++) y[i] = (float)sg_act_value(SG_ACT_GELU, (double)x[i]);
     return SG_OK;
 }
 
@@ -272,11 +278,8 @@ static sg_status gelu_dx_ref(const sg_args *args) {
     float *dx = args->out[0];
     int64_t n = count_of(args);
 
-    for (int64_t i = 0; i < n; i++) {
-        double v = (double)x[i], density = kInvSqrt2Pi * exp(-0.5 * v * v);
-
-        dx[i] = (float)((double)dy[i] * (normal_cdf(v) + v * density));
-    }
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = (float)((double)dy[i] * sg_act_slope(SG_ACT_GELU, (double)x[i]));
     return SG_OK;
 }
 

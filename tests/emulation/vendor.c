@@ -3,8 +3,8 @@
  *
  * Work is put on the queue as a kernel is: a recording keeps it with the pointers it was made with.
  * A convolution without groups has bias and activation in it, one with groups leaves them to the
- * caller, so that both ways are taken. A plan asks for scratch memory and fills it with NaNs, and
- * pointers that are not aligned as promised fail. */
+ * caller, and so does a product with its epilogue where N is odd: both ways are taken. A plan asks
+ * for scratch memory and fills it with NaNs, and pointers that are not aligned as promised fail. */
 #include "vendor/vendor.h"
 
 #include <math.h>
@@ -86,13 +86,14 @@ sg_status sg_vendor_plan_conv(sg_cuda_vendor *v, const sg_vendor_conv *c, sg_ven
 
 sg_status sg_vendor_plan_matmul(sg_cuda_vendor *v, const sg_vendor_matmul *m,
                                 sg_vendor_plan **out) {
-    sg_vendor_plan plan = {.matmul = *m};
+    sg_vendor_plan plan = {.matmul = *m, .fused = m->epilogue != SG_EPILOGUE_NONE && m->N % 2 == 0};
     char key[SG_PLAN_KEY];
 
-    if (m->M < 1 || m->N < 1 || m->K < 1)
+    if (m->M < 1 || m->N < 1 || m->K < 1 || (m->f32_out && m->precision != SG_CUDA_BF16) ||
+        (m->epilogue != SG_EPILOGUE_ACT && (m->bias || m->keep_z)))
         return sg_fail(SG_ERR_ARG, "stand-in: the sizes of a product do not fit");
     sg_plan_key_matmul(m, key);
-    SG_TRY(choose(v, key, "stand-in"));
+    SG_TRY(choose(v, key, plan.fused ? "stand-in fused" : "stand-in"));
     return create(&plan, out);
 }
 
@@ -225,18 +226,45 @@ static void run_conv(const sg_vendor_plan *plan, const void *const in[], void *o
 
 /* --- matrix product --------------------------------------------------------------------------- */
 
-static void run_matmul(const sg_vendor_matmul *m, const float *a, const float *b, float *y) {
+/* Element (i, j) of the result, whose sum is `p`. */
+static void finish(const sg_vendor_matmul *m, const void *const in[], void *const out[], int64_t i,
+                   int64_t j, double p) {
+    bool half = m->precision == SG_CUDA_BF16 && !m->f32_out;
+    int64_t at = i * m->N + j;
+
+    if (m->epilogue == SG_EPILOGUE_ACT) {
+        if (m->bias) p += (double)read_at(in[2], half, j);
+        if (m->keep_z) write_at(out[1], half, at, p);
+        p = sg_act_value(m->act, p);
+    }
+    if (m->epilogue == SG_EPILOGUE_SLOPE)
+        p *= sg_act_slope(m->act, (double)read_at(in[2], half, at));
+    write_at(out[0], half, at, p);
+}
+
+static void run_matmul(const sg_vendor_plan *plan, const void *const in[], void *const out[]) {
+    const sg_vendor_matmul *m = &plan->matmul;
+    bool half = m->precision == SG_CUDA_BF16;
     int64_t am = m->transpose_a ? 1 : m->K, ak = m->transpose_a ? m->M : 1;
     int64_t bk = m->transpose_b ? 1 : m->N, bn = m->transpose_b ? m->K : 1;
 
-    for (int64_t i = 0; i < m->M; i++)
+    for (int64_t i = 0; i < m->M; i++) {
+        double total = 0.0;
+
+        for (int64_t k = 0; k < m->K; k++) total += (double)read_at(in[0], half, i * am + k * ak);
+        if (plan->fused && m->epilogue == SG_EPILOGUE_SUMS) ((float *)out[1])[i] = (float)total;
         for (int64_t j = 0; j < m->N; j++) {
             double sum = 0.0;
 
             for (int64_t k = 0; k < m->K; k++)
-                sum += (double)a[i * am + k * ak] * (double)b[k * bk + j * bn];
-            y[i * m->N + j] = (float)sum;
+                sum += (double)read_at(in[0], half, i * am + k * ak) *
+                       (double)read_at(in[1], half, k * bk + j * bn);
+            if (plan->fused)
+                finish(m, in, out, i, j, sum);
+            else
+                write_at(out[0], half && !m->f32_out, i * m->N + j, sum);
         }
+    }
 }
 
 /* --- on the queue ----------------------------------------------------------------------------- */
@@ -245,7 +273,7 @@ static void run_matmul(const sg_vendor_matmul *m, const float *a, const float *b
 typedef struct {
     sg_vendor_plan plan;
     const void *in[3];
-    void *out, *scratch;
+    void *out[2], *scratch;
 } plan_call;
 
 static void run_plan(const void *arguments) {
@@ -253,18 +281,32 @@ static void run_plan(const void *arguments) {
 
     memset(c->scratch, 0xff, kScratch);
     if (c->plan.is_conv)
-        run_conv(&c->plan, c->in, c->out);
+        run_conv(&c->plan, c->in, c->out[0]);
     else
-        run_matmul(&c->plan.matmul, c->in[0], c->in[1], c->out);
+        run_matmul(&c->plan, c->in, c->out);
 }
 
-sg_status sg_vendor_plan_run(const sg_vendor_plan *plan, const void *const in[], void *out,
+/* What a plan reads beside its operands, and writes beside its result. */
+static bool reads_third(const sg_vendor_plan *p) {
+    if (!p->fused) return false;
+    if (p->is_conv) return p->conv.bias;
+    return p->matmul.bias || p->matmul.epilogue == SG_EPILOGUE_SLOPE;
+}
+
+static bool writes_second(const sg_vendor_plan *p) {
+    return p->fused && !p->is_conv && (p->matmul.keep_z || p->matmul.epilogue == SG_EPILOGUE_SUMS);
+}
+
+sg_status sg_vendor_plan_run(const sg_vendor_plan *plan, const void *const in[], void *const out[],
                              void *scratch, void *queue) {
-    bool biased = plan->is_conv && plan->fused && plan->conv.bias;
-    plan_call c = {*plan, {in[0], in[1], biased ? in[2] : NULL}, out, scratch};
+    plan_call c = {*plan,
+                   {in[0], in[1], reads_third(plan) ? in[2] : NULL},
+                   {out[0], writes_second(plan) ? out[1] : NULL},
+                   scratch};
 
     if ((uintptr_t)in[0] % kAlignment || (uintptr_t)in[1] % kAlignment ||
-        (uintptr_t)out % kAlignment)
+        (uintptr_t)out[0] % kAlignment || (uintptr_t)c.out[1] % kAlignment ||
+        (!plan->is_conv && (uintptr_t)c.in[2] % kAlignment))
         return sg_fail(SG_ERR_ARG, "stand-in: a pointer is not aligned to %d bytes", kAlignment);
     sg_emulation_put(queue, run_plan, &c, sizeof c);
     return SG_OK;
