@@ -60,6 +60,7 @@ static const op_case cases[] = {
      .p = {2, 1, 1}},
     {"conv2d: 1x1, maps of 627", conv, 2, {P(1, 16, 19, 33), P(24, 16, 1, 1)}, .p = {1, 0, 1}},
     {"conv2d: stem, maps of 1020", conv, 2, {P(2, 3, 34, 30), P(16, 3, 3, 3)}, .p = {2, 1, 1}},
+    {"conv2d: 3 groups, odd", conv, 3, {P(1, 6, 5, 7), P(9, 2, 3, 3), V(9)}, .p = {1, 1, 3}},
     {"conv2d: 2 groups", conv, 3, {P(2, 6, 4, 5), P(4, 3, 3, 3), V(4)}, .p = {1, 1, 2}},
     {"conv2d: depthwise", conv, 2, {P(2, 8, 5, 4), P(8, 1, 3, 3)}, .p = {1, 1, 8}},
     {"conv2d: depthwise, stride 2", conv, 2, {P(2, 11, 5, 4), P(11, 1, 5, 5)}, .p = {2, 2, 11}},

@@ -4,9 +4,11 @@
 #include "emulation/cuda_model.h"
 #include "emulation/emulation.h"
 
-#include <algorithm>
+#include <errno.h>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,7 +116,6 @@ static struct {
     uint64_t random;
 } gpu;
 
-static std::vector<std::string> launched; /* names, each once */
 static thread_local cudaError_t last_error = cudaSuccess;
 static thread_local char last_text[256];
 
@@ -407,6 +408,55 @@ void *shared(const void *key, size_t bytes) {
 
 void *shared_dynamic() { return shared(nullptr, gpu.dynamic_bytes); }
 
+/* --- the record of launches --------------------------------------------------------------------
+ */
+
+/* Of one kernel, whatever its template arguments. */
+struct launches {
+    long count = 0;
+    bool odd = false; /* some had an odd size that is no dimension of the grid */
+    std::set<uint64_t> shapes;
+};
+
+/* By file and kernel, "pool.cu max_pool2d_kernel". When the process ends they are written to a file
+ * of its name in the environment's folder SG_EMULATION_RECORD, for kernels.py. */
+class launch_record {
+    std::map<std::string, launches> of;
+
+  public:
+    void add(const char *file, const sizes &told, dim3 grid, dim3 block) {
+        launches &l = of[std::string(base_name(file)) + " " + gpu.name];
+
+        l.count++;
+        l.shapes.insert(mix(told.hash) ^ mix(((uint64_t)grid.x << 32 | grid.y) + grid.z) ^
+                        mix((uint64_t)block.x << 32 | block.y));
+        for (uint64_t size : told.odd)
+            l.odd = l.odd || (size != grid.x && size != grid.y && size != grid.z);
+    }
+
+    bool has(const char *kernel) const {
+        for (const auto &each : of) {
+            if (each.first.substr(each.first.find(' ') + 1) == kernel) return true;
+        }
+        return false;
+    }
+
+    ~launch_record() {
+        const char *folder = getenv("SG_EMULATION_RECORD");
+        FILE *f =
+            folder ? fopen((std::string(folder) + "/" + program_invocation_short_name).c_str(), "w")
+                   : nullptr;
+
+        if (!f) return;
+        for (const auto &each : of)
+            fprintf(f, "%s %ld %zu %d\n", each.first.c_str(), each.second.count,
+                    each.second.shapes.size(), each.second.odd);
+        fclose(f);
+    }
+};
+
+static launch_record launched;
+
 /* --- launches --------------------------------------------------------------------------------- */
 
 static void run_block() {
@@ -483,14 +533,13 @@ static bool legal(dim3 grid, dim3 block, size_t dynamic_bytes) {
     return true;
 }
 
-void run(const char *kernel, dim3 grid, dim3 block, size_t dynamic_bytes,
+void run(origin from, const sizes &told, dim3 grid, dim3 block, size_t dynamic_bytes,
          void (*body)(const void *), const void *arguments) {
     std::lock_guard<std::mutex> lock(gpu.one);
 
-    gpu.name = plain_name(kernel);
+    gpu.name = plain_name(from.kernel);
     if (!legal(grid, block, dynamic_bytes)) return;
-    if (std::find(launched.begin(), launched.end(), gpu.name) == launched.end())
-        launched.push_back(gpu.name);
+    launched.add(from.file, told, grid, block);
     gpu.body = body;
     gpu.arguments = arguments;
     gpu.dynamic_bytes = dynamic_bytes;
@@ -523,6 +572,5 @@ extern "C" void sg_emulation_set_seed(uint64_t seed) { sg_emulated::seed = seed;
 extern "C" bool sg_emulation_has_run(const char *kernel) {
     std::lock_guard<std::mutex> lock(sg_emulated::gpu.one);
 
-    return std::find(sg_emulated::launched.begin(), sg_emulated::launched.end(), kernel) !=
-           sg_emulated::launched.end();
+    return sg_emulated::launched.has(kernel);
 }

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <tuple>
 #include <type_traits>
+#include <vector>
 
 #include "emulation/cuda_runtime_model.h"
 
@@ -95,13 +96,53 @@ int lane();
 void *shared(const void *key, size_t bytes);
 void *shared_dynamic();
 
+/* A kernel's name as SG_LAUNCH has it, and the file that launches it. */
+struct origin {
+    const char *kernel, *file;
+};
+
+/* What a launch is told of sizes: its integers, and what may be integers in structs. Those that no
+ * kernel of that many blocks or threads divides evenly show whether it guards its tail. */
+class sizes {
+  public:
+    uint64_t hash = 1; /* of all of them */
+    std::vector<uint64_t> odd;
+
+    template <typename T> void add(const T &x) {
+        if constexpr (std::is_integral<T>::value) {
+            add_number((uint64_t)x);
+        } else if constexpr (std::is_class<T>::value && alignof(T) == sizeof(uint64_t)) {
+            uint64_t words[sizeof(T) / sizeof(uint64_t)];
+
+            memcpy(words, &x, sizeof words);
+            for (uint64_t word : words) add_word(word);
+        }
+    }
+
+  private:
+    void add_number(uint64_t x) {
+        if (x >> 31) return; /* a pointer, or a double */
+        hash = (hash ^ x) * 0x100000001b3u;
+        if (x > 1 && x % 2 == 1) odd.push_back(x);
+    }
+
+    /* 64 bits of a struct: one number, or two small ones side by side. */
+    void add_word(uint64_t word) {
+        uint64_t low = word & 0xffffffffu, high = word >> 32;
+
+        if (high == 0 || (low | high) >> 15) return add_number(word);
+        add_number(low);
+        add_number(high);
+    }
+};
+
 /* Calls body(arguments) once a thread. */
-void run(const char *kernel, dim3 grid, dim3 block, size_t dynamic_bytes,
+void run(origin from, const sizes &told, dim3 grid, dim3 block, size_t dynamic_bytes,
          void (*body)(const void *arguments), const void *arguments);
 
 /* A kernel and its launch configuration; called with the kernel's arguments. */
 template <typename... P> class launcher {
-    const char *name;
+    origin from;
     dim3 grid, block;
     size_t dynamic_bytes;
     cudaStream_t stream;
@@ -123,22 +164,27 @@ template <typename... P> class launcher {
     }
 
   public:
-    launcher(const char *name_, dim3 grid_, dim3 block_, size_t dynamic_bytes_,
-             cudaStream_t stream_, void (*kernel_)(P...))
-        : name(name_), grid(grid_), block(block_), dynamic_bytes(dynamic_bytes_), stream(stream_),
+    launcher(origin from_, dim3 grid_, dim3 block_, size_t dynamic_bytes_, cudaStream_t stream_,
+             void (*kernel_)(P...))
+        : from(from_), grid(grid_), block(block_), dynamic_bytes(dynamic_bytes_), stream(stream_),
           kernel(kernel_) {}
 
     void operator()(P... arguments) const {
         call c = {kernel, std::tuple<P...>(arguments...)};
+        sizes told;
 
-        put(stream, [l = *this, c] { run(l.name, l.grid, l.block, l.dynamic_bytes, body, &c); });
+        (told.add(arguments), ...);
+        put(stream, [l = *this, c, told] {
+            run(l.from, told, l.grid, l.block, l.dynamic_bytes, body, &c);
+        });
     }
 };
 
 } // namespace sg_emulated
 
 #define SG_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
-    (sg_emulated::launcher(#kernel, (grid), (block), (shared), (stream), (kernel))(__VA_ARGS__))
+    (sg_emulated::launcher(sg_emulated::origin{#kernel, __FILE__}, (grid), (block), (shared),      \
+                           (stream), (kernel))(__VA_ARGS__))
 #define SG_SHARED(type, name, count)                                                               \
     static char name##_key;                                                                        \
     type(&name)[count] =                                                                           \
