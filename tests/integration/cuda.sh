@@ -124,7 +124,7 @@ on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/fp32" tr
 expect "auto keeps the precision" 0 "stand-in fp32" "done: 5 steps"
 
 # --- failures ---
-extra=(SG_EMULATION_MEMORY=45000000)
+extra=(SG_EMULATION_MEMORY=37000000)
 train "$work/full" train.batch=16
 expect "out of memory" 71 "no device memory for" "MiB asked for" "would fit"
 fits=$(grep -o 'train.batch=[0-9]* would fit' "$work/err" | grep -o '[0-9]*')
@@ -133,7 +133,7 @@ expect "the batch that would fit does" 0 "done: 1 steps"
 extra=(SG_EMULATION_MEMORY=3000000)
 train "$work/full" --fresh
 expect "nothing would fit" 71 "no device memory for"
-extra=(SG_EMULATION_LOST=12)
+extra=(SG_EMULATION_LOST=30)
 train "$work/lost" train.steps=0 train.epochs=3 checkpoint.every_steps=1
 expect "a lost device" 69 "the device is lost" "before the end"
 extra=(SG_EMULATION_SEED=1)
