@@ -1,10 +1,10 @@
-/* Dropout, eight Philox counters at a time: 32 elements. All of it is integers, whose bits do not
+/* Dropout, four Philox counters at a time: 16 elements. All of it is integers, whose bits do not
  * depend on the instruction set. */
 #include "core/philox.h"
 #include "cpu/backend_cpu.h"
 #include "cpu/simd.h"
 
-enum { kLanes = 8, kWords = 4 * kLanes, kRounds = 10 };
+enum { kLanes = 8, kWords = 16, kRounds = 10 };
 
 typedef struct {
     int64_t count;
@@ -12,48 +12,35 @@ typedef struct {
     float scale;
 } dropout_state;
 
-/* The upper halves of a * b, lane by lane; *low: the lower ones. */
-SG_INLINE __m256i mul_high(__m256i a, __m256i b, __m256i *low) {
-    __m256i even = _mm256_mul_epu32(a, b), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), b);
-
-    *low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
-    return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+SG_INLINE __m256i xor3(__m256i a, __m256i b, uint32_t key) {
+    return _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_set1_epi32((int)key));
 }
 
-/* The words of counters c .. c + 7 in order; c is a multiple of 8. As core/philox.c. */
-SG_INLINE void philox_words(uint64_t key, uint64_t c, __m256i words[4]) {
-    const __m256i m0 = _mm256_set1_epi32((int)0xD2511F53u),
-                  m1 = _mm256_set1_epi32((int)0xCD9E8D57u);
+/* The words of counters c .. c + 3 in order; c is a multiple of 4. As core/philox.c, each counter's
+ * words in the lower halves of 64-bit lanes: what is left in the upper ones no product reads. */
+SG_INLINE void philox_words(uint64_t key, uint64_t c, __m256i words[2]) {
+    const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    __m256i x0 = _mm256_add_epi32(_mm256_set1_epi32((int)(uint32_t)c),
-                                  _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-    __m256i x1 = _mm256_set1_epi32((int)(uint32_t)(c >> 32));
-    __m256i x2 = _mm256_setzero_si256(), x3 = x2, a, b, t, u;
+    __m256i x0 = _mm256_add_epi64(_mm256_set1_epi64x((int64_t)c), _mm256_setr_epi64x(0, 1, 2, 3));
+    __m256i x1 = _mm256_srli_epi64(x0, 32), x2 = _mm256_setzero_si256(), x3 = x2;
+    __m256i even, odd;
 
     for (int round = 0; round < kRounds; round++) {
-        __m256i low0, low1;
-        __m256i high0 = mul_high(x0, m0, &low0), high1 = mul_high(x2, m1, &low1);
+        __m256i p0 = _mm256_mul_epu32(x0, m0), p1 = _mm256_mul_epu32(x2, m1);
 
-        x0 = _mm256_xor_si256(_mm256_xor_si256(high1, x1), _mm256_set1_epi32((int)k0));
-        x2 = _mm256_xor_si256(_mm256_xor_si256(high0, x3), _mm256_set1_epi32((int)k1));
-        x1 = low1;
-        x3 = low0;
+        x0 = xor3(_mm256_srli_epi64(p1, 32), x1, k0);
+        x2 = xor3(_mm256_srli_epi64(p0, 32), x3, k1);
+        x1 = p1;
+        x3 = p0;
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    /* from four words of eight counters to the four of one after the other's */
-    a = _mm256_unpacklo_epi32(x0, x1);
-    b = _mm256_unpacklo_epi32(x2, x3);
-    t = _mm256_unpacklo_epi64(a, b);
-    u = _mm256_unpackhi_epi64(a, b);
-    words[0] = _mm256_permute2x128_si256(t, u, 0x20);
-    words[2] = _mm256_permute2x128_si256(t, u, 0x31);
-    a = _mm256_unpackhi_epi32(x0, x1);
-    b = _mm256_unpackhi_epi32(x2, x3);
-    t = _mm256_unpacklo_epi64(a, b);
-    u = _mm256_unpackhi_epi64(a, b);
-    words[1] = _mm256_permute2x128_si256(t, u, 0x20);
-    words[3] = _mm256_permute2x128_si256(t, u, 0x31);
+    x0 = _mm256_blend_epi32(x0, _mm256_slli_epi64(x1, 32), 0xAA);
+    x2 = _mm256_blend_epi32(x2, _mm256_slli_epi64(x3, 32), 0xAA);
+    even = _mm256_unpacklo_epi64(x0, x2); /* of counters 0 and 2 */
+    odd = _mm256_unpackhi_epi64(x0, x2);
+    words[0] = _mm256_permute2x128_si256(even, odd, 0x20);
+    words[1] = _mm256_permute2x128_si256(even, odd, 0x31);
 }
 
 static sg_status dropout_run(const sg_args *a) {
@@ -63,12 +50,12 @@ static sg_status dropout_run(const sg_args *a) {
     const __m256 scale = _mm256_set1_ps(s->scale);
     const float *x = a->in[0];
     float *y = a->out[0];
-    __m256i words[4];
+    __m256i words[2];
     int64_t i = 0;
 
     for (; i < s->count; i += kWords) {
         philox_words(key, (uint64_t)i / 4, words);
-        for (int k = 0; k < 4 && i + k * kLanes < s->count; k++) {
+        for (int k = 0; k < 2 && i + k * kLanes < s->count; k++) {
             int64_t at = i + k * kLanes;
             int some = s->count - at < kLanes ? (int)(s->count - at) : kLanes;
             /* word >= threshold, of which there is an instruction for signed words alone */

@@ -1,8 +1,9 @@
 /* Layer norm and its gradient, row by row: ops/layer_norm.c has the formulas.
  *
  * Memory is read once: the second and third pass over a row find it in the nearest cache. Sums of a
- * row are taken in four vectors and added in double; the sums over rows, dgamma and dbeta, run in
- * float over tiles of 32 rows and in double over tiles. All orders depend on the shape alone. */
+ * row are taken in four vectors, whose lanes are added in double; the sums over rows, dgamma and
+ * dbeta, run in float over tiles of 32 rows and in double over tiles. All orders depend on the
+ * shape alone. */
 #include <math.h>
 
 #include "cpu/backend_cpu.h"
@@ -16,10 +17,7 @@ typedef struct {
 } norm_state;
 
 static double total_of(const vec sum[kSums]) {
-    dvec total = dvec_zero();
-
-    for (int k = 0; k < kSums; k++) dvec_add(&total, sum[k]);
-    return dvec_total(total);
+    return dvec_total(dvec_of(vec_add(vec_add(sum[0], sum[1]), vec_add(sum[2], sum[3]))));
 }
 
 /* --- forward ---------------------------------------------------------------------------------- */
