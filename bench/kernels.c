@@ -4,8 +4,9 @@
  *
  * One thread runs the nano detector's training program at 256 x 256 for a shard of PICTURES random
  * pictures, and prints milliseconds by op and kernel, then the NODES slowest nodes; then batch norm
- * alone, against the speed of memory. All times are the best of many runs, node by node, for others
- * use the machine too. */
+ * alone, and what a transformer does to tokens between its products, against the speed of memory
+ * (in brackets: GB/s). All times are the best of many runs, node by node, for others use the
+ * machine too. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,37 +186,26 @@ static void bench_detector(sg_mode mode, int pictures, int most) {
     sg_free(count);
 }
 
-/* Batch norm + SiLU forward and backward in one graph on (N, C, H, W), beside copies of a tensor.
- */
-static void bench_norm(sg_shape shape) {
-    int64_t floats = sg_shape_count(&shape);
-    float *x = sg_malloc((size_t)floats * sizeof *x), *y = sg_malloc((size_t)floats * sizeof *y);
-    float *c = sg_malloc(1024 * sizeof *c);
+/* Run the graph, of one input and one output of `shape` each, and print what `wanted` ops of it
+ * take beside a copy of the input. */
+static void bench_ops(const char *title, const sg_graph *g, sg_shape shape,
+                      const sg_op *const wanted[], int n_wanted) {
+    size_t bytes = (size_t)sg_shape_count(&shape) * sizeof(float);
+    float *x = sg_malloc(bytes), *y = sg_malloc(bytes), step[SG_STEP_SLOTS] = {0.0f};
+    double *seconds, *best, start, copy = 1e9;
     sg_bindings b;
     sg_program *p;
-    sg_graph *g;
-    sg_value *in, *norm, *dx;
-    double *seconds, *best, start, copy = 1e9;
     char text[48];
     int steps;
 
-    for (int64_t i = 0; i < floats; i++) x[i] = (float)(i % 1000) * 1e-3f;
-    for (int i = 0; i < 1024; i++) c[i] = 1.0f;
-    must(sg_graph_create(SG_TRAIN, NULL, &g));
-    in = sg_bias(g, sg_input(g, "x", SG_F32, shape),
-                 sg_constant(g, SG_F32, sg_shape_1(shape.dim[1]), c));
-    norm = sg_batch_norm(g, in, sg_constant(g, SG_F32, sg_shape_1(shape.dim[1]), c),
-                         sg_constant(g, SG_F32, sg_shape_1(shape.dim[1]), c), NULL, 1e-3f,
-                         SG_ACT_SILU);
     must(sg_graph_status(g));
-    dx = sg_batch_norm_dx(g, in, norm->node->in[1], norm->node->in[2], &norm->node->out[1],
-                          &norm->node->out[2], norm, 1e-3f, SG_ACT_SILU);
-    sg_output(g, "dx", dx);
     must(sg_program_compile(g, &sg_backend_cpu, NULL, &p));
     steps = sg_program_steps(p);
     seconds = sg_calloc((size_t)steps, sizeof *seconds);
     best = sg_calloc((size_t)steps, sizeof *best);
+    for (int64_t i = 0; i < sg_shape_count(&shape); i++) x[i] = (float)(i % 1000) * 1e-3f;
     memset(&b, 0, sizeof b);
+    b.base[SG_BUF_STEP] = step;
     b.input[0] = x;
     b.output[0] = y;
     b.seconds = seconds;
@@ -225,25 +215,70 @@ static void bench_norm(sg_shape shape) {
         for (int k = 0; k < steps; k++)
             if (i == 0 || seconds[k] < best[k]) best[k] = seconds[k];
         start = sg_now();
-        memcpy(y, x, (size_t)floats * sizeof *x);
+        memcpy(y, x, bytes);
         copy = sg_now() - start < copy ? sg_now() - start : copy;
     }
-    printf("batch norm + SiLU %s: memcpy %.2f ms", sg_shape_text(&shape, text, sizeof text),
-           1e3 * copy);
+    printf("%s %s: memcpy %.2f ms (%.1f GB/s)", title, sg_shape_text(&shape, text, sizeof text),
+           1e3 * copy, 2e-9 * (double)bytes / copy);
     for (int i = 0; i < steps; i++) {
         sg_step_view s = sg_program_step(p, i);
 
-        if (!s.conversion && s.node->op != &sg_op_bias)
-            printf(", %s %.2f ms", s.node->op->name, 1e3 * best[i]);
+        for (int w = 0; w < n_wanted; w++)
+            if (!s.conversion && s.node->op == wanted[w])
+                printf(", %s %.2f ms (%.1f)", s.node->op->name, 1e3 * best[i],
+                       1e-9 * s.bytes / best[i]);
     }
     printf("\n");
     sg_program_destroy(p);
-    sg_graph_destroy(g);
     sg_free(seconds);
     sg_free(best);
     sg_free(x);
     sg_free(y);
-    sg_free(c);
+}
+
+static sg_value *ones(sg_graph *g, int64_t count) {
+    float c[1024];
+
+    for (int i = 0; i < 1024; i++) c[i] = 1.0f;
+    return sg_constant(g, SG_F32, sg_shape_1(count), c);
+}
+
+/* Batch norm + SiLU forward and backward in one graph on (N, C, H, W). */
+static void bench_batch_norm(sg_shape shape) {
+    static const sg_op *const wanted[] = {&sg_op_batch_norm, &sg_op_batch_norm_dx};
+    sg_value *x, *gamma, *y;
+    sg_graph *g;
+
+    must(sg_graph_create(SG_TRAIN, NULL, &g));
+    gamma = ones(g, shape.dim[1]);
+    x = sg_bias(g, sg_input(g, "x", SG_F32, shape), gamma);
+    y = sg_batch_norm(g, x, gamma, gamma, NULL, 1e-3f, SG_ACT_SILU);
+    must(sg_graph_status(g));
+    sg_output(g, "dx",
+              sg_batch_norm_dx(g, x, gamma, gamma, &y->node->out[1], &y->node->out[2], y, 1e-3f,
+                               SG_ACT_SILU));
+    bench_ops("batch norm + SiLU", g, shape, wanted, 2);
+    sg_graph_destroy(g);
+}
+
+/* What a block of a transformer does to (N, T, C) between its products, forward and backward. */
+static void bench_tokens(sg_shape shape) {
+    static const sg_op *const wanted[] = {&sg_op_layer_norm, &sg_op_gelu,    &sg_op_gelu_dx,
+                                          &sg_op_dropout,    &sg_op_bias_db, &sg_op_layer_norm_dx};
+    sg_value *x, *gamma, *y, *dy;
+    sg_graph *g;
+
+    must(sg_graph_create(SG_TRAIN, NULL, &g));
+    gamma = ones(g, shape.dim[2]);
+    x = sg_scale(g, sg_input(g, "x", SG_F32, shape), 2.0f);
+    y = sg_layer_norm(g, x, gamma, gamma, sg_scale(g, x, 0.5f), 1e-5f);
+    dy = sg_dropout(g, sg_gelu_dx(g, y, sg_gelu(g, y)), 0.1f);
+    must(sg_graph_status(g));
+    sg_output(g, "dx",
+              sg_layer_norm_dx(g, &y->node->out[3], sg_bias_db(g, dy), &y->node->out[1],
+                               &y->node->out[2], dy, &y->node->out[3]));
+    bench_ops("tokens", g, shape, wanted, 6);
+    sg_graph_destroy(g);
 }
 
 int main(int argc, char **argv) {
@@ -254,7 +289,10 @@ int main(int argc, char **argv) {
     must(sg_cpu_set_isa(argc > 3 ? argv[3] : "avx2"));
     bench_detector(SG_TRAIN, pictures, nodes);
     bench_detector(SG_EVAL, pictures, nodes);
-    bench_norm(sg_shape_4(16, 64, 64, 64));
-    bench_norm(sg_shape_4(2, 64, 64, 64));
+    bench_batch_norm(sg_shape_4(16, 64, 64, 64));
+    bench_batch_norm(sg_shape_4(2, 64, 64, 64));
+    bench_tokens(sg_shape_3(256, 64, 256));
+    bench_tokens(sg_shape_3(32, 64, 256));
+    bench_tokens(sg_shape_3(4, 64, 256));
     return 0;
 }
