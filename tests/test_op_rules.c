@@ -97,6 +97,21 @@ static void test_refused_linear(void **state) {
     REFUSED("one number a channel", sg_bias(g, s.map, s.vector));
     REFUSED("must be (M, C), (N, T, C) or (N, C, H, W)", sg_bias(g, s.vector, s.vector));
     REFUSED("must be (M, C), (N, T, C) or (N, C, H, W)", sg_bias_db(g, s.vector));
+    REFUSED("input 0 must be (M, C) or (N, T, C)",
+            sg_linear_with(g, s.map, s.matrix, NULL, SG_ACT_NONE));
+    REFUSED("the filter has 6 columns, a row of the input 5",
+            sg_linear_with(g, s.tokens, s.matrix, NULL, SG_ACT_NONE));
+    REFUSED("a number for each of 2 outputs",
+            sg_linear_with(g, s.matrix, s.matrix, s.vector, SG_ACT_NONE));
+    REFUSED("needed are 2", sg_linear_with(g, s.tokens, s.tokens, NULL, SG_ACT_NONE));
+    REFUSED("has not the gradient's columns",
+            sg_linear_dx(g, s.tokens, s.matrix, NULL, SG_ACT_NONE));
+    REFUSED("another shape than the result",
+            sg_linear_dx(g, sg_matmul(g, s.matrix, s.matrix, false, true), s.matrix,
+                         sg_slice(g, s.matrix, 0, 5), SG_ACT_SILU));
+    REFUSED("as many rows", sg_linear_dw(g, s.matrix, s.tokens, true));
+    REFUSED("layer head: input must be of rank 2 or 3, is (2, 6, 5, 7)",
+            sg_linear(g, "head", s.map, 3));
 }
 
 static void test_refused_conv2d(void **state) {
@@ -119,6 +134,8 @@ static void test_refused_conv2d(void **state) {
             sg_conv2d(g, s.flat_map, s.filter, NULL, (sg_conv_options){1, 0, 1, SG_ACT_NONE}));
     REFUSED("needed are 4", sg_conv2d(g, s.map, s.matrix, NULL, fine));
     REFUSED("needed is f32", sg_conv2d(g, s.bytes, s.filter, NULL, fine));
+    REFUSED("gelu is for linear layers",
+            sg_conv2d(g, s.map, s.filter, NULL, (sg_conv_options){1, 1, 1, SG_ACT_GELU}));
     REFUSED("not of the output's shape", sg_conv2d_dx(g, s.filter, s.map, fine, map));
     REFUSED("not of the output's shape", sg_conv2d_dw(g, s.map, s.map, fine, filter));
 }

@@ -58,7 +58,7 @@ static sg_status linear_infer(sg_node *node) {
     if (node->in[2]) {
         SG_TRY(sg_op_expect(node, 2, SG_F32, 1));
         if (node->in[2]->shape.dim[0] != w->dim[0])
-            return sg_op_fail(node, "the bias needs one number for each of %lld outputs",
+            return sg_op_fail(node, "the bias needs a number for each of %lld outputs",
                               (long long)w->dim[0]);
     }
     y = with_last(&node->in[0]->shape, w->dim[0]);
