@@ -204,7 +204,8 @@ endif
 CHECK     := $(BUILD)/check
 DIRECT    := test_cuda_device test_cuda_trainer test_cuda_augment test_cuda_plugin
 GPU_TESTS := $(patsubst tests/%.c,$(CHECK)/%,$(wildcard tests/test_cuda_*.c))
-GPU_BENCH := $(patsubst bench/%.c,$(CHECK)/bench_%,$(wildcard bench/gpu_*.c))
+GPU_BENCH := $(patsubst bench/%.c,$(CHECK)/bench_%,$(wildcard bench/detector.c bench/text_encoder.c))
+GPU_BUNDLE := $(BUILD)/bundle/spotgrad-gpu-check
 GPU_LIBS   = -Wl,-rpath=$(CUDA)/lib64 -L$(CUDA)/lib64 -lcublasLt -lcudnn -lcudart_static -lrt -lstdc++
 STAGED     = -Dsg_backend_cuda=sg_backend_staged -Dsg_cuda_nms=sg_staged_nms
 
@@ -218,10 +219,33 @@ $(GPU_TESTS): $(CHECK)/test_%: $(CHECK)/test_%.o $(CHECK)/gpu/staged.o $(CHECK)/
 	$(call say,link,$@)
 	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(RPATH) -lcmocka -lz $(LDLIBS) $(GPU_LIBS) -o $@
 
-$(GPU_BENCH): $(CHECK)/bench_%: bench/%.c $(PLUGGED) $(BUILD)/libspotgrad.a
+# these load the plug-in beside them, which looks for all of the library in the program
+$(GPU_BENCH): $(CHECK)/bench_%: bench/%.c $(BUILD)/libspotgrad.a
+	@mkdir -p $(@D)
+	$(call say,cc,"$< (for a GPU)")
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $< -Wl,--whole-archive $(BUILD)/libspotgrad.a -Wl,--no-whole-archive $(LDFLAGS) $(RPATH) \
+	    -Wl,--export-dynamic-symbol='sg_*' $(LDLIBS) -o $@
+
+# a card's ceilings: bare cuBLASLt and copies
+$(CHECK)/bench_ceilings: bench/ceilings.c
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
-	$(Q)$(CC) $(CPPFLAGS) -Icuda -isystem $(CUDA)/include $(CFLAGS) -MMD -MP $^ $(LDFLAGS) $(RPATH) $(LDLIBS) $(GPU_LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) -isystem $(CUDA)/include $< $(RPATH) $(GPU_LIBS) -lm -ldl -lpthread -o $@
+
+## gpu-programs  what scripts/gpu-check runs: CUDA tests and benchmarks for a real GPU
+gpu-programs: all $(GPU_TESTS) $(GPU_BENCH) $(CHECK)/bench_ceilings
+	@ln -sf ../../../$(PLUGIN) $(CHECK)/
+
+## gpu-bundle    a folder, and its .tar.xz, with which a GPU machine runs scripts/gpu-check
+gpu-bundle: gpu-programs $(BUILD)/bundle/spotgrad
+	rm -rf $(GPU_BUNDLE)
+	@mkdir -p $(GPU_BUNDLE)/lib $(GPU_BUNDLE)/scripts $(GPU_BUNDLE)/bench
+	strip -o $(GPU_BUNDLE)/lib/spotgrad $(BUILD)/bundle/spotgrad
+	for f in $(PLUGIN) $(GPU_TESTS) $(GPU_BENCH) $(CHECK)/bench_ceilings; do strip -o $(GPU_BUNDLE)/lib/$$(basename $$f) $$f || exit 1; done
+	cp scripts/gpu-check scripts/gpu_bench.py $(GPU_BUNDLE)/scripts/
+	cp bench/torch_*.py $(GPU_BUNDLE)/bench/
+	scripts/bundle $(GPU_BUNDLE)
+	scripts/bundle $(GPU_BUNDLE) $(GPU_BUNDLE).tar.xz
 
 $(BUILD)/tests/chaos/%.so: tests/chaos/%.c
 	@mkdir -p $(@D)
@@ -360,6 +384,6 @@ help:
 	@echo "make               build bin/spotgrad and its links (CONFIG=asan: build/asan/bin)"
 	@sed -n 's/^## /make /p' Makefile
 
-.PHONY: all bundle bundle-folder cuda cuda-missing bench examples size unit test check chaos damaged asan fuzz demo headers docs format lint clean help
+.PHONY: all bundle bundle-folder gpu-programs gpu-bundle cuda cuda-missing bench examples size unit test check chaos damaged asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
 -include $(wildcard $(BUILD)/check/*.d $(BUILD)/check/gpu/*.d) $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d)

@@ -2,12 +2,15 @@
  * bench/torch_detector.py.
  *
  *   detector [--size nano|small] [--input N] [--stride 4|8] [--batch N] [--shards N] [--threads N]
- *            [--steps N] [--isa avx2|native] [--infer]
+ *            [--steps N] [--group N] [--isa avx2|native] [--infer]
+ *            [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--ops]
  *
  * Training: forward, assignment, loss, backward, AdamW with clipping and the average of weights.
  * Inference: forward to boxes and scores, a batch divided among the threads, a single picture's ops
- * divided among them. Prints one JSON object: seconds of every step after two that warm up, peak
- * memory in MiB, parameters. */
+ * divided among them. Prints one JSON object: seconds a step of every group of steps (--group,
+ * 1), after two steps that warm up, peak memory in MiB, parameters; on a GPU also the MiB of its
+ * memory that are in use at the end. --ops: instead a JSON object a kernel of the step:
+ * milliseconds (on a GPU the mean of ten runs), operations and bytes. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +21,7 @@
 #include "core/philox.h"
 #include "cpu/cpu.h"
 #include "nn/mask_detector.h"
+#include "train/compute.h"
 #include "train/detector.h"
 #include "train/inference.h"
 #include "train/trainer.h"
@@ -26,10 +30,11 @@ enum { kWarm = 2, kFaces = 5 };
 
 typedef struct {
     sg_mask_detector_options model;
-    int64_t batch, steps;
+    int64_t batch, steps, group;
     int shards, threads;
-    const char *isa;
-    bool infer;
+    const char *isa, *device, *precision;
+    bool infer, ops;
+    sg_compute compute;
 } request;
 
 /* One batch, the same for every step. */
@@ -82,30 +87,93 @@ static void release(batch *b) {
     sg_free(b->count);
 }
 
-static int64_t time_training(const request *r, const batch *b, double seconds[]) {
-    const void *inputs[SG_MAX_INPUTS] = {b->image, b->boxes, b->classes, b->count};
-    sg_trainer_options o = sg_trainer_defaults();
-    sg_mask_detector_options model = r->model;
+/* Up to as many steps as may be are under way, so that a device never waits for the host. */
+static void run_steps(sg_trainer *t, const void *const inputs[], int64_t n) {
     sg_step_report report;
+
+    for (int64_t launched = 0, settled = 0; settled < n;) {
+        while (launched < n && sg_trainer_under_way(t) < sg_trainer_ahead(t)) {
+            must(sg_trainer_launch(t, inputs, 1e-3));
+            launched++;
+        }
+        must(sg_trainer_settle(t, &report));
+        settled++;
+    }
+}
+
+static sg_trainer *new_trainer(const request *r, sg_mask_detector_options *model) {
+    sg_trainer_options o = sg_trainer_defaults();
     sg_trainer *trainer;
-    int64_t parameters;
 
     o.build = sg_detector_build;
-    o.context = &model;
+    o.context = model;
     o.batch = r->batch;
     o.shards = r->shards;
     o.threads = r->threads;
+    o.backend = sg_compute_backend(&r->compute);
     o.optimizer.kind = SG_OPTIMIZER_ADAMW;
     must(sg_trainer_create(&o, &trainer));
-    for (int64_t i = 0; i < r->steps + kWarm; i++) {
+    return trainer;
+}
+
+/* MiB of the GPU's memory that are in use, by whomever; 0 on a CPU. */
+static double device_mib(const request *r) {
+    const sg_device *device = sg_compute_backend(&r->compute)->device;
+    size_t free_bytes = 0, total = 0;
+
+    if (device) must(device->memory(&free_bytes, &total));
+    return (double)(total - free_bytes) / 1048576.0;
+}
+
+static int64_t time_training(const request *r, const batch *b, double seconds[], double *mib) {
+    const void *inputs[SG_MAX_INPUTS] = {b->image, b->boxes, b->classes, b->count};
+    sg_mask_detector_options model = r->model;
+    sg_trainer *trainer = new_trainer(r, &model);
+    int64_t parameters;
+
+    run_steps(trainer, inputs, kWarm);
+    for (int64_t i = 0; i < r->steps; i++) {
         double start = sg_now();
 
-        must(sg_trainer_step(trainer, inputs, 1e-3, &report));
-        if (i >= kWarm) seconds[i - kWarm] = sg_now() - start;
+        run_steps(trainer, inputs, r->group);
+        seconds[i] = (sg_now() - start) / (double)r->group;
     }
+    *mib = device_mib(r);
     parameters = sg_trainer_table(trainer)->n_params;
     sg_trainer_destroy(trainer);
     return parameters;
+}
+
+/* A line a kernel of one shard's program. */
+static void print_op(const sg_step_view *view, double seconds) {
+    printf("{\"node\": \"%s\", \"op\": \"%s\", \"kernel\": \"%s\", \"ms\": %.6f, \"flop\": %.0f, "
+           "\"bytes\": %.0f}\n",
+           view->node->name, view->conversion ? "convert" : view->node->op->name, view->label,
+           1e3 * seconds, view->flop, view->bytes);
+}
+
+static void time_ops(const request *r, const batch *b) {
+    const void *inputs[SG_MAX_INPUTS] = {b->image, b->boxes, b->classes, b->count};
+    sg_mask_detector_options model = r->model;
+    sg_trainer *trainer = new_trainer(r, &model);
+    const sg_program *program = sg_trainer_program(trainer);
+    double *seconds = block((size_t)sg_program_steps(program) * sizeof *seconds);
+    sg_step_times times = {0};
+    sg_step_report report;
+    sg_status st;
+
+    run_steps(trainer, inputs, 1);
+    sg_trainer_profile(trainer, seconds, &times);
+    must(sg_trainer_launch(trainer, inputs, 0.0));
+    st = sg_trainer_settle(trainer, &report);
+    if (st != SG_ERR_DIVERGED) must(st); /* kernels that are repeated compute nonsense */
+    for (int i = 0; i < sg_program_steps(program); i++) {
+        sg_step_view view = sg_program_step(program, i);
+
+        print_op(&view, seconds[i]);
+    }
+    sg_free(seconds);
+    sg_trainer_destroy(trainer);
 }
 
 typedef struct {
@@ -168,19 +236,28 @@ static int64_t time_inference(const request *r, const batch *b, double seconds[]
 
 static void usage(void) {
     fprintf(stderr, "usage: detector [--size nano|small] [--input N] [--stride 4|8] [--batch N] "
-                    "[--shards N] [--threads N] [--steps N] [--isa avx2|native] [--infer]\n");
+                    "[--shards N] [--threads N] [--steps N] [--group N] [--isa avx2|native] "
+                    "[--infer] [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--ops]\n");
     exit(64);
 }
 
 static request parse(int argc, char **argv) {
-    request r = {sg_mask_detector_defaults(), 16, 8, 2, 2, "avx2", false};
+    request r = {.model = sg_mask_detector_defaults(),
+                 .batch = 16,
+                 .steps = 8,
+                 .group = 1,
+                 .shards = 2,
+                 .threads = 2,
+                 .isa = "avx2",
+                 .device = "cpu",
+                 .precision = "auto"};
 
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
         int64_t number;
 
-        if (strcmp(name, "--infer") == 0) {
-            r.infer = true;
+        if (strcmp(name, "--infer") == 0 || strcmp(name, "--ops") == 0) {
+            *(strcmp(name, "--ops") == 0 ? &r.ops : &r.infer) = true;
             continue;
         }
         if (++i == argc) usage();
@@ -189,6 +266,12 @@ static request parse(int argc, char **argv) {
             r.model.size = strcmp(argv[i], "small") == 0 ? SG_DETECTOR_SMALL : SG_DETECTOR_NANO;
         else if (strcmp(name, "--isa") == 0)
             r.isa = argv[i];
+        else if (strcmp(name, "--device") == 0)
+            r.device = argv[i];
+        else if (strcmp(name, "--precision") == 0)
+            r.precision = argv[i];
+        else if (strcmp(name, "--group") == 0)
+            r.group = number;
         else if (strcmp(name, "--input") == 0)
             r.model.input = number;
         else if (strcmp(name, "--stride") == 0)
@@ -204,26 +287,37 @@ static request parse(int argc, char **argv) {
         else
             usage();
     }
-    if (r.batch < 1 || r.threads < 1 || r.steps < 1) usage();
+    if (r.batch < 1 || r.threads < 1 || r.steps < 1 || r.group < 1) usage();
     return r;
+}
+
+static void print_times(const request *r, const batch *b) {
+    double *seconds = block((size_t)r->steps * sizeof *seconds), mib = 0.0;
+    int64_t parameters =
+        r->infer ? time_inference(r, b, seconds) : time_training(r, b, seconds, &mib);
+    struct rusage used;
+
+    getrusage(RUSAGE_SELF, &used);
+    printf("{\"seconds\": [");
+    for (int64_t i = 0; i < r->steps; i++) printf("%s%.6f", i ? ", " : "", seconds[i]);
+    printf("], \"peak_mib\": %.1f, \"device_mib\": %.1f, \"parameters\": %lld}\n",
+           (double)used.ru_maxrss / 1024.0, mib, (long long)parameters);
+    sg_free(seconds);
 }
 
 int main(int argc, char **argv) {
     request r = parse(argc, argv);
-    double *seconds = block((size_t)r.steps * sizeof *seconds);
-    struct rusage used;
-    int64_t parameters;
+    sg_compute_options options = {.device = r.device, .precision = r.precision, .timed = true};
     batch b;
 
     must(sg_cpu_set_isa(r.isa));
+    must(sg_compute_open(&options, &r.compute));
     b = draw(&r);
-    parameters = r.infer ? time_inference(&r, &b, seconds) : time_training(&r, &b, seconds);
-    getrusage(RUSAGE_SELF, &used);
-    printf("{\"seconds\": [");
-    for (int64_t i = 0; i < r.steps; i++) printf("%s%.6f", i ? ", " : "", seconds[i]);
-    printf("], \"peak_mib\": %.1f, \"parameters\": %lld}\n", (double)used.ru_maxrss / 1024.0,
-           (long long)parameters);
+    if (r.ops)
+        time_ops(&r, &b);
+    else
+        print_times(&r, &b);
     release(&b);
-    sg_free(seconds);
+    sg_compute_close(&r.compute);
     return 0;
 }

@@ -3,14 +3,19 @@
 
 usage: torch_detector.py [--size nano|small] [--input N] [--stride 4|8] [--batch N] [--threads N]
                          [--layout nchw|nhwc] [--steps N] [--infer] [--compile] [--describe]
-                         [--save save|async]
+                         [--save save|async] [--device cpu|cuda] [--amp] [--mode MODE] [--group N]
+                         [--loader FOLDER]
 
 The same layers, batch, precision (f32) and optimizer (AdamW with an average of the weights). Its
 loss is simpler than ours: the targets are given instead of assigned, which favours PyTorch. --save:
 a checkpoint after each step, of weights, moments and average: torch.save, then fsync and rename, or
-torch.distributed.checkpoint.async_save (waiting for the one before, as it asks to). Prints one JSON object: seconds of every step after two that warm up, peak memory in MiB, parameters.
+torch.distributed.checkpoint.async_save (waiting for the one before, as it asks to). --amp: autocast to bf16; --compile: torch.compile, in --mode. --loader: not
+one batch in memory but pictures of that folder, decoded and augmented (flip, colour) by 8 workers of a
+DataLoader. Prints one JSON object: seconds a step of every group of steps (--group, 1), after those that
+warm up, peak memory in MiB (of the GPU's with --device cuda), parameters.
 """
 import argparse
+import glob
 import json
 import os
 import resource
@@ -151,6 +156,44 @@ def targets_of(batch, anchors, generator):
     return score, torch.cat((low, low + size), 1), weight
 
 
+def tell(a, loss):
+    """Waits for all that was asked of a GPU."""
+    if loss is not None:
+        loss.item()
+    if a.stamp:
+        print("stamp", time.time(), file=sys.stderr)
+
+
+class Pictures(torch.utils.data.Dataset):
+    """Files of a folder: decoded, resized to the input, flipped and coloured at random."""
+
+    def __init__(self, folder, side):
+        self.files = sorted(glob.glob(os.path.join(folder, "*.png")) +
+                            glob.glob(os.path.join(folder, "*.jpg")))
+        self.side = side
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, i):
+        import numpy
+        from PIL import Image
+        picture = Image.open(self.files[i]).convert("RGB").resize((self.side, self.side))
+        pixels = torch.from_numpy(numpy.array(picture)).permute(2, 0, 1)
+        if torch.rand(()) < 0.5:
+            pixels = pixels.flip(2)
+        gain = 1.0 + 0.4 * (torch.rand(3, 1, 1) - 0.5)
+        return (pixels.float() * gain).clamp_(0, 255).to(torch.uint8)
+
+
+def loader_of(a):
+    """Batches without end."""
+    data = Pictures(a.loader, a.input)
+    sampler = torch.utils.data.RandomSampler(data, replacement=True, num_samples=10**7)
+    return iter(torch.utils.data.DataLoader(data, a.batch, sampler=sampler, num_workers=min(8, os.cpu_count()),
+                                            pin_memory=a.device == "cuda", drop_last=True))
+
+
 class Saver:
     """A checkpoint after each step, in a folder of its own."""
 
@@ -191,6 +234,12 @@ def main():
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--infer", action="store_true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--mode", default="max-autotune", help="of torch.compile")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--amp", action="store_true")
+    parser.add_argument("--group", type=int, default=1)
+    parser.add_argument("--warm", type=int, default=2)
+    parser.add_argument("--loader")
     parser.add_argument("--save", choices=("save", "async"), help="a checkpoint after each step")
     parser.add_argument("--stamp", action="store_true", help="tell the clock after each step")
     parser.add_argument("--describe", action="store_true", help="print the version and parameters")
@@ -198,7 +247,7 @@ def main():
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
-    model = Detector(a.size, a.stride)
+    model = Detector(a.size, a.stride).to(a.device)
     parameters = sum(p.numel() for p in model.parameters())
     if a.describe:
         print(json.dumps({"version": torch.__version__, "parameters": parameters}))
@@ -210,17 +259,30 @@ def main():
         image = image.contiguous(memory_format=torch.channels_last)
     decay = [p for p in model.parameters() if p.dim() > 1]
     exempt = [p for p in model.parameters() if p.dim() <= 1]
+    fused = {"fused": True} if a.device == "cuda" else {}
     optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01},
-                                   {"params": exempt, "weight_decay": 0.0}], lr=1e-3)
+                                   {"params": exempt, "weight_decay": 0.0}], lr=1e-3, **fused)
     average = [p.detach().clone() for p in model.state_dict().values() if p.is_floating_point()]
     grid, stride = anchors_of(a.input, model.first)
     targets = targets_of(a.batch, grid.shape[1], generator)
-    forward = torch.compile(model) if a.compile else model
+    grid, stride = grid.to(a.device), stride.to(a.device)
+    if a.device == "cuda":
+        image, targets = image.pin_memory(), tuple(x.pin_memory() for x in targets)
+    mode = {"mode": a.mode} if a.device == "cuda" else {}
+    forward = torch.compile(model, **mode) if a.compile else model
+    loss_fn = torch.compile(loss_of, **mode) if a.compile and a.device == "cuda" else loss_of
+    pictures = loader_of(a) if a.loader else None
 
     def train():
+        batch = next(pictures) if pictures else image
+        batch = batch.to(a.device, non_blocking=True)
+        target = tuple(x.to(a.device, non_blocking=True) for x in targets)
+        if a.layout == "nhwc":
+            batch = batch.contiguous(memory_format=torch.channels_last)
         optimizer.zero_grad(set_to_none=True)
-        logits, raw = forward(image.float() / 255.0)
-        loss = loss_of(logits, raw, targets, grid, stride)
+        with torch.autocast(a.device, dtype=torch.bfloat16, enabled=a.amp):
+            logits, raw = forward(batch.float() / 255.0)
+        loss = loss_fn(logits.float(), raw.float(), target, grid, stride)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
@@ -228,11 +290,11 @@ def main():
             values = [p for p in model.state_dict().values() if p.is_floating_point()]
             torch._foreach_mul_(average, 0.999)
             torch._foreach_add_(average, values, alpha=0.001)
-        return loss.item()
+        return loss
 
     def infer():
         with torch.no_grad():
-            logits, raw = forward(image.float() / 255.0)
+            logits, raw = forward(image.to(a.device).float() / 255.0)
             torch.sigmoid(logits)
             torch.cat(((grid + raw[:, :2]) * stride, raw[:, 2:].exp() * (2.0 * stride)), 1)
 
@@ -240,20 +302,26 @@ def main():
         model.eval()
     saver = Saver(a.save) if a.save else None
     seconds = []
-    for step in range(a.steps + 2):
+    for step in range(a.warm):  # at first cuDNN chooses and torch.compile compiles
+        loss = infer() if a.infer else train()
+        tell(a, loss)
+    for step in range(a.steps):
         start = time.perf_counter()
-        infer() if a.infer else train()
+        for _ in range(a.group):
+            loss = infer() if a.infer else train()
+        tell(a, loss)
         if saver:
             saver.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                         "average": average}, step)
-        if a.stamp:
-            print("stamp", time.time(), file=sys.stderr)
-        if step >= 2:
-            seconds.append(time.perf_counter() - start)
+        seconds.append((time.perf_counter() - start) / a.group)
     if saver:
         saver.close()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mib": peak, "parameters": parameters}))
+    peak, device = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0
+    if a.device == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        peak, device = torch.cuda.max_memory_allocated() / 2**20, (total - free) / 2**20
+    print(json.dumps({"seconds": seconds, "peak_mib": peak, "device_mib": device,
+                      "parameters": parameters}))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ typedef struct {
     sg_step_info info;
     bool (*stop)(void *context); /* NULL, or asked between nodes: true gives the run up */
     void *stop_context;
-    double *seconds; /* NULL, or one number a step to which its time is added */
+    /* NULL, or one number a step to which its time is added. On a device kernels are repeated for
+     * that, so the numbers computed are of no use then. */
+    double *seconds;
     void *queue;     /* of the backend's device: kernels are put there and not waited for */
 } sg_bindings;
 

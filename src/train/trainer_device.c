@@ -14,6 +14,7 @@
  * A step that diverges leaves the state alone, by a flag on the device (SG_STEP_DIVERGED) that
  * stays set until the host has seen it: so does a step behind it. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "train/trainer_inside.h"
@@ -210,6 +211,7 @@ static sg_bindings bind(sg_trainer *t) {
     b.base[SG_BUF_VALUES] = t->on.values;
     b.base[SG_BUF_STEP] = t->on.step_block;
     b.queue = t->on.queue;
+    b.seconds = t->seconds;
     return b;
 }
 
@@ -236,6 +238,7 @@ static sg_status put_shards(sg_trainer *t) {
 static sg_status put_update(sg_trainer *t) {
     sg_bindings b = bind(t);
 
+    b.seconds = NULL; /* they are of the shards' program */
     b.base[SG_BUF_ARENA] = t->update_arena;
     b.base[SG_BUF_WEIGHTS] = t->update_weights;
     b.base[SG_BUF_GRADS] = t->grads[0];
@@ -260,8 +263,15 @@ static sg_status record(sg_trainer *t, int part) {
     return st == SG_OK ? ended : st;
 }
 
+/* SG_CUDA_GRAPH=0 in the environment: no recordings, to compare bits and times. */
+static bool records(void) {
+    const char *told = getenv("SG_CUDA_GRAPH");
+
+    return !told || strcmp(told, "0") != 0;
+}
+
 static sg_status run_part(sg_trainer *t, int part) {
-    if (t->on.launched < kPlainSteps) return put_part(t, part);
+    if (t->on.launched < kPlainSteps || t->seconds || !records()) return put_part(t, part);
     if (!t->on.recording[part]) SG_TRY(record(t, part));
     return t->device->replay(t->on.queue, t->on.recording[part]);
 }
