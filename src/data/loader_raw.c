@@ -19,7 +19,7 @@ static size_t jobs_bytes(const sg_loader *l) {
 }
 
 void sg_loader_clear_staged(const sg_loader *l, sg_loader_slot *s) {
-    s->batch.staged_bytes = (int64_t)jobs_bytes(l);
+    s->batch.staged_bytes = l->options.device ? (int64_t)jobs_bytes(l) : 0;
     s->batch.n_keep = 0;
 }
 
