@@ -850,6 +850,32 @@ static void exponentials(void **state) {
     assert_true(isinf(exp_minus1(-INFINITY)) && exp_minus1(INFINITY) < 1.3e-38f);
 }
 
+/* --- gelu ------------------------------------------------------------------------------------- */
+
+static double normal_cdf(double x) { return 0.5 * erfc(-x * sqrt(0.5)); }
+
+/* Of P(x), of its tail below zero against itself, and of gelu's slope. */
+static void normal_distribution(void **state) {
+    double worst = 0.0, tail = 0.0, slope = 0.0;
+
+    (void)state;
+    for (int i = 0; i <= 2000000; i++) {
+        float x = -12.0f + (float)i * 24.0f / 2000000.0f, cdf[8], dx[8];
+        double want = normal_cdf((double)x);
+        vec bell;
+
+        vec_store(cdf, vec_normal_cdf(vec_set1(x), &bell));
+        vec_store(dx, vec_gelu_dx(vec_set1(x), vec_set1(1.0f)));
+        worst = fmax(worst, fabs((double)cdf[3] - want));
+        if (x < 0.0f) tail = fmax(tail, fabs((double)cdf[3] - want) / want);
+        want += (double)x * exp(-0.5 * (double)x * (double)x) / sqrt(2.0 * acos(-1.0));
+        slope = fmax(slope, fabs((double)dx[5] - want));
+    }
+    assert_true(worst < 3e-7);
+    assert_true(tail < 5e-2);
+    assert_true(slope < 3.5e-7);
+}
+
 /* --- failures --------------------------------------------------------------------------------- */
 
 static void build_small(sg_graph *g) {
@@ -1006,7 +1032,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(instruction_set), cmocka_unit_test(class_of_products),
         cmocka_unit_test(onednn_products), cmocka_unit_test(peaks),
-        cmocka_unit_test(exponentials),
+        cmocka_unit_test(exponentials),    cmocka_unit_test(normal_distribution),
     };
     int failed = op_run_native(run_kernels);
 

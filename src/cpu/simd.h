@@ -286,9 +286,10 @@ SG_INLINE vec vec_silu(vec x) {
     return vec_div(x, vec_add(one, vec_exp_minus(x)));
 }
 
-/* The normal distribution's P(x) and exp(-x^2 / 2): Abramowitz and Stegun 7.1.26, whose error is
- * below 1.5e-7 in erf and so half of that here, plus rounding. Both tails are small as they should
- * be: the polynomial gives what is missing to 1. */
+/* The normal distribution's P(x), and exp(-x^2 / 2) as *bell: Abramowitz and Stegun 7.1.26, whose
+ * error is below 0.75e-7; with rounding P is within 3e-7, and gelu's slope within 3.5e-7, measured
+ * by tests/test_cpu_backend.c. The polynomial gives the smaller tail, so that far below zero P goes
+ * to 0 as it should, within 5 % at -12. */
 SG_INLINE vec vec_normal_cdf(vec x, vec *bell) {
     const vec one = vec_set1(1.0f);
     vec z = vec_max(x, vec_sub(vec_zero(), x)); /* |x| */
