@@ -10,6 +10,8 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-proto
 OPTIMISE_release = -O3 -g1
 OPTIMISE_asan    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
                    -fno-sanitize-recover=all
+# ThreadSanitizer follows the fibers of the emulated GPU (gcc's; see docs/contributing.md)
+OPTIMISE_tsan    = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 # clang's; the profile tells scripts/fuzz which lines were reached
 OPTIMISE_fuzz    = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
                    -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping
@@ -68,7 +70,7 @@ CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
 FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] bundle/*.c tests/*.c tests/*.h \
-               tests/emulation/*.[ch] tests/emulation/*.cpp tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c bench/*.c examples/*.c)
+               tests/emulation/*.[ch] tests/emulation/*.cpp tests/emulation/*.cu tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c bench/*.c examples/*.c)
 
 MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
@@ -141,6 +143,12 @@ $(BUILD)/emulated/%.o: %.cpp Makefile
 	$(call say,c++,$<)
 	$(Q)$(CXX) $(EMULATION) $(CXXFLAGS) -MMD -MP -c $< -o $@
 
+# the emulation's own bookkeeping is no part of what is looked at
+ifeq ($(CONFIG),tsan)
+EMULATION += -DSG_EMULATED_TSAN
+$(BUILD)/emulated/tests/emulation/cuda_%.o: CXXFLAGS += -fno-sanitize=thread
+endif
+
 $(BUILD)/emulated/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,cc,"$< (emulated)")
@@ -163,6 +171,11 @@ $(EMULATED_PLUGIN): $(BUILD)/emulated/cuda/plugin.o $(BUILD)/libemulated.a $(BIN
 	$(call say,link,$@)
 	$(Q)$(CXX) $(CXXFLAGS) -shared -Wl,-Bsymbolic $< -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive $(LDFLAGS) -o $@
 	$(check_given)
+
+# kernels with planted faults, alone with the emulation: tests/quality/emulation.sh
+$(BUILD)/planted: $(BUILD)/emulated/tests/emulation/planted.o $(patsubst %,$(BUILD)/emulated/tests/emulation/cuda_%.o,model runtime_model)
+	$(call say,link,$@)
+	$(Q)$(CXX) $(CXXFLAGS) $^ $(LDFLAGS) -o $@
 
 $(CUDA_TESTS): $(BUILD)/tests/test_%: tests/test_%.c $(BUILD)/libemulated.a $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)

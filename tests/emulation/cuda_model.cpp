@@ -19,6 +19,9 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifdef SG_EMULATED_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -36,6 +39,46 @@ struct context {
     void *bottom = nullptr;
     size_t size = 0;
     void *fake_stack = nullptr; /* AddressSanitizer's */
+    void *fiber = nullptr;      /* ThreadSanitizer's */
+};
+
+/* --- what ThreadSanitizer is told --------------------------------------------------------------
+ *
+ * A stack is a fiber, and going from one to another orders nothing. What does is told here: a
+ * launch and its end, for all its threads; __syncthreads; __syncwarp. Shuffles, votes and atomics
+ * order nothing on a GPU, nor here. A fiber that ran a thread of one block knows what that block's
+ * barriers ordered, so a thread of another block on it would hide races between the two: blocks
+ * take turns on two sets of stacks, as if there were two multiprocessors. */
+
+#ifdef SG_EMULATED_TSAN
+static const bool fibers = true;
+static void *this_fiber() { return __tsan_get_current_fiber(); }
+static void *new_fiber() { return __tsan_create_fiber(0); }
+static void be_fiber(void *fiber) { __tsan_switch_to_fiber(fiber, __tsan_switch_to_fiber_no_sync); }
+static void orders_after(void *clock) { __tsan_acquire(clock); }
+static void orders_before(void *clock) { __tsan_release(clock); }
+extern "C" void __tsan_ignore_thread_begin();
+extern "C" void __tsan_ignore_thread_end();
+/* What the emulation does for itself, with memory from malloc, is no access of a kernel's. */
+struct untold {
+    untold() { __tsan_ignore_thread_begin(); }
+    ~untold() { __tsan_ignore_thread_end(); }
+};
+#else
+static const bool fibers = false;
+static void *this_fiber() { return nullptr; }
+static void *new_fiber() { return nullptr; }
+static void be_fiber(void *) {}
+static void orders_after(void *) {}
+static void orders_before(void *) {}
+struct untold {
+    untold() {}
+};
+#endif
+
+/* Addresses that stand for what happened before. */
+struct clocks {
+    char barrier, warp[kMaxThreads / kWarp];
 };
 
 /* Save the registers and the stack of *from, go on with those of `to`. swapcontext does the same
@@ -67,6 +110,7 @@ static void switch_to(context *from, context *to) {
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_start_switch_fiber(&from->fake_stack, to->bottom, to->size);
 #endif
+    be_fiber(to->fiber);
     sg_emulated_switch(&from->sp, to->sp);
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(from->fake_stack, nullptr, nullptr);
@@ -104,7 +148,11 @@ static struct {
 
     context launching;
     std::vector<std::unique_ptr<context>> stacks;
-    std::vector<context *> free_stacks;
+    std::vector<context *> free_stacks[2]; /* the first alone, or in turns */
+    std::vector<context *> left_stacks;    /* of fibers, until the block ends */
+    int turn;
+    clocks ordered[2]; /* of the blocks of each turn */
+    char launch, end;  /* clocks */
 
     thread threads[kMaxThreads];
     unsigned n_threads;          /* of the block */
@@ -166,7 +214,7 @@ static void begin(thread *t, context *stack) {
 /* The thread whose turn it is, if it has not begun: it may then run on the stack of one that has
  * left, without a switch. */
 static thread *next_to_begin() {
-    if (gpu.next == gpu.ready.size() || gpu.ready[gpu.next]->stack) return nullptr;
+    if (fibers || gpu.next == gpu.ready.size() || gpu.ready[gpu.next]->stack) return nullptr;
     return gpu.ready[gpu.next++];
 }
 
@@ -181,7 +229,9 @@ static void be_threads() {
         thread *next;
 
         do {
+            orders_after(&gpu.launch);
             gpu.body(gpu.arguments);
+            orders_before(&gpu.end);
             gpu.running->state = LEFT;
             gpu.n_left++;
             next = next_to_begin();
@@ -202,6 +252,7 @@ static context *new_stack() {
         fail(nullptr, "no memory for a stack");
     c->bottom = block + kGuard;
     c->size = kStack;
+    c->fiber = new_fiber();
     top = reinterpret_cast<void **>(block + kGuard + kStack);
     *--top = nullptr; /* be_threads returns to nowhere, and finds the stack aligned as by a call */
     *--top = reinterpret_cast<void *>(be_threads);
@@ -211,11 +262,12 @@ static context *new_stack() {
 }
 
 static context *free_stack() {
+    std::vector<context *> &stacks = gpu.free_stacks[gpu.turn];
     context *stack;
 
-    if (gpu.free_stacks.empty()) return new_stack();
-    stack = gpu.free_stacks.back();
-    gpu.free_stacks.pop_back();
+    if (stacks.empty()) return new_stack();
+    stack = stacks.back();
+    stacks.pop_back();
     return stack;
 }
 
@@ -223,7 +275,9 @@ static context *free_stack() {
 static void resume(thread *t) {
     begin(t, t->stack ? t->stack : free_stack());
     switch_to(&gpu.launching, t->stack);
-    if (gpu.running->state == LEFT) gpu.free_stacks.push_back(gpu.running->stack);
+    if (gpu.running->state != LEFT) return;
+    /* a fiber is one thread of a block: what two threads on it did would be in order */
+    (fibers ? gpu.left_stacks : gpu.free_stacks[gpu.turn]).push_back(gpu.running->stack);
 }
 
 /* The running thread waits. */
@@ -240,12 +294,28 @@ static void suspend() { switch_to(gpu.running->stack, &gpu.launching); }
 /* These go on, in any order. */
 static void release(thread *const *list, size_t n) {
     size_t first = gpu.ready.size();
+    untold own;
 
     for (size_t i = 0; i < n; i++) {
         list[i]->state = READY;
         gpu.ready.push_back(list[i]);
         std::swap(gpu.ready.back(), gpu.ready[first + random_below(i + 1)]);
     }
+}
+
+/* All of these go on knowing what each has done; before any does. */
+static void order_all(thread *const *list, size_t n, void *clock) {
+    void *self = this_fiber();
+
+    for (size_t i = 0; fibers && i < n; i++) {
+        be_fiber(list[i]->stack->fiber);
+        orders_before(clock);
+    }
+    for (size_t i = 0; fibers && i < n; i++) {
+        be_fiber(list[i]->stack->fiber);
+        orders_after(clock);
+    }
+    be_fiber(self);
 }
 
 static const char *base_name(const char *path) {
@@ -281,6 +351,7 @@ static void open_barrier() {
         if (!same_site(list[i]->at, list[0]->at)) fail_apart(list[0], list[i]);
     }
     gpu.n_at_barrier = 0;
+    order_all(list, n, &gpu.ordered[gpu.turn].barrier);
     release(list, n);
 }
 
@@ -329,6 +400,8 @@ static void exchange(thread *const *list, size_t n) {
     release(list, n);
 }
 
+static const char *const kSyncWarp = "__syncwarp";
+
 /* Wait for the lanes of the mask. Those that the block does not have count as present. */
 static uint64_t meet(const char *what, unsigned mask, uint64_t given, int source, site at) {
     thread *self = gpu.running, *list[kWarp];
@@ -349,12 +422,14 @@ static uint64_t meet(const char *what, unsigned mask, uint64_t given, int source
         all = meets(self, t);
         list[n++] = t;
     }
+    if (all && what == kSyncWarp)
+        order_all(list, n, &gpu.ordered[gpu.turn].warp[self->number / kWarp]);
     if (all) exchange(list, n);
     suspend();
     return self->got;
 }
 
-void sync_warp(unsigned mask, site at) { meet("__syncwarp", mask, 0, -1, at); }
+void sync_warp(unsigned mask, site at) { meet(kSyncWarp, mask, 0, -1, at); }
 
 uint64_t shuffle(const char *what, unsigned mask, uint64_t given, int source, site at) {
     return meet(what, mask, given, source, at);
@@ -387,6 +462,7 @@ __attribute__((noreturn)) static void fail_stuck() {
 /* --- shared memory ---------------------------------------------------------------------------- */
 
 static void *new_array(const void *key, size_t bytes) {
+    untold own;
     void *data = malloc(bytes);
 
     if (!data) fail(gpu.running, "no memory for %zu bytes of shared memory", bytes);
@@ -397,6 +473,13 @@ static void *new_array(const void *key, size_t bytes) {
         fail(gpu.running, "%zu bytes of shared memory, a block has %d", gpu.shared_bytes,
              kMaxShared);
     return data;
+}
+
+static void free_arrays() {
+    untold own;
+
+    for (const array &a : gpu.arrays) free(a.data);
+    gpu.arrays.clear();
 }
 
 void *shared(const void *key, size_t bytes) {
@@ -483,8 +566,12 @@ static void run_block() {
     release(list, n);
     while (gpu.next < gpu.ready.size()) resume(gpu.ready[gpu.next++]);
     if (gpu.n_left < n) fail_stuck();
-    for (const array &a : gpu.arrays) free(a.data);
-    gpu.arrays.clear();
+    free_arrays();
+    if (!fibers) return;
+    gpu.free_stacks[gpu.turn].insert(gpu.free_stacks[gpu.turn].end(), gpu.left_stacks.begin(),
+                                     gpu.left_stacks.end());
+    gpu.left_stacks.clear();
+    gpu.turn = !gpu.turn;
 }
 
 static uint64_t gcd(uint64_t a, uint64_t b) { return b ? gcd(b, a % b) : a; }
@@ -545,7 +632,10 @@ void run(origin from, const sizes &told, dim3 grid, dim3 block, size_t dynamic_b
     gpu.dynamic_bytes = dynamic_bytes;
     gridDim = grid;
     blockDim = block;
+    gpu.launching.fiber = this_fiber();
+    orders_before(&gpu.launch);
     run_grid();
+    orders_after(&gpu.end);
 }
 
 } // namespace sg_emulated

@@ -194,13 +194,16 @@ template <typename... P> class launcher {
 
 /* --- barriers, shuffles, votes ---------------------------------------------------------------- */
 
+/* Last parameters of what waits: where it was called. (A default argument that is a struct of the
+ * two would name this file.) */
+#define SG_CALLED_AT const char *file = __builtin_FILE(), int line = __builtin_LINE()
 #define SG_SITE                                                                                    \
-    sg_emulated::site { __builtin_FILE(), __builtin_LINE() }
+    sg_emulated::site { file, line }
 
-static inline void __syncthreads(sg_emulated::site at = SG_SITE) { sg_emulated::barrier(at); }
+static inline void __syncthreads(SG_CALLED_AT) { sg_emulated::barrier(SG_SITE); }
 
-static inline void __syncwarp(unsigned mask = 0xffffffffu, sg_emulated::site at = SG_SITE) {
-    sg_emulated::sync_warp(mask, at);
+static inline void __syncwarp(unsigned mask = 0xffffffffu, SG_CALLED_AT) {
+    sg_emulated::sync_warp(mask, SG_SITE);
 }
 
 namespace sg_emulated {
@@ -241,9 +244,8 @@ static inline int lane_xor(int with, int width) {
 
 /* Overloads as CUDA's, so that what nvcc converts is converted here. */
 #define SG_SHUFFLE(name, type, step_type, source)                                                  \
-    static inline type name(unsigned mask, type x, step_type step, int width = 32,                 \
-                            sg_emulated::site at = SG_SITE) {                                      \
-        return sg_emulated::shuffle_of(#name, mask, x, sg_emulated::source(step, width), at);      \
+    static inline type name(unsigned mask, type x, step_type step, int width = 32, SG_CALLED_AT) { \
+        return sg_emulated::shuffle_of(#name, mask, x, sg_emulated::source(step, width), SG_SITE); \
     }
 #define SG_SHUFFLES(type)                                                                          \
     SG_SHUFFLE(__shfl_sync, type, int, lane_at)                                                    \
@@ -261,18 +263,19 @@ SG_SHUFFLES(double)
 #undef SG_SHUFFLES
 #undef SG_SHUFFLE
 
-static inline unsigned __ballot_sync(unsigned mask, int predicate, sg_emulated::site at = SG_SITE) {
-    return sg_emulated::vote("__ballot_sync", mask, predicate != 0, at);
+static inline unsigned __ballot_sync(unsigned mask, int predicate, SG_CALLED_AT) {
+    return sg_emulated::vote("__ballot_sync", mask, predicate != 0, SG_SITE);
 }
 
-static inline int __any_sync(unsigned mask, int predicate, sg_emulated::site at = SG_SITE) {
-    return sg_emulated::vote("__any_sync", mask, predicate != 0, at) != 0;
+static inline int __any_sync(unsigned mask, int predicate, SG_CALLED_AT) {
+    return sg_emulated::vote("__any_sync", mask, predicate != 0, SG_SITE) != 0;
 }
 
-static inline int __all_sync(unsigned mask, int predicate, sg_emulated::site at = SG_SITE) {
-    return sg_emulated::vote("__all_sync", mask, predicate == 0, at) == 0;
+static inline int __all_sync(unsigned mask, int predicate, SG_CALLED_AT) {
+    return sg_emulated::vote("__all_sync", mask, predicate == 0, SG_SITE) == 0;
 }
 
+#undef SG_CALLED_AT
 #undef SG_SITE
 
 /* --- atomics: integers alone, and they order nothing else --------------------------------------
