@@ -1,0 +1,185 @@
+/* Texts on the CUDA backend, under the emulation of a GPU, beyond the cases of test_cuda_ops:
+ * training steps of the text encoder beside the CPU's, and data that a device cannot refuse. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <string.h>
+
+#include "backend_cuda.h"
+#include "core/philox.h"
+#include "graph/program.h"
+#include "nn/text_encoder.h"
+#include "spotgrad.h"
+#include "train/trainer.h"
+
+#define OK(expr)                                                                                   \
+    do {                                                                                           \
+        if ((expr) != SG_OK) fail_msg("%s: %s", #expr, sg_last_error());                           \
+    } while (0)
+
+/* --- training --------------------------------------------------------------------------------- */
+
+enum { kBatch = 4, kLength = 9, kVocabulary = 7, kClasses = 3, kSteps = 4 };
+
+typedef struct {
+    int32_t ids[kBatch][kLength], length[kBatch], label[kBatch];
+} batch;
+
+static void draw(int64_t step, batch *b) {
+    sg_random r = sg_random_init(sg_key_mix(5, (uint64_t)step));
+
+    for (int i = 0; i < kBatch; i++) {
+        b->length[i] = (int32_t)sg_random_below(&r, kLength + 1);
+        b->label[i] = (int32_t)sg_random_below(&r, kClasses);
+        for (int t = 0; t < kLength; t++)
+            b->ids[i][t] = t < b->length[i] ? (int32_t)sg_random_below(&r, kVocabulary) : -1;
+    }
+}
+
+static sg_text_encoder_options small(void) {
+    sg_text_encoder_options o = sg_text_encoder_defaults();
+
+    o.vocabulary = kVocabulary;
+    o.length = kLength;
+    o.layers = 1;
+    o.width = 16;
+    o.heads = 2;
+    o.classes = kClasses;
+    return o;
+}
+
+static sg_trainer *new_trainer(sg_text_encoder_options *model, const sg_backend *backend) {
+    sg_trainer_options o = sg_trainer_defaults();
+    sg_trainer *trainer;
+
+    o.build = sg_text_encoder_build;
+    o.context = model;
+    o.backend = backend;
+    o.batch = kBatch;
+    o.shards = 2;
+    OK(sg_trainer_create(&o, &trainer));
+    return trainer;
+}
+
+/* The losses of each step and the parameters after the last must agree. */
+static void check_steps(sg_cuda_precision precision, double tolerance) {
+    sg_text_encoder_options model = small();
+    sg_trainer *on[2];
+    sg_step_report report[2];
+    batch b;
+    const void *inputs[] = {b.ids, b.length, b.label};
+    double off = 0.0, size = 0.0;
+    int64_t n;
+
+    sg_cuda_use(precision, NULL);
+    on[0] = new_trainer(&model, &sg_backend_cpu);
+    on[1] = new_trainer(&model, &sg_backend_cuda);
+    for (int64_t s = 0; s < kSteps; s++) {
+        draw(s, &b);
+        for (int i = 0; i < 2; i++) OK(sg_trainer_step(on[i], inputs, 0.05, &report[i]));
+        if (!(fabs(report[1].loss - report[0].loss) <= tolerance * (1.0 + report[0].loss)))
+            fail_msg("step %d: loss %g, on the CPU %g", (int)s, report[1].loss, report[0].loss);
+    }
+    OK(sg_trainer_fetch(on[1]));
+    n = sg_trainer_table(on[0])->n_params;
+    for (int64_t i = 0; i < n; i++) {
+        double want = (double)sg_trainer_state(on[0])->values[i];
+
+        off += pow((double)sg_trainer_state(on[1])->values[i] - want, 2.0);
+        size += want * want;
+    }
+    if (!(sqrt(off) <= tolerance * sqrt(size)))
+        fail_msg("parameters differ by %g of %g", sqrt(off), sqrt(size));
+    for (int i = 0; i < 2; i++) sg_trainer_destroy(on[i]);
+    sg_cuda_use(SG_CUDA_FP32, NULL);
+}
+
+static void test_steps(void **state) {
+    (void)state;
+    check_steps(SG_CUDA_FP32, 1e-5);
+}
+
+static void test_steps_bf16(void **state) {
+    (void)state;
+    check_steps(SG_CUDA_BF16, 1e-2);
+}
+
+/* An id that the table has not gives the step up, and leaves the state as it was. */
+static void test_bad_id(void **state) {
+    sg_text_encoder_options model = small();
+    sg_trainer *trainer = new_trainer(&model, &sg_backend_cuda);
+    sg_step_report report;
+    batch b;
+    const void *inputs[] = {b.ids, b.length, b.label};
+
+    (void)state;
+    draw(0, &b);
+    b.length[1] = kLength;
+    b.ids[1][2] = kVocabulary;
+    assert_int_equal(sg_trainer_step(trainer, inputs, 0.05, &report), SG_ERR_DIVERGED);
+    assert_int_equal(sg_trainer_state(trainer)->step, 0);
+    sg_trainer_destroy(trainer);
+}
+
+/* --- one op ----------------------------------------------------------------------------------- */
+
+/* y of attention (2, 3, 3 C) with these lengths, C = 4; and its gradient for dy = y. */
+static void attend(const int32_t length[2], float y[2 * 3 * 4], float dx[2 * 3 * 12]) {
+    float x[2 * 3 * 12];
+    sg_bindings b = {.input = {x, length}, .output = {y, dx}};
+    sg_value *in[2], *o;
+    sg_program *p;
+    sg_graph *g;
+
+    for (int i = 0; i < 2 * 3 * 12; i++) x[i] = 0.1f * (float)(i % 7);
+    OK(sg_graph_create(SG_TRAIN, NULL, &g));
+    in[0] = sg_input(g, "x", SG_F32, sg_shape_3(2, 3, 12));
+    in[1] = sg_input(g, "length", SG_I32, sg_shape_1(2));
+    o = sg_attention(g, in[0], in[1], 2);
+    assert_non_null(o);
+    sg_output(g, "y", o);
+    sg_output(g, "dx", sg_attention_dx(g, in[0], in[1], o, &o->node->out[1], o, 2));
+    OK(sg_program_compile(g, &sg_backend_cuda, NULL, &p));
+    OK(sg_program_run_once(p, &b));
+    sg_program_destroy(p);
+    sg_graph_destroy(g);
+}
+
+static void test_bad_length(void **state) {
+    static const int32_t lengths[][2] = {{2, 4}, {2, -1}};
+    float y[2 * 3 * 4], dx[2 * 3 * 12];
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        attend(lengths[k], y, dx);
+        for (int i = 0; i < 2 * 3 * 4; i++) assert_true(isnan(y[i]) == (i >= 3 * 4));
+        for (int i = 0; i < 2 * 3 * 12; i++) assert_true(isnan(dx[i]) == (i >= 3 * 12));
+    }
+}
+
+static void test_wide_heads(void **state) {
+    sg_program *p;
+    sg_graph *g;
+
+    (void)state;
+    OK(sg_graph_create(SG_TRAIN, NULL, &g));
+    sg_output(g, "y",
+              sg_attention(g, sg_input(g, "x", SG_F32, sg_shape_3(1, 1, 3 * 129)), NULL, 1));
+    assert_int_equal(sg_program_compile(g, &sg_backend_cuda, NULL, &p), SG_ERR_UNSUPPORTED);
+    assert_non_null(strstr(sg_last_error(), "heads of 129 channels; cuda has a kernel for 128"));
+    sg_graph_destroy(g);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_steps),      cmocka_unit_test(test_steps_bf16),
+        cmocka_unit_test(test_bad_id),     cmocka_unit_test(test_bad_length),
+        cmocka_unit_test(test_wide_heads),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
