@@ -286,8 +286,9 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 ## bench         speed beside PyTorch's (installs python3-torch, 0.6 GB; 10 minutes)
 bench:
 	scripts/setup bench
-	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint)
+	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint text_encoder)
 	scripts/bench
+	scripts/bench-text --rounds 3
 	scripts/bench-checkpoint
 	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels
