@@ -8,7 +8,7 @@
 #include "backend_cuda.h"
 #include "launch.h"
 
-enum { kTile = 32, kRows = 8, kThreads = 256 };
+enum { kTile = 32, kRows = 8, kThreads = 256, kEach = 4 };
 
 static const int64_t kMaxGrid = 65535; /* of y and z */
 
@@ -41,11 +41,16 @@ __global__ void transpose_kernel(const From *x, To *y, int64_t N, int64_t rows, 
     }
 }
 
+/* Several loads are under way; what is not bf16 may come from outside, where it is not aligned. */
 template <typename From, typename To>
 __global__ void cast_kernel(const From *x, To *y, int64_t count) {
-    int64_t i = (int64_t)blockIdx.x * kThreads + threadIdx.x;
+    int64_t first = (int64_t)blockIdx.x * kThreads * kEach + threadIdx.x;
 
-    if (i < count) y[i] = from_float<To>(to_float(x[i]));
+    for (int k = 0; k < kEach; k++) {
+        int64_t i = first + (int64_t)k * kThreads;
+
+        if (i < count) y[i] = from_float<To>(to_float(x[i]));
+    }
 }
 
 template <typename From, typename To> static sg_status transpose_run(const sg_args *a) {
@@ -65,7 +70,7 @@ template <typename From, typename To> static sg_status cast_run(const sg_args *a
     int64_t count = s->N * s->rows * s->cols;
 
     if (count == 0) return SG_OK;
-    SG_LAUNCH((cast_kernel<From, To>), blocks_for(count, kThreads), kThreads, 0,
+    SG_LAUNCH((cast_kernel<From, To>), blocks_for(count, kThreads * kEach), kThreads, 0,
               (cudaStream_t)a->queue, static_cast<const From *>(a->in[0]),
               static_cast<To *>(a->out[0]), count);
     return sg_cuda_launched(a);

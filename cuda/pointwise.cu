@@ -1,28 +1,38 @@
-/* One element at a time, four a thread. What a layout calls its order does not matter here: inputs
- * and output have the same. Arithmetic is in f32, whatever the elements are stored as. */
+/* One element at a time, eight a thread. What a layout calls its order does not matter here: inputs
+ * and output have the same. Arithmetic is in f32, whatever the elements are stored as. bf16, which
+ * only values inside a program are, is aligned and moved by fours. */
 #include "activation.h"
-#include "backend_cuda.h"
-#include "launch.h"
+#include "channels.h"
 
-enum { kThreads = 256, kEach = 4 };
+enum { kEach = 8 };
 
 typedef struct {
     int64_t count;
     sg_affine_attr affine;
 } pointwise_state;
 
-/* y = f(p, q) for elements i, i + 256, ... of a block's 1024. Reads are coalesced; a unary function
- * leaves q, which is p, unused. */
-template <typename T, typename In, typename F>
+/* y = f(p, q) for elements i .. i + V - 1, those 256 V further, ... of a block's 2048. Reads are
+ * coalesced; a unary function leaves q, which is p, unused. */
+template <typename T, typename In, int V, typename F>
 __global__ void pointwise_kernel(const In *p, const In *q, T *y, int64_t count, F f) {
-    int64_t first = (int64_t)blockIdx.x * kThreads * kEach + threadIdx.x;
+    int64_t first = ((int64_t)blockIdx.x * kThreads * (kEach / V) + threadIdx.x) * V;
 
-    for (int k = 0; k < kEach; k++) {
-        int64_t i = first + k * kThreads;
+    for (int k = 0; k < kEach / V; k++) {
+        int64_t i = first + (int64_t)k * kThreads * V;
 
-        if (i < count) y[i] = from_float<T>(f(to_float(p[i]), to_float(q[i])));
+        if (i + V <= count) {
+            floats<V> u = load<V>(p + i), v = load<V>(q + i);
+
+            for (int e = 0; e < V; e++) u.v[e] = f(u.v[e], v.v[e]);
+            store(y + i, u);
+        } else {
+            for (; i < count; i++) y[i] = from_float<T>(f(to_float(p[i]), to_float(q[i])));
+        }
     }
 }
+
+template <typename T> struct width_of { static const int V = 1; };
+template <> struct width_of<bf16> { static const int V = kPack; };
 
 template <typename T, typename In, typename F> static sg_status launch(const sg_args *a, F f) {
     int64_t count = static_cast<const pointwise_state *>(a->state)->count;
@@ -30,8 +40,8 @@ template <typename T, typename In, typename F> static sg_status launch(const sg_
     const In *q = a->node->n_in > 1 ? static_cast<const In *>(a->in[1]) : p;
 
     if (count == 0) return SG_OK; /* a grid of no blocks is an error */
-    SG_LAUNCH((pointwise_kernel<T, In, F>), blocks_for(count, kThreads * kEach), kThreads, 0,
-              (cudaStream_t)a->queue, p, q, static_cast<T *>(a->out[0]), count, f);
+    SG_LAUNCH((pointwise_kernel<T, In, width_of<T>::V, F>), blocks_for(count, kThreads * kEach),
+              kThreads, 0, (cudaStream_t)a->queue, p, q, static_cast<T *>(a->out[0]), count, f);
     return sg_cuda_launched(a);
 }
 
