@@ -74,6 +74,9 @@ extra=(SG_EMULATION_SEED=7 SG_EMULATION_STREAMS=random)
 train "$work/two" checkpoint.every_steps=1
 expect "again: threads in another order, streams by chance, a checkpoint every step" 0 "done: 4 steps"
 same "again: the same bits" "$(hash_of)" "$whole"
+train "$work/uncached" data.cache_mb=0 data.threads=3
+expect "every picture decoded and brought anew" 0 "done: 4 steps"
+same "brought anew: the same bits" "$(hash_of)" "$whole"
 extra=(SG_EMULATION_SEED=1)
 train "$work/parts" train.steps=1
 train "$work/parts" train.steps=3
