@@ -216,7 +216,7 @@ endif
 # memory (tests/gpu/staged.h); those of DIRECT put theirs on the device themselves.
 CHECK     := $(BUILD)/check
 DIRECT    := test_cuda_device test_cuda_trainer test_cuda_token_block test_cuda_text test_cuda_augment
-GPU_TESTS := $(patsubst tests/%.c,$(CHECK)/%,$(wildcard tests/test_cuda_*.c))
+GPU_TESTS := $(patsubst tests/%.c,$(CHECK)/%,$(wildcard tests/test_cuda_*.c) tests/test_vendor.c)
 GPU_BENCH := $(patsubst bench/%.c,$(CHECK)/bench_%,$(wildcard bench/detector.c bench/text_encoder.c))
 GPU_BUNDLE := $(BUILD)/bundle/spotgrad-gpu-check
 GPU_LIBS   = -Wl,-rpath=$(CUDA)/lib64 -L$(CUDA)/lib64 -lcublasLt -lcudnn -lcudart_static -lrt -lstdc++
@@ -226,6 +226,7 @@ $(CHECK)/%.o: tests/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,cc,"$< (for a GPU)")
 	$(Q)$(CC) $(CPPFLAGS) -Itests -Icuda -DOP_TOLERANCE=5e-6 $(if $(filter-out $(DIRECT),$(filter test_cuda_%,$*)),$(STAGED)) \
+	    $(if $(filter test_vendor,$*),-DSG_WITH_VENDOR) \
 	    $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(GPU_TESTS): $(CHECK)/test_%: $(CHECK)/test_%.o $(CHECK)/gpu/staged.o $(CHECK)/op_check.o $(PLUGGED) $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
