@@ -1,6 +1,7 @@
 # Spotgrad. `make` builds bin/spotgrad and its links; `make help` lists the targets.
 #
-# One build folder per configuration, so that flags never mix: build/release, build/asan, build/fuzz.
+# One build folder per configuration, so that flags never mix: build/release, build/asan, build/tsan,
+# build/fuzz.
 CONFIG ?= release
 BUILD  := build/$(CONFIG)
 BIN    := $(if $(filter release,$(CONFIG)),bin,$(BUILD)/bin)

@@ -63,8 +63,9 @@ __global__ void read_of_another_block(const float *x, float *y, bool fault) {
 __global__ void write_past_shared(const float *x, float *y, bool fault) {
     SG_SHARED(float, shared, kThreads);
     unsigned i = blockIdx.x * kThreads + threadIdx.x;
+    float *at = shared; /* of an array UBSan knows the bounds, and would be first */
 
-    shared[threadIdx.x + (fault ? 1 : 0)] = x[i];
+    at[threadIdx.x + (fault ? 1 : 0)] = x[i];
     __syncthreads();
     y[i] = shared[threadIdx.x];
 }
