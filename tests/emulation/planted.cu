@@ -97,6 +97,17 @@ __global__ void divergent_barrier(const float *x, float *y, bool fault) {
     __syncthreads();
 }
 
+/* The emulation itself: all come, to two barriers. */
+__global__ void barriers_apart(const float *x, float *y, bool fault) {
+    unsigned i = blockIdx.x * kThreads + threadIdx.x;
+
+    y[i] = x[i];
+    if (fault && threadIdx.x < kWarp)
+        __syncthreads();
+    else
+        __syncthreads();
+}
+
 /* The emulation itself: lane 31 of the mask never comes. */
 __global__ void shuffle_without_lane(const float *x, float *y, bool fault) {
     unsigned i = blockIdx.x * kThreads + threadIdx.x;
@@ -130,6 +141,7 @@ static int run(const char *name, bool fault) {
     PLANTED(write_past_shared, all, y, fault);
     PLANTED(uninitialised_shared, all, y, fault);
     PLANTED(divergent_barrier, all, y, fault);
+    PLANTED(barriers_apart, all, y, fault);
     PLANTED(shuffle_without_lane, all, y, fault);
     PLANTED(read_past_global, x, y, kCount - 1, fault);
     for (int i = 0; i < kCount; i++) status = y[i] == y[i] ? status : 1;

@@ -38,6 +38,7 @@ for kernel in write_past_shared read_past_global; do
 done
 planted release uninitialised_shared 'a NaN'
 planted release divergent_barrier 'waits in __syncthreads .*has left the kernel'
+planted release barriers_apart 'waits in __syncthreads .*but thread .* waits in __syncthreads'
 planted release shuffle_without_lane 'waits in __shfl_xor_sync .*has left the kernel'
 
 if TSAN_OPTIONS=halt_on_error=1 build/tsan/tests/test_cuda_ops >"$work/out" 2>&1; then
