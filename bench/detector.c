@@ -33,7 +33,7 @@ typedef struct {
     int64_t batch, steps, group;
     int shards, threads;
     const char *isa, *device, *precision;
-    bool infer, ops;
+    bool infer, ops, tune;
     sg_compute compute;
 } request;
 
@@ -237,7 +237,8 @@ static int64_t time_inference(const request *r, const batch *b, double seconds[]
 static void usage(void) {
     fprintf(stderr, "usage: detector [--size nano|small] [--input N] [--stride 4|8] [--batch N] "
                     "[--shards N] [--threads N] [--steps N] [--group N] [--isa avx2|native] "
-                    "[--infer] [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--ops]\n");
+                    "[--infer] [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--tune] "
+                    "[--ops]\n");
     exit(64);
 }
 
@@ -256,8 +257,9 @@ static request parse(int argc, char **argv) {
         const char *name = argv[i];
         int64_t number;
 
-        if (strcmp(name, "--infer") == 0 || strcmp(name, "--ops") == 0) {
-            *(strcmp(name, "--ops") == 0 ? &r.ops : &r.infer) = true;
+        if (strcmp(name, "--infer") == 0 || strcmp(name, "--ops") == 0 ||
+            strcmp(name, "--tune") == 0) {
+            *(name[2] == 'o' ? &r.ops : name[2] == 't' ? &r.tune : &r.infer) = true;
             continue;
         }
         if (++i == argc) usage();
@@ -307,7 +309,7 @@ static void print_times(const request *r, const batch *b) {
 
 int main(int argc, char **argv) {
     request r = parse(argc, argv);
-    sg_compute_options options = {.device = r.device, .precision = r.precision, .timed = true};
+    sg_compute_options options = {.device = r.device, .precision = r.precision, .timed = r.tune};
     batch b;
 
     must(sg_cpu_set_isa(r.isa));

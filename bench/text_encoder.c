@@ -33,7 +33,7 @@ typedef struct {
     int shards, threads;
     bool full; /* all texts are as long as the model */
     const char *isa, *device, *precision;
-    bool profile;
+    bool profile, tune;
     sg_compute compute;
 } request;
 
@@ -179,7 +179,7 @@ static void usage(void) {
             "usage: text_encoder [--vocabulary N] [--length N] [--layers N] [--width N] "
             "[--heads N] [--classes N] [--dropout P] [--batch N] [--lengths full|random] "
             "[--shards N] [--threads N] [--steps N] [--group N] [--isa avx2|native] [--profile] "
-            "[--device cpu|cuda] [--precision auto|fp32|tf32|bf16]\n");
+            "[--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--tune]\n");
     exit(64);
 }
 
@@ -233,6 +233,8 @@ static request parse(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--profile") == 0)
             r.profile = true;
+        else if (strcmp(argv[i], "--tune") == 0)
+            r.tune = true;
         else if (i + 1 == argc || !take(&r, argv[i], argv[i + 1]))
             usage();
         else
@@ -244,7 +246,7 @@ static request parse(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     request r = parse(argc, argv);
-    sg_compute_options options = {.device = r.device, .precision = r.precision, .timed = true};
+    sg_compute_options options = {.device = r.device, .precision = r.precision, .timed = r.tune};
     double *seconds = block((size_t)r.steps * sizeof *seconds), loss;
     sg_trainer *trainer;
     struct rusage used;

@@ -44,6 +44,8 @@ static sg_status device_alloc(size_t bytes, const char *what, void **out) {
     if (error == cudaErrorMemoryAllocation) return no_memory(bytes, what);
     SG_TRY(sg_cuda_check(error, what));
     error = cudaMemset(block, 0, bytes + 1);
+    /* which the device does when it likes, in no order with streams that do not block */
+    if (error == cudaSuccess) error = cudaStreamSynchronize(NULL);
     if (error == cudaSuccess)
         *out = block;
     else

@@ -174,10 +174,11 @@ def compare(check, title, ours, theirs, size, extra, aim):
     script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bench", theirs)
     program = check.program(ours)
     if program:
-        precisions = ("bf16", "tf32") if check.gpu else ("auto",)
-        for precision in precisions:
-            found["ours, " + precision] = answer(check, "%s, ours, %s" % (title, precision), [
-                program, "--device", device(check), "--precision", precision, "--shards", "1"] + size, 60)
+        kinds = (("bf16", []), ("bf16", ["--tune"]), ("tf32", [])) if check.gpu else (("auto", []),)
+        for precision, tune in kinds:
+            name = ", ".join(["ours", precision] + (["tuned"] if tune else []))
+            found[name] = answer(check, "%s, %s" % (title, name), [
+                program, "--device", device(check), "--precision", precision, "--shards", "1"] + tune + size, 60)
     else:
         check.result("skipped", title + ", ours", "no " + ours)
     if not os.path.exists(script):

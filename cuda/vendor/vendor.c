@@ -28,7 +28,7 @@ static sg_status describe_device(const char *json, cudnnBackendDescriptor_t *out
 }
 
 sg_status sg_cuda_vendor_create(const sg_cuda_vendor_options *options, sg_cuda_vendor **out) {
-    static const sg_cuda_vendor_options defaults = {.timed = true};
+    static const sg_cuda_vendor_options defaults = {.timed = false};
     sg_cuda_vendor *v = sg_calloc(1, sizeof *v);
     sg_status st;
 

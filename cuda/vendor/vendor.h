@@ -18,7 +18,9 @@ extern "C" {
 
 typedef struct {
     const char *plans; /* a table as sg_cuda_vendor_plans gave it, or NULL; copied */
-    bool timed;        /* choose by timing on the device; else the libraries' first proposal */
+    /* Choose by timing on the device, which two runs may see differently; else the libraries' first
+     * proposal, which depends on device and versions alone. */
+    bool timed;
     /* Convolution kernels that cuDNN compiles when it plans them may be chosen too: the only ones
      * with SiLU in them, but each takes about a second at every start. */
     bool compiled;

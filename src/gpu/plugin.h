@@ -26,7 +26,7 @@ typedef struct {
     /* Kernels that were chosen before, as `plans` gave them, and the class where that was, as
      * `describe` gave it; of another class, or NULL: all are chosen anew. */
     const char *plans, *plans_class;
-    bool timed; /* choose by timing, which a short piece of work does not earn back */
+    bool timed; /* choose by timing, so that two runs may choose differently */
 } sg_plugin_options;
 
 typedef struct sg_plugin {

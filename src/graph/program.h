@@ -44,7 +44,7 @@ typedef struct {
     /* NULL, or one number a step to which its time is added. On a device kernels are repeated for
      * that, so the numbers computed are of no use then. */
     double *seconds;
-    void *queue;     /* of the backend's device: kernels are put there and not waited for */
+    void *queue; /* of the backend's device: kernels are put there and not waited for */
 } sg_bindings;
 
 sg_status sg_program_prologue(const sg_program *p, const sg_bindings *b) SG_CHECKED;

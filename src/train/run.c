@@ -394,7 +394,7 @@ static sg_status choose_device(const sg_config *c, const sg_model_file *before, 
                                   .precision = c->train.precision,
                                   .began = before ? before->numeric_class : NULL,
                                   .plans = before ? before->plans : NULL,
-                                  .timed = true};
+                                  .timed = c->run.tune};
 
     return sg_compute_open(&o, out);
 }
