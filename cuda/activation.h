@@ -5,7 +5,9 @@
 #include "launch.h"
 #include "spotgrad.h"
 
-__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+/* By the hardware's exponential and quotient, within 2e-6 of its value: with expf and a division
+ * that rounds correctly, batch norm with SiLU waited for arithmetic and not for memory (H200). */
+__device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
 
 /* The normal distribution's; 0 below -5.5, where gelu is -1e-7. */
 __device__ inline float normal_cdf(float x) { return 0.5f + 0.5f * erff(x * 0.70710678f); }

@@ -16,7 +16,9 @@
 #include "activation.h"
 #include "channels.h"
 
-enum { kEach = 4, kSumEach = 8, kMergeLanes = 8 };
+/* Pixels of a thread: under way at once; in a sum, and elsewhere, at least, as each thread begins
+ * by reading what its channels need. */
+enum { kEach = 4, kSumEach = 8, kApplyEach = 16, kMergeLanes = 8 };
 
 typedef struct {
     sg_cuda_pixels sums, apply; /* of the two kinds of kernel */
@@ -40,19 +42,24 @@ static float *channels_out(const sg_args *a, int o) { return static_cast<float *
 template <typename T, int V, bool Inner>
 __global__ void moments_kernel(const T *x, float *part, sg_cuda_pixels p) {
     SG_SHARED(float, shared, kThreads *V);
-    int64_t c = first_channel<V>(), start = chunk_start(p), end = chunk_end(p);
+    int64_t c = first_channel<V>(), start = chunk_start(p), end = chunk_end(p), step = blockDim.y;
     floats<V> origin = {}, sum = {}, squares = {};
 
     if (c < p.C) {
         origin = load<V>(x + place<Inner>(p, start, c));
-        for (int64_t m = start + threadIdx.y; m < end; m += blockDim.y) {
-            floats<V> v = load<V>(x + place<Inner>(p, m, c));
+        for (int64_t m = start + threadIdx.y; m < end; m += kEach * step) {
+            floats<V> v[kEach] = {};
 
-            for (int k = 0; k < V; k++) {
-                float d = v.v[k] - origin.v[k];
+            for (int e = 0; e < kEach; e++)
+                if (m + e * step < end) v[e] = load<V>(x + place<Inner>(p, m + e * step, c));
+            for (int e = 0; e < kEach; e++) {
+                if (m + e * step >= end) continue;
+                for (int k = 0; k < V; k++) {
+                    float d = v[e].v[k] - origin.v[k];
 
-                sum.v[k] += d;
-                squares.v[k] += d * d;
+                    sum.v[k] += d;
+                    squares.v[k] += d * d;
+                }
             }
         }
     }
@@ -190,22 +197,29 @@ __global__ void slopes_kernel(const T *x, const float *gamma, const float *beta,
                               const float *rstd, const T *dy, float *part, sg_cuda_pixels p,
                               sg_act act) {
     SG_SHARED(float, shared, kThreads *V);
-    int64_t c = first_channel<V>(), end = chunk_end(p);
+    int64_t c = first_channel<V>(), end = chunk_end(p), step = blockDim.y;
     floats<V> dot = {}, sum = {};
 
     if (c < p.C) {
         norm_channels<V> n = channels_of<V>(gamma, beta, mean, rstd, c);
 
-        for (int64_t m = chunk_start(p) + threadIdx.y; m < end; m += blockDim.y) {
-            floats<V> v = load<V>(x + place<Inner>(p, m, c));
-            floats<V> d = load<V>(dy + place<Inner>(p, m, c));
+        for (int64_t m = chunk_start(p) + threadIdx.y; m < end; m += kEach * step) {
+            floats<V> v[kEach] = {}, d[kEach] = {};
 
-            for (int k = 0; k < V; k++) {
-                float centred = v.v[k] - n.mean.v[k];
-                float dz = d.v[k] * act_slope(act, centred * n.scale.v[k] + n.shift.v[k]);
+            for (int e = 0; e < kEach; e++) {
+                if (m + e * step >= end) continue;
+                v[e] = load<V>(x + place<Inner>(p, m + e * step, c));
+                d[e] = load<V>(dy + place<Inner>(p, m + e * step, c));
+            }
+            for (int e = 0; e < kEach; e++) {
+                if (m + e * step >= end) continue;
+                for (int k = 0; k < V; k++) {
+                    float centred = v[e].v[k] - n.mean.v[k];
+                    float dz = d[e].v[k] * act_slope(act, centred * n.scale.v[k] + n.shift.v[k]);
 
-                dot.v[k] += dz * (centred * n.rstd.v[k]);
-                sum.v[k] += dz;
+                    dot.v[k] += dz * (centred * n.rstd.v[k]);
+                    sum.v[k] += dz;
+                }
             }
         }
     }
@@ -325,7 +339,7 @@ static sg_status select_norm(const sg_node *node, sg_layout layout, sg_kernel ru
     const sg_norm_attr *attr = static_cast<const sg_norm_attr *>(node->attr);
     const sg_value *x = node->in[0];
     norm_state s = {sg_cuda_pixels_of(x, layout, kSumEach, sg_cuda_sum_chunks(x)),
-                    sg_cuda_pixels_of(x, layout, kEach, INT64_MAX), attr->eps, attr->act};
+                    sg_cuda_pixels_of(x, layout, kApplyEach, INT64_MAX), attr->eps, attr->act};
 
     sg_cuda_plan(plan, node, run, layout);
     plan->inplace[0] = inplace;

@@ -15,6 +15,7 @@
 #ifdef SG_EMULATED
 #include "emulation/cuda_model.h"
 #else
+#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 /* Put `kernel` on `stream`; a template is given in parentheses: SG_LAUNCH((add<float>), ...). The
@@ -53,8 +54,11 @@ template <typename T> __host__ __device__ inline T from_float(float x);
 
 template <> __host__ __device__ inline float from_float<float>(float x) { return x; }
 
-/* To the nearest, ties to even; a NaN stays one. */
+/* To the nearest, ties to even; a NaN stays one. On a GPU by its own instruction. */
 template <> __host__ __device__ inline bf16 from_float<bf16>(float x) {
+#ifdef __CUDA_ARCH__
+    return {__bfloat16_as_ushort(__float2bfloat16_rn(x))};
+#else
     union {
         float value;
         uint32_t bits;
@@ -67,6 +71,7 @@ template <> __host__ __device__ inline bf16 from_float<bf16>(float x) {
     else
         y.bits = (uint16_t)((u.bits + 0x7fffu + ((u.bits >> 16) & 1u)) >> 16);
     return y;
+#endif
 }
 
 /* All lanes get the sum, in the same order for every lane count of 32 (a butterfly). The whole warp

@@ -2,13 +2,14 @@
  *
  * Within a picture both orders are a matrix (C, HW) or (HW, C), so a change of order is a
  * transpose, by tiles of 32 x 32 in shared memory: reads and writes both go along memory. A row of
- * the tile is 33 long, so that the threads of a warp meet no bank twice. */
+ * the tile is 33 long, so that the threads of a warp meet no bank twice. Of three colours such a
+ * tile would be nearly empty: they have a kernel of their own. */
 #include <stdio.h>
 
 #include "backend_cuda.h"
 #include "launch.h"
 
-enum { kTile = 32, kRows = 8, kThreads = 256, kEach = 4 };
+enum { kTile = 32, kRows = 8, kThreads = 256, kEach = 4, kThinRows = 4 };
 
 static const int64_t kMaxGrid = 65535; /* of y and z */
 
@@ -41,6 +42,17 @@ __global__ void transpose_kernel(const From *x, To *y, int64_t N, int64_t rows, 
     }
 }
 
+/* The same of few rows, a picture's colours: a thread a column, whose elements become neighbours.
+ */
+template <typename From, typename To>
+__global__ void thin_kernel(const From *x, To *y, int64_t N, int64_t rows, int64_t cols) {
+    int64_t i = (int64_t)blockIdx.x * kThreads + threadIdx.x, n = i / cols;
+    const From *from = x + n * rows * cols + i % cols;
+
+    if (n >= N) return;
+    for (int64_t r = 0; r < rows; r++) y[i * rows + r] = from_float<To>(to_float(from[r * cols]));
+}
+
 /* Several loads are under way; what is not bf16 may come from outside, where it is not aligned. */
 template <typename From, typename To>
 __global__ void cast_kernel(const From *x, To *y, int64_t count) {
@@ -59,6 +71,12 @@ template <typename From, typename To> static sg_status transpose_run(const sg_ar
               (unsigned)(s->N < kMaxGrid ? s->N : kMaxGrid));
 
     if (s->N * s->rows * s->cols == 0) return SG_OK;
+    if (s->rows <= kThinRows) {
+        SG_LAUNCH((thin_kernel<From, To>), blocks_for(s->N * s->cols, kThreads), kThreads, 0,
+                  (cudaStream_t)a->queue, static_cast<const From *>(a->in[0]),
+                  static_cast<To *>(a->out[0]), s->N, s->rows, s->cols);
+        return sg_cuda_launched(a);
+    }
     SG_LAUNCH((transpose_kernel<From, To>), grid, dim3(kTile, kRows), 0, (cudaStream_t)a->queue,
               static_cast<const From *>(a->in[0]), static_cast<To *>(a->out[0]), s->N, s->rows,
               s->cols);
