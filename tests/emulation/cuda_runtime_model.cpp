@@ -95,7 +95,8 @@ static long long asked(const char *name) {
     return text ? atoll(text) : 0;
 }
 
-/* The device is lost at the SG_EMULATION_LOST-th wait of the host, and stays so. */
+/* The device is lost at the SG_EMULATION_LOST-th wait of the host for a stream of ours or an event,
+ * and stays so. */
 static cudaError_t wait() {
     long long lost = asked("SG_EMULATION_LOST");
 
@@ -188,8 +189,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 /* As on a GPU, it may not be waited for while it is recorded. */
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-    if (stream && stream->records) return cudaErrorIllegalState;
-    if (stream) stream->work->run_up_to(stream->work->put);
+    if (!stream) return cudaSuccess; /* the default stream's work is done at once */
+    if (stream->records) return cudaErrorIllegalState;
+    stream->work->run_up_to(stream->work->put);
     return wait();
 }
 
