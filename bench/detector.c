@@ -3,7 +3,7 @@
  *
  *   detector [--size nano|small] [--input N] [--stride 4|8] [--batch N] [--shards N] [--threads N]
  *            [--steps N] [--group N] [--isa avx2|native] [--infer]
- *            [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--ops]
+ *            [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--tune] [--ops]
  *
  * Training: forward, assignment, loss, backward, AdamW with clipping and the average of weights.
  * Inference: forward to boxes and scores, a batch divided among the threads, a single picture's ops
@@ -242,6 +242,17 @@ static void usage(void) {
     exit(64);
 }
 
+/* False if it is none of them. */
+static bool take_flag(request *r, const char *name) {
+    bool infer = strcmp(name, "--infer") == 0, ops = strcmp(name, "--ops") == 0;
+    bool tune = strcmp(name, "--tune") == 0;
+
+    r->infer |= infer;
+    r->ops |= ops;
+    r->tune |= tune;
+    return infer || ops || tune;
+}
+
 static request parse(int argc, char **argv) {
     request r = {.model = sg_mask_detector_defaults(),
                  .batch = 16,
@@ -257,11 +268,7 @@ static request parse(int argc, char **argv) {
         const char *name = argv[i];
         int64_t number;
 
-        if (strcmp(name, "--infer") == 0 || strcmp(name, "--ops") == 0 ||
-            strcmp(name, "--tune") == 0) {
-            *(name[2] == 'o' ? &r.ops : name[2] == 't' ? &r.tune : &r.infer) = true;
-            continue;
-        }
+        if (take_flag(&r, name)) continue;
         if (++i == argc) usage();
         number = strtoll(argv[i], NULL, 10);
         if (strcmp(name, "--size") == 0)
@@ -290,6 +297,7 @@ static request parse(int argc, char **argv) {
             usage();
     }
     if (r.batch < 1 || r.threads < 1 || r.steps < 1 || r.group < 1) usage();
+    if (r.infer && (strcmp(r.device, "cpu") != 0 || r.ops)) usage(); /* of the CPU, whole */
     return r;
 }
 

@@ -4,7 +4,7 @@
  *   text_encoder [--vocabulary N] [--length N] [--layers N] [--width N] [--heads N] [--classes N]
  *                [--dropout P] [--batch N] [--lengths full|random] [--shards N] [--threads N]
  *                [--steps N] [--group N] [--isa avx2|native] [--profile]
- *                [--device cpu|cuda] [--precision auto|fp32|tf32|bf16]
+ *                [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--tune]
  *
  * A step is forward, loss, backward, AdamW with clipping and the average of weights, and the batch
  * is handed over anew. Prints one JSON object: seconds a step of every group of steps (--group, 1)

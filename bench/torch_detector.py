@@ -160,6 +160,8 @@ def tell(a, loss):
     """Waits for all that was asked of a GPU."""
     if loss is not None:
         loss.item()
+    elif a.device == "cuda":
+        torch.cuda.synchronize()
     if a.stamp:
         print("stamp", time.time(), file=sys.stderr)
 

@@ -63,6 +63,10 @@ sg_layout sg_cuda_common_layout(const sg_node *node, const sg_layout have[]) {
     return SG_CUDA_PLAIN;
 }
 
+sg_layout sg_cuda_product_layout(const sg_cuda *cuda) {
+    return cuda->precision == SG_CUDA_BF16 ? SG_CUDA_PLAIN_BF16 : SG_CUDA_PLAIN;
+}
+
 void sg_cuda_plan(sg_kernel_plan *plan, const sg_node *node, sg_kernel run, sg_layout layout) {
     plan->run = run;
     for (int i = 0; i < node->n_in; i++) {

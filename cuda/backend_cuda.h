@@ -57,6 +57,8 @@ sg_layout sg_cuda_layout_of(const sg_value *v, sg_layout layout);
 /* The layout in which the first picture or matrix that is not PLAIN arrives; PLAIN if there is
  * none. */
 sg_layout sg_cuda_common_layout(const sg_node *node, const sg_layout have[]);
+/* In which matrix products take and give their matrices. */
+sg_layout sg_cuda_product_layout(const sg_cuda *cuda);
 /* Fill `plan`: this kernel, label "cuda", and every value in its sg_cuda_layout_of `layout`. A
  * kernel with a value that is f32 whatever the others are puts PLAIN there afterwards. */
 void sg_cuda_plan(sg_kernel_plan *plan, const sg_node *node, sg_kernel run, sg_layout layout);

@@ -8,8 +8,6 @@
 
 enum { kEach = 4 }; /* pixels of a thread, so that several loads are under way */
 
-static const int64_t kMaxChunks = 1 << 16;
-
 typedef struct {
     sg_cuda_pixels p;
     const float *b; /* (C) or NULL */
@@ -46,7 +44,7 @@ template <typename T, int V, bool Inner> static sg_status launch(const epilogue 
 
 extern "C" sg_status sg_cuda_epilogue(const sg_args *a, sg_layout layout, const float *b, void *z,
                                       sg_act act) {
-    epilogue e = {sg_cuda_pixels_of(&a->node->out[0], layout, kEach, kMaxChunks), b, z, act, a};
+    epilogue e = {sg_cuda_pixels_of(&a->node->out[0], layout, kEach, INT64_MAX), b, z, act, a};
 
     if (e.p.M * e.p.C == 0) return SG_OK;
     return sg_cuda_is_bf16(layout) ? SG_BY_CHANNELS(e.p, bf16, launch, &e)

@@ -1,6 +1,7 @@
-/* Linear layers and their gradients: a product of cuBLASLt's with its epilogue, where it has that
- * (vendor.h), else the bare product and a kernel of ours after it. At SG_CUDA_BF16 all matrices are
- * bf16 but the gradients of parameters, which are added over shards and steps. */
+/* Matrix products, and linear layers and their gradients: a product of cuBLASLt's with its
+ * epilogue, where it has that (vendor.h), else the bare product and a kernel of ours after it. At
+ * SG_CUDA_BF16 all matrices are bf16 but the gradients of parameters, which are added over shards
+ * and steps. */
 #include <stdio.h>
 
 #include "activation.h"
@@ -71,6 +72,8 @@ template <typename T> static sg_status slope_run(const sg_args *a) {
     return sg_cuda_launched(a);
 }
 
+static sg_status matmul_run(const sg_args *a) { return multiply(a, a->out[0], NULL); }
+
 static sg_status linear_dx_run(const sg_args *a) {
     const linear_state *s = state_of(a);
 
@@ -114,7 +117,7 @@ static sg_status select_product(sg_cuda *cuda, const sg_node *node, sg_kernel ru
     sg_status st;
 
     if (!s) return sg_fail(SG_ERR_OOM, "%s: no memory for a kernel's state", node->name);
-    s->layout = cuda->precision == SG_CUDA_BF16 ? SG_CUDA_PLAIN_BF16 : SG_CUDA_PLAIN;
+    s->layout = sg_cuda_product_layout(cuda);
     s->act = m->act = act;
     m->precision = cuda->precision;
     sg_cuda_plan(plan, node, run, s->layout);
@@ -125,6 +128,24 @@ static sg_status select_product(sg_cuda *cuda, const sg_node *node, sg_kernel ru
     }
     plan->state = *out = s;
     plan->release = linear_release;
+    return SG_OK;
+}
+
+/* With a transposed first operand the sums run over rows: the gradient of a parameter. */
+extern "C" sg_status sg_cuda_select_matmul(sg_cuda *cuda, const sg_node *node, const sg_layout *,
+                                           sg_kernel_plan *plan) {
+    const sg_matmul_attr *attr = static_cast<const sg_matmul_attr *>(node->attr);
+    sg_vendor_matmul m = {};
+    linear_state *s = NULL;
+
+    m.M = node->out[0].shape.dim[0];
+    m.N = node->out[0].shape.dim[1];
+    m.K = node->in[0]->shape.dim[attr->transpose_a ? 0 : 1];
+    m.transpose_a = attr->transpose_a;
+    m.transpose_b = attr->transpose_b;
+    m.f32_out = cuda->precision == SG_CUDA_BF16 && attr->transpose_a;
+    SG_TRY(select_product(cuda, node, matmul_run, &m, SG_ACT_NONE, plan, &s));
+    if (m.f32_out) plan->out[0] = SG_CUDA_PLAIN;
     return SG_OK;
 }
 

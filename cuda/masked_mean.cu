@@ -95,14 +95,15 @@ extern "C" sg_status sg_cuda_select_masked_mean(sg_cuda *, const sg_node *node,
     return SG_OK;
 }
 
-/* dx takes the layout in which the products before it work. */
+/* dx goes to a product. */
 extern "C" sg_status sg_cuda_select_masked_mean_dx(sg_cuda *cuda, const sg_node *node,
                                                    const sg_layout *, sg_kernel_plan *plan) {
-    bool half = cuda->precision == SG_CUDA_BF16;
+    sg_layout layout = sg_cuda_product_layout(cuda);
 
-    SG_TRY(select_mean(node, &node->out[0],
-                       half ? masked_mean_dx_run<bf16> : masked_mean_dx_run<float>,
-                       half ? SG_CUDA_PLAIN_BF16 : SG_CUDA_PLAIN, plan));
+    SG_TRY(
+        select_mean(node, &node->out[0],
+                    sg_cuda_is_bf16(layout) ? masked_mean_dx_run<bf16> : masked_mean_dx_run<float>,
+                    layout, plan));
     plan->in[1] = SG_CUDA_PLAIN;
     return SG_OK;
 }

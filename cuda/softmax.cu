@@ -185,13 +185,14 @@ extern "C" sg_status sg_cuda_select_cross_entropy(sg_cuda *, const sg_node *node
     return SG_OK;
 }
 
-/* p is f32; dx takes the layout in which the products before it work. */
+/* p is f32; dx goes to a product. */
 extern "C" sg_status sg_cuda_select_cross_entropy_dx(sg_cuda *cuda, const sg_node *node,
                                                      const sg_layout *, sg_kernel_plan *plan) {
-    bool half = cuda->precision == SG_CUDA_BF16;
+    sg_layout layout = sg_cuda_product_layout(cuda);
+    bool half = sg_cuda_is_bf16(layout);
 
     SG_TRY(select_rows(node, half ? cross_entropy_dx_run<bf16> : cross_entropy_dx_run<float>,
-                       half ? SG_CUDA_PLAIN_BF16 : SG_CUDA_PLAIN, 0, half ? -1 : 0, plan));
+                       layout, 0, half ? -1 : 0, plan));
     plan->in[0] = SG_CUDA_PLAIN;
     return SG_OK;
 }

@@ -146,20 +146,6 @@ static int64_t length_of(const sg_args *a, int64_t n, int64_t T) {
     return length ? length[n] : T;
 }
 
-static sg_status check_lengths(const sg_args *a, const attention_state *s) {
-    for (int64_t n = 0; n < s->N; n++) {
-        int64_t length = length_of(a, n, s->T);
-
-        if (length < 0 || length > s->T)
-            return sg_fail(SG_ERR_DATA,
-                           "%s (%s): text %lld has length %lld; there are %lld "
-                           "positions",
-                           a->node->name, a->node->op->name, (long long)n, (long long)length,
-                           (long long)s->T);
-    }
-    return SG_OK;
-}
-
 /* --- attention -------------------------------------------------------------------------------- */
 
 static float row_max(const float *x, int64_t n) {
@@ -223,7 +209,7 @@ static sg_status attention_run(const sg_args *a) {
     float *scratch = a->scratch;
     forward_scratch at;
 
-    SG_TRY(check_lengths(a, s));
+    SG_TRY(sg_op_check_lengths(a, a->in[1], s->N, s->T));
     at.q = take(&scratch, s->T * s->Dp);
     at.kt = take(&scratch, s->D * s->Tp);
     at.v = take(&scratch, s->T * s->Dp);
@@ -311,7 +297,7 @@ static sg_status attention_dx_run(const sg_args *a) {
     float *scratch = a->scratch;
     backward_scratch at;
 
-    SG_TRY(check_lengths(a, s));
+    SG_TRY(sg_op_check_lengths(a, a->in[1], s->N, s->T));
     at.q = take(&scratch, s->T * s->Dp);
     at.k = take(&scratch, s->T * s->Dp);
     at.dy = take(&scratch, s->T * s->Dp);

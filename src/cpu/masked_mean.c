@@ -6,12 +6,6 @@
 
 enum { kStrip = 64 };
 
-static sg_status check_length(const sg_args *a, int64_t length, int64_t n, int64_t T) {
-    if (length >= 0 && length <= T) return SG_OK;
-    return sg_fail(SG_ERR_DATA, "%s (%s): length %lld of text %lld; it must be 0 to %lld",
-                   a->node->name, a->node->op->name, (long long)length, (long long)n, (long long)T);
-}
-
 static sg_status masked_mean_run(const sg_args *a) {
     const sg_shape *s = &a->node->in[0]->shape;
     int64_t N = s->dim[0], T = s->dim[1], C = s->dim[2];
@@ -19,10 +13,10 @@ static sg_status masked_mean_run(const sg_args *a) {
     const int32_t *length = a->in[1];
     float *y = a->out[0];
 
+    SG_TRY(sg_op_check_lengths(a, length, N, T));
     for (int64_t n = 0; n < N; n++, x += T * C, y += C) {
         double per = length[n] > 0 ? 1.0 / (double)length[n] : 0.0;
 
-        SG_TRY(check_length(a, length[n], n, T));
         for (int64_t c = 0; c < C; c += kStrip) {
             int64_t some = C - c < kStrip ? C - c : kStrip;
             double sum[kStrip] = {0.0};
@@ -42,10 +36,10 @@ static sg_status masked_mean_dx_run(const sg_args *a) {
     const float *dy = a->in[1];
     float *dx = a->out[0];
 
+    SG_TRY(sg_op_check_lengths(a, length, N, T));
     for (int64_t n = 0; n < N; n++, dx += T * C, dy += C) {
         float per = length[n] > 0 ? (float)(1.0 / (double)length[n]) : 0.0f;
 
-        SG_TRY(check_length(a, length[n], n, T));
         for (int64_t t = 0; t < length[n]; t++)
             for (int64_t c = 0; c < C; c++) dx[t * C + c] = per * dy[c];
         memset(dx + length[n] * C, 0, (size_t)((T - length[n]) * C) * sizeof(float));

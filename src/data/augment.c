@@ -82,7 +82,7 @@ void sg_augment_plan_init(sg_augment_plan *plan, const sg_augment_options *optio
     r = sg_random_init(key);
     mosaic = sg_random_float(&r) < options->mosaic && allow_mosaic;
     *plan = (sg_augment_plan){
-        .n_sources = mosaic ? SG_AUGMENT_SOURCES : 1,
+        .n_sources = mosaic ? SG_WARP_SOURCES : 1,
         .min_visible = options->min_visible,
         .min_side = options->min_side,
         .side = side,
@@ -227,8 +227,8 @@ void sg_augment_warp(const sg_augment_plan *plan, int which, const sg_sample *sa
                      sg_warp_source *out) {
     *out = (sg_warp_source){
         .colour = colour_map(&plan->source[which]),
-        .width = (int32_t)((sample->width + shrink - 1) / shrink),
-        .height = (int32_t)((sample->height + shrink - 1) / shrink),
+        .width = (int32_t)sg_image_shrunk(sample->width, shrink),
+        .height = (int32_t)sg_image_shrunk(sample->height, shrink),
     };
     source_axes(plan, which, sample, &out->x, &out->y);
     out->x.scale *= shrink;

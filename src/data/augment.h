@@ -42,8 +42,6 @@ sg_augment_options sg_augment_defaults(void);
 /* SG_ERR_CONFIG naming the option that is out of its range. */
 sg_status sg_augment_options_check(const sg_augment_options *options) SG_CHECKED;
 
-enum { SG_AUGMENT_SOURCES = SG_WARP_SOURCES };
-
 typedef struct {
     int64_t sample; /* index in the data set */
     int flip;
@@ -56,7 +54,7 @@ typedef struct {
 
 typedef struct {
     int n_sources; /* 1, or 4: top left, top right, bottom left, bottom right */
-    sg_augment_source source[SG_AUGMENT_SOURCES];
+    sg_augment_source source[SG_WARP_SOURCES];
     int64_t meet_x, meet_y; /* of a mosaic: the pixel where its quadrants meet */
     float min_visible, min_side;
     int64_t side;

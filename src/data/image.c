@@ -128,6 +128,8 @@ static sg_status decode_shrunk(const char *path, const uint8_t *data, size_t siz
     return SG_OK;
 }
 
+int64_t sg_image_shrunk(int64_t side, int shrink) { return (side + shrink - 1) / shrink; }
+
 sg_status sg_image_decode_into(const char *path, const uint8_t *data, size_t size, int64_t width,
                                int64_t height, int shrink, uint8_t *full, uint8_t *rgb) {
     sg_image whole = {.width = width, .height = height, .rgb = full};
@@ -136,8 +138,8 @@ sg_status sg_image_decode_into(const char *path, const uint8_t *data, size_t siz
     if (shrink != 1 && shrink != 2 && shrink != 4 && shrink != 8)
         return sg_fail(SG_ERR_ARG, "%s: cannot be shrunk by %d, only by 1, 2, 4 or 8", path,
                        shrink);
-    image.width = (width + shrink - 1) / shrink;
-    image.height = (height + shrink - 1) / shrink;
+    image.width = sg_image_shrunk(width, shrink);
+    image.height = sg_image_shrunk(height, shrink);
     return decode_shrunk(path, data, size, shrink, &whole, &image);
 }
 

@@ -37,6 +37,8 @@ void sg_image_clear(sg_image *image); /* frees rgb, zeroes the struct */
 sg_status sg_image_read(const char *path, sg_image *out) SG_CHECKED;
 sg_status sg_image_decode(const char *path, const uint8_t *data, size_t size,
                           sg_image *out) SG_CHECKED;
+/* A side of so many pixels, `shrink` times smaller. */
+int64_t sg_image_shrunk(int64_t side, int shrink);
 /* Decode into memory that is there already, `shrink` (1, 2, 4 or 8) times smaller: a JPEG by its
  * own means, which saves most of the work, a PNG by averaging blocks. The picture must still be of
  * the size that sg_image_size said (SG_ERR_DATA where it is not). `rgb` receives

@@ -211,8 +211,8 @@ static sg_status read_picture(read_job *job, const uint8_t *data, size_t size, i
     jpeg_create_decompress(jpeg);
     jpeg->progress = &job->progress;
     SG_TRY(read_header(job, data, size, &width, &height));
-    if ((width + shrink - 1) / shrink != image->width ||
-        (height + shrink - 1) / shrink != image->height)
+    if (sg_image_shrunk(width, shrink) != image->width ||
+        sg_image_shrunk(height, shrink) != image->height)
         return sg_fail(SG_ERR_DATA, "%s: damaged JPEG: its size changed", job->path);
     if (jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK)
         jpeg->out_color_space = JCS_CMYK;

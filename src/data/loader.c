@@ -79,9 +79,12 @@ static void *worker_main(void *argument) {
         if (l->stop) break;
         job = l->next_job++;
         l->running++;
-        sg_loader_plan_row(l, job, &row);
-        if (l->options.device) sg_loader_place_row(l, job, &row);
+        if (l->options.device) { /* places in the batch's block are given in the order of jobs */
+            sg_loader_plan_row(l, job, &row);
+            sg_loader_place_row(l, job, &row);
+        }
         pthread_mutex_unlock(&l->lock);
+        if (!l->options.device) sg_loader_plan_row(l, job, &row);
         st = sg_loader_fill_row(w, job, &row);
         pthread_mutex_lock(&l->lock);
         if (st != SG_OK) record_failure(l, job, st);

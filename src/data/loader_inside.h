@@ -74,15 +74,10 @@ struct sg_loader {
     double waited;
 };
 
-/* Of a picture's side, as it is read. */
-static inline int64_t sg_loader_shrunk(int64_t size, int shrink) {
-    return (size + shrink - 1) / shrink;
-}
-
 /* As it is read, rounded up so that the next one is aligned. */
 static inline size_t sg_loader_picture_bytes(const sg_sample *s, int shrink) {
     return sg_align_up(
-        (size_t)(sg_loader_shrunk(s->width, shrink) * sg_loader_shrunk(s->height, shrink) * 3));
+        (size_t)(sg_image_shrunk(s->width, shrink) * sg_image_shrunk(s->height, shrink) * 3));
 }
 
 static inline size_t sg_loader_finished_bytes(const sg_loader *l) {

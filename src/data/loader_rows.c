@@ -33,8 +33,8 @@ static sg_status get_picture(sg_loader_worker *w, int64_t index, sg_image *image
     const sg_sample *sample = &l->dataset->samples[index];
     sg_loader_picture *entry = &l->cache[index];
 
-    image->width = sg_loader_shrunk(sample->width, entry->shrink);
-    image->height = sg_loader_shrunk(sample->height, entry->shrink);
+    image->width = sg_image_shrunk(sample->width, entry->shrink);
+    image->height = sg_image_shrunk(sample->height, entry->shrink);
     image->rgb = entry->rgb ? entry->rgb : w->picture;
     if (entry->rgb) return cached_picture(w, entry, sample);
     return sg_image_read_into(sample->path, sample->width, sample->height, entry->shrink, w->full,

@@ -44,23 +44,7 @@ static sg_status expect_qkv(const sg_node *node) {
         return sg_op_fail(node, "input 0 must be (N, T, 3 H D) with H = %lld heads",
                           (long long)attr->heads);
     if (!node->in[1]) return SG_OK;
-    SG_TRY(sg_op_expect(node, 1, SG_I32, 1));
-    if (node->in[1]->shape.dim[0] != qkv->dim[0])
-        return sg_op_fail(node, "each text needs one length");
-    return SG_OK;
-}
-
-/* The length of text n; -1 after a failure. */
-static int64_t length_of(const sg_args *args, int64_t n, int64_t T) {
-    const int32_t *length = args->in[1];
-
-    return !length ? T : length[n] < 0 || length[n] > T ? -1 : length[n];
-}
-
-static sg_status bad_length(const sg_args *args, int64_t n, int64_t T) {
-    return sg_fail(SG_ERR_DATA, "%s (%s): text %lld has length %d; there are %lld positions",
-                   args->node->name, args->node->op->name, (long long)n,
-                   ((const int32_t *)args->in[1])[n], (long long)T);
+    return sg_op_expect_lengths(node, 1, qkv->dim[0]);
 }
 
 static double dot(const float *a, const float *b, int64_t n) {
@@ -135,14 +119,15 @@ static void attend(const sizes *s, const float *q, int64_t length, float *o, flo
 
 static sg_status attention_ref(const sg_args *args) {
     sizes s = sizes_of(args->node);
+    const int32_t *lengths = args->in[1];
     float *o = args->out[0], *lse = args->out[1];
 
+    SG_TRY(sg_op_check_lengths(args, lengths, s.N, s.T));
     memset(o, 0, (size_t)(s.N * s.T * s.C) * sizeof *o);
     memset(lse, 0, (size_t)(s.N * s.H * s.T) * sizeof *lse);
     for (int64_t n = 0; n < s.N; n++) {
-        int64_t length = length_of(args, n, s.T);
+        int64_t length = lengths ? lengths[n] : s.T;
 
-        if (length < 0) return bad_length(args, n, s.T);
         for (int64_t h = 0; h < s.H; h++)
             attend(&s, (const float *)args->in[0] + n * s.T * 3 * s.C + h * s.D, length,
                    o + n * s.T * s.C + h * s.D, lse + (n * s.H + h) * s.T);
@@ -210,13 +195,14 @@ static void attend_dx(const sizes *s, const float *q, const float *o, const floa
 
 static sg_status attention_dx_ref(const sg_args *args) {
     sizes s = sizes_of(args->node);
+    const int32_t *lengths = args->in[1];
     float *dqkv = args->out[0];
 
+    SG_TRY(sg_op_check_lengths(args, lengths, s.N, s.T));
     memset(dqkv, 0, (size_t)(s.N * s.T * 3 * s.C) * sizeof *dqkv);
     for (int64_t n = 0; n < s.N; n++) {
-        int64_t length = length_of(args, n, s.T), qkv = n * s.T * 3 * s.C, o = n * s.T * s.C;
+        int64_t length = lengths ? lengths[n] : s.T, qkv = n * s.T * 3 * s.C, o = n * s.T * s.C;
 
-        if (length < 0) return bad_length(args, n, s.T);
         for (int64_t h = 0; h < s.H; h++)
             attend_dx(&s, (const float *)args->in[0] + qkv + h * s.D,
                       (const float *)args->in[2] + o + h * s.D,

@@ -8,19 +8,6 @@
  * are NaN. */
 #include "ops/ops.h"
 
-static sg_status expect_lengths(const sg_node *node, int i, int64_t N) {
-    SG_TRY(sg_op_expect(node, i, SG_I32, 1));
-    if (node->in[i]->shape.dim[0] != N) return sg_op_fail(node, "each text needs one length");
-    return SG_OK;
-}
-
-static sg_status check_length(const sg_args *args, int64_t length, int64_t n, int64_t T) {
-    if (length >= 0 && length <= T) return SG_OK;
-    return sg_fail(SG_ERR_DATA, "%s (%s): length %lld of text %lld; it must be 0 to %lld",
-                   args->node->name, args->node->op->name, (long long)length, (long long)n,
-                   (long long)T);
-}
-
 /* --- masked_mean ------------------------------------------------------------------------------ */
 
 static sg_status masked_mean_infer(sg_node *node) {
@@ -28,7 +15,7 @@ static sg_status masked_mean_infer(sg_node *node) {
 
     SG_TRY(sg_op_expect(node, 0, SG_F32, 3));
     x = &node->in[0]->shape;
-    SG_TRY(expect_lengths(node, 1, x->dim[0]));
+    SG_TRY(sg_op_expect_lengths(node, 1, x->dim[0]));
     sg_op_out(node, 0, SG_F32, sg_shape_2(x->dim[0], x->dim[2]));
     return SG_OK;
 }
@@ -45,11 +32,11 @@ static sg_status masked_mean_ref(const sg_args *args) {
     int64_t N = s->dim[0], T = s->dim[1], C = s->dim[2];
     const int32_t *length = args->in[1];
 
+    SG_TRY(sg_op_check_lengths(args, length, N, T));
     for (int64_t n = 0; n < N; n++) {
         const float *x = (const float *)args->in[0] + n * T * C; // (T, C)
         float *y = (float *)args->out[0] + n * C;                // (C)
 
-        SG_TRY(check_length(args, length[n], n, T));
         for (int64_t c = 0; c < C; c++) {
             double sum = 0.0;
 
@@ -81,7 +68,7 @@ static sg_status masked_mean_dx_infer(sg_node *node) {
 
     SG_TRY(sg_op_expect(node, 1, SG_F32, 2));
     dy = &node->in[1]->shape;
-    SG_TRY(expect_lengths(node, 0, dy->dim[0]));
+    SG_TRY(sg_op_expect_lengths(node, 0, dy->dim[0]));
     if (attr->shape.rank != 3 || attr->shape.dim[0] != dy->dim[0] || attr->shape.dim[1] < 0 ||
         attr->shape.dim[2] != dy->dim[1])
         return sg_op_fail(node, "the output must be (N, T, C)");
@@ -94,11 +81,11 @@ static sg_status masked_mean_dx_ref(const sg_args *args) {
     int64_t N = s->dim[0], T = s->dim[1], C = s->dim[2];
     const int32_t *length = args->in[0];
 
+    SG_TRY(sg_op_check_lengths(args, length, N, T));
     for (int64_t n = 0; n < N; n++) {
         const float *dy = (const float *)args->in[1] + n * C; // (C)
         float *dx = (float *)args->out[0] + n * T * C;        // (T, C)
 
-        SG_TRY(check_length(args, length[n], n, T));
         for (int64_t t = 0; t < T; t++)
             for (int64_t c = 0; c < C; c++)
                 dx[t * C + c] = t < length[n] ? (float)((double)dy[c] / (double)length[n]) : 0.0f;

@@ -56,6 +56,11 @@ sg_status sg_op_fail(const sg_node *node, const char *fmt, ...) SG_PRINTF(2, 3);
 void sg_op_out(sg_node *node, int o, sg_dtype dtype, sg_shape shape);
 /* For infer: input i is there, of that dtype and rank (-1: any). */
 sg_status sg_op_expect(const sg_node *node, int i, sg_dtype dtype, int rank) SG_CHECKED;
+/* For infer: input i is i32 (n), the lengths of n texts. */
+sg_status sg_op_expect_lengths(const sg_node *node, int i, int64_t n) SG_CHECKED;
+/* For kernels: each of n lengths is 0 .. T, or SG_ERR_DATA; NULL is fine. */
+sg_status sg_op_check_lengths(const sg_args *args, const int32_t *length, int64_t n,
+                              int64_t T) SG_CHECKED;
 /* For infer: the first n inputs are there, f32 and of one shape. */
 sg_status sg_op_expect_same(const sg_node *node, int n) SG_CHECKED;
 

@@ -64,6 +64,21 @@ sg_status sg_op_expect(const sg_node *node, int i, sg_dtype dtype, int rank) {
     return SG_OK;
 }
 
+sg_status sg_op_expect_lengths(const sg_node *node, int i, int64_t n) {
+    SG_TRY(sg_op_expect(node, i, SG_I32, 1));
+    if (node->in[i]->shape.dim[0] != n) return sg_op_fail(node, "each text needs one length");
+    return SG_OK;
+}
+
+sg_status sg_op_check_lengths(const sg_args *args, const int32_t *length, int64_t n, int64_t T) {
+    for (int64_t i = 0; length && i < n; i++)
+        if (length[i] < 0 || length[i] > T)
+            return sg_fail(SG_ERR_DATA, "%s (%s): length %d of text %lld; it must be 0 to %lld",
+                           args->node->name, args->node->op->name, length[i], (long long)i,
+                           (long long)T);
+    return SG_OK;
+}
+
 sg_status sg_op_expect_same(const sg_node *node, int n) {
     for (int i = 0; i < n; i++) {
         SG_TRY(sg_op_expect(node, i, SG_F32, -1));

@@ -80,15 +80,14 @@ static sg_status open_gpu(const sg_compute_options *o, int ordinal, const sg_gpu
         .ordinal = ordinal, .plans = o->plans, .plans_class = o->began, .timed = o->timed};
     sg_compute c = {.ordinal = ordinal, .gpu = *gpu};
 
-    SG_TRY(choose_precision(o, gpu, &c.precision));
+    SG_TRY(choose_precision(o, gpu, &options.precision));
     SG_TRY(sg_plugin_load(NULL, 0, &c.plugin));
-    options.precision = c.precision;
     SG_TRY(c.plugin->open(&options));
     *out = c;
     if (is_auto(o->precision))
         sg_log(SG_LOG_INFO, "train.precision=auto: %s on this GPU%s",
-               sg_precision_name(c.precision),
-               c.precision == SG_PRECISION_BF16 ? ", weights and their updates in fp32" : "");
+               sg_precision_name(options.precision),
+               options.precision == SG_PRECISION_BF16 ? ", weights and their updates in fp32" : "");
     return SG_OK;
 }
 
@@ -153,10 +152,9 @@ sg_status sg_compute_plans(const sg_compute *c, char **out) {
     return *out ? SG_OK : sg_fail(SG_ERR_OOM, "no memory for the plans of kernels");
 }
 
-const char *sg_compute_name(const sg_compute *c, char *text, size_t bytes) {
+void sg_compute_name(const sg_compute *c, char *text, size_t bytes) {
     if (c->plugin)
         snprintf(text, bytes, "cuda:%d, %s", c->ordinal, c->gpu.name);
     else
         snprintf(text, bytes, "cpu");
-    return text;
 }

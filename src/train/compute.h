@@ -22,7 +22,6 @@ typedef struct {
     const sg_plugin *plugin; /* NULL: the CPU */
     int ordinal;
     sg_gpu gpu; /* with a plug-in */
-    sg_precision precision;
 } sg_compute;
 
 /* `auto` takes a GPU where all that it needs is there. Where there is a driver and something else
@@ -37,8 +36,8 @@ const sg_backend *sg_compute_backend(const sg_compute *compute);
 void sg_compute_class(const sg_compute *compute, char *text, size_t bytes);
 /* The kernels chosen so far, as text: "" on CPUs. The caller's (sg_free). */
 sg_status sg_compute_plans(const sg_compute *compute, char **out) SG_CHECKED;
-/* For people: "cuda:0, NVIDIA H100 80GB HBM3", "cpu". Returns text. */
-const char *sg_compute_name(const sg_compute *compute, char *text, size_t bytes);
+/* For people: "cuda:0, NVIDIA H100 80GB HBM3", "cpu". */
+void sg_compute_name(const sg_compute *compute, char *text, size_t bytes);
 
 #ifdef __cplusplus
 }
