@@ -93,7 +93,7 @@ static void run_steps(sg_trainer *t, const void *const inputs[], int64_t n) {
 
     for (int64_t launched = 0, settled = 0; settled < n;) {
         while (launched < n && sg_trainer_under_way(t) < sg_trainer_ahead(t)) {
-            must(sg_trainer_launch(t, inputs, 1e-3));
+            must(sg_trainer_launch(t, 0, inputs, 1e-3));
             launched++;
         }
         must(sg_trainer_settle(t, &report));
@@ -156,15 +156,15 @@ static void time_ops(const request *r, const batch *b) {
     const void *inputs[SG_MAX_INPUTS] = {b->image, b->boxes, b->classes, b->count};
     sg_mask_detector_options model = r->model;
     sg_trainer *trainer = new_trainer(r, &model);
-    const sg_program *program = sg_trainer_program(trainer);
+    const sg_program *program = sg_trainer_program(trainer, 0);
     double *seconds = block((size_t)sg_program_steps(program) * sizeof *seconds);
     sg_step_times times = {0};
     sg_step_report report;
     sg_status st;
 
     run_steps(trainer, inputs, 1);
-    sg_trainer_profile(trainer, seconds, &times);
-    must(sg_trainer_launch(trainer, inputs, 0.0));
+    sg_trainer_profile(trainer, 0, seconds, &times);
+    must(sg_trainer_launch(trainer, 0, inputs, 0.0));
     st = sg_trainer_settle(trainer, &report);
     if (st != SG_ERR_DIVERGED) must(st); /* kernels that are repeated compute nonsense */
     for (int i = 0; i < sg_program_steps(program); i++) {

@@ -111,7 +111,7 @@ static double run_steps(sg_trainer *trainer, const batch *b, int64_t n, sg_step_
 
     for (int64_t launched = 0, settled = 0; settled < n; settled++) {
         while (launched < n && sg_trainer_under_way(trainer) < sg_trainer_ahead(trainer)) {
-            must(sg_trainer_launch(trainer, inputs, 1e-4));
+            must(sg_trainer_launch(trainer, 0, inputs, 1e-4));
             launched++;
         }
         must(sg_trainer_settle(trainer, report));
@@ -131,7 +131,7 @@ static double device_mib(const request *r) {
 /* Standard error gets the table; `seconds` and `times` are those of all timed steps. */
 static void print_profile(const request *r, sg_trainer *trainer, double *seconds,
                           const sg_step_times *times, double whole) {
-    const sg_program *program = sg_trainer_program(trainer);
+    const sg_program *program = sg_trainer_program(trainer, 0);
     int n = sg_program_steps(program), threads = sg_trainer_threads(trainer);
     sg_profile profile = {.program = program,
                           .seconds = seconds,
@@ -155,14 +155,14 @@ static void print_profile(const request *r, sg_trainer *trainer, double *seconds
 
 static void time_training(const request *r, sg_trainer *trainer, const batch *b, double seconds[],
                           double *loss) {
-    size_t n = (size_t)sg_program_steps(sg_trainer_program(trainer));
+    size_t n = (size_t)sg_program_steps(sg_trainer_program(trainer, 0));
     double *by_node = block(n * (size_t)sg_trainer_threads(trainer) * sizeof *by_node);
     double whole = 0.0;
     sg_step_times times = {0};
     sg_step_report report;
 
     run_steps(trainer, b, kWarm, &report);
-    if (r->profile) sg_trainer_profile(trainer, by_node, &times);
+    if (r->profile) sg_trainer_profile(trainer, 0, by_node, &times);
     for (int64_t i = 0; i < r->steps; i++) {
         double group = run_steps(trainer, b, r->group, &report);
 

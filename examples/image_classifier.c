@@ -62,7 +62,7 @@ static void train(const char *path) {
     check(sg_trainer_create(&options, &trainer));
     for (int64_t step = 0; step < kSteps; step++) {
         for (int i = 0; i < kBatch; i++) label[i] = draw(step * kBatch + i, image[i]);
-        check(sg_trainer_step(trainer, (const void *[]){image, label}, 0.1, &report));
+        check(sg_trainer_step(trainer, 0, (const void *[]){image, label}, 0.1, &report));
         if (step % 100 == 0) printf("step %d: loss %.3f\n", (int)step, report.loss);
     }
     check(sg_model_file_write(path, &about, sg_trainer_state(trainer)));

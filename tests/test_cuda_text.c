@@ -1,5 +1,6 @@
 /* Texts on the CUDA backend, under the emulation of a GPU, beyond the cases of test_cuda_ops:
  * training steps of the text encoder beside the CPU's, and data that a device cannot refuse. */
+#define _GNU_SOURCE
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -7,9 +8,11 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend_cuda.h"
+#include "checkpoint/state_hash.h"
 #include "core/philox.h"
 #include "graph/program.h"
 #include "nn/text_encoder.h"
@@ -23,7 +26,7 @@
 
 /* --- training --------------------------------------------------------------------------------- */
 
-enum { kBatch = 4, kLength = 9, kVocabulary = 7, kClasses = 3, kSteps = 4 };
+enum { kBatch = 4, kLength = 9, kShort = 5, kVocabulary = 7, kClasses = 3, kSteps = 4 };
 
 typedef struct {
     int32_t ids[kBatch][kLength], length[kBatch], label[kBatch];
@@ -52,12 +55,21 @@ static sg_text_encoder_options small(void) {
     return o;
 }
 
+/* `model` NULL: of two shapes, the short one first. */
 static sg_trainer *new_trainer(sg_text_encoder_options *model, const sg_backend *backend) {
+    sg_text_encoder_options shape[] = {small(), small()};
+    void *const shapes[] = {&shape[0], &shape[1]};
     sg_trainer_options o = sg_trainer_defaults();
     sg_trainer *trainer;
 
+    shape[0].length = kShort;
+    for (int i = 0; i < 2; i++) shape[i].positions = kLength;
     o.build = sg_text_encoder_build;
     o.context = model;
+    if (!model) {
+        o.shapes = shapes;
+        o.n_shapes = 2;
+    }
     o.backend = backend;
     o.batch = kBatch;
     o.shards = 2;
@@ -80,7 +92,7 @@ static void check_steps(sg_cuda_precision precision, double tolerance) {
     on[1] = new_trainer(&model, &sg_backend_cuda);
     for (int64_t s = 0; s < kSteps; s++) {
         draw(s, &b);
-        for (int i = 0; i < 2; i++) OK(sg_trainer_step(on[i], inputs, 0.05, &report[i]));
+        for (int i = 0; i < 2; i++) OK(sg_trainer_step(on[i], 0, inputs, 0.05, &report[i]));
         if (!(fabs(report[1].loss - report[0].loss) <= tolerance * (1.0 + report[0].loss)))
             fail_msg("step %d: loss %g, on the CPU %g", (int)s, report[1].loss, report[0].loss);
     }
@@ -108,6 +120,48 @@ static void test_steps_bf16(void **state) {
     check_steps(SG_CUDA_BF16, 1e-2);
 }
 
+/* Seven steps of two shapes by turns. */
+static void train_shapes(const sg_backend *backend, double loss[7],
+                         char hash[SG_STATE_HASH_BYTES]) {
+    sg_trainer *trainer = new_trainer(NULL, backend);
+
+    for (int64_t s = 0; s < 7; s++) {
+        int32_t ids[kBatch * kLength];
+        int64_t T = s % 2 == 0 ? kShort : kLength;
+        sg_step_report report;
+        batch b;
+
+        draw(s, &b);
+        for (int i = 0; i < kBatch; i++) {
+            if (b.length[i] > T) b.length[i] = (int32_t)T;
+            memcpy(ids + i * T, b.ids[i], (size_t)T * sizeof *ids);
+        }
+        OK(sg_trainer_step(trainer, T == kLength, (const void *[]){ids, b.length, b.label}, 0.05,
+                           &report));
+        loss[s] = report.loss;
+    }
+    OK(sg_trainer_fetch(trainer));
+    OK(sg_state_sha256(sg_trainer_state(trainer), hash));
+    sg_trainer_destroy(trainer);
+}
+
+/* On the device each shape has a recording of its own; the state is one. */
+static void test_shapes(void **state) {
+    char recorded[SG_STATE_HASH_BYTES], plain[SG_STATE_HASH_BYTES], here[SG_STATE_HASH_BYTES];
+    double loss[3][7];
+
+    (void)state;
+    train_shapes(&sg_backend_cuda, loss[0], recorded);
+    setenv("SG_CUDA_GRAPH", "0", 1);
+    train_shapes(&sg_backend_cuda, loss[1], plain);
+    unsetenv("SG_CUDA_GRAPH");
+    assert_string_equal(recorded, plain);
+    train_shapes(&sg_backend_cpu, loss[2], here);
+    for (int s = 0; s < 7; s++)
+        if (!(fabs(loss[0][s] - loss[2][s]) <= 1e-5 * (1.0 + loss[2][s])))
+            fail_msg("step %d: loss %g, on the CPU %g", s, loss[0][s], loss[2][s]);
+}
+
 /* An id that the table has not gives the step up, and leaves the state as it was. */
 static void test_bad_id(void **state) {
     sg_text_encoder_options model = small();
@@ -120,7 +174,7 @@ static void test_bad_id(void **state) {
     draw(0, &b);
     b.length[1] = kLength;
     b.ids[1][2] = kVocabulary;
-    assert_int_equal(sg_trainer_step(trainer, inputs, 0.05, &report), SG_ERR_DIVERGED);
+    assert_int_equal(sg_trainer_step(trainer, 0, inputs, 0.05, &report), SG_ERR_DIVERGED);
     assert_int_equal(sg_trainer_state(trainer)->step, 0);
     sg_trainer_destroy(trainer);
 }
@@ -178,7 +232,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),      cmocka_unit_test(test_steps_bf16),
         cmocka_unit_test(test_bad_id),     cmocka_unit_test(test_bad_length),
-        cmocka_unit_test(test_wide_heads),
+        cmocka_unit_test(test_wide_heads), cmocka_unit_test(test_shapes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

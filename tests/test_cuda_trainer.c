@@ -144,7 +144,7 @@ static sg_trainer *new_trainer(const subject *s, const sg_backend *backend, sg_o
 static double step(sg_trainer *t, const subject *s, sg_optimizer_kind kind) {
     sg_step_report report;
 
-    CHECK_OK(sg_trainer_step(t, s->draw(sg_trainer_state(t)->step), s->lr[kind], &report));
+    CHECK_OK(sg_trainer_step(t, 0, s->draw(sg_trainer_state(t)->step), s->lr[kind], &report));
     assert_true(report.grad_norm > 0.0);
     return report.loss;
 }
@@ -379,7 +379,7 @@ static void test_ahead(void **state) {
     t = new_trainer(&kClassifier, &sg_backend_cuda, SG_OPTIMIZER_SGD, 2);
     for (int i = 0; i < 6; i++) {
         if (sg_trainer_under_way(t) == sg_trainer_ahead(t)) CHECK_OK(sg_trainer_settle(t, &report));
-        CHECK_OK(sg_trainer_launch(t, kClassifier.draw(i), kClassifier.lr[SG_OPTIMIZER_SGD]));
+        CHECK_OK(sg_trainer_launch(t, 0, kClassifier.draw(i), kClassifier.lr[SG_OPTIMIZER_SGD]));
     }
     CHECK_OK(sg_trainer_snapshot(t));
     while (sg_trainer_under_way(t) > 0) CHECK_OK(sg_trainer_settle(t, &report));
@@ -398,7 +398,7 @@ static void diverge(sg_trainer *t, sg_optimizer_kind kind) {
     sg_step_report report;
 
     image[kBatch * 2 * kSide * kSide - 5] = NAN;
-    assert_int_equal(sg_trainer_step(t, inputs, kClassifier.lr[kind], &report), SG_ERR_DIVERGED);
+    assert_int_equal(sg_trainer_step(t, 0, inputs, kClassifier.lr[kind], &report), SG_ERR_DIVERGED);
     assert_int_equal(sg_trainer_state(t)->step, at);
     assert_int_equal(sg_trainer_state(t)->samples, at * kBatch);
 }
@@ -441,8 +441,8 @@ static void test_diverged_ahead(void **state) {
     steps(t, &kClassifier, SG_OPTIMIZER_SGD, 2);
     inputs = kClassifier.draw(2);
     image[1] = NAN;
-    CHECK_OK(sg_trainer_launch(t, inputs, lr));
-    CHECK_OK(sg_trainer_launch(t, kClassifier.draw(3), lr));
+    CHECK_OK(sg_trainer_launch(t, 0, inputs, lr));
+    CHECK_OK(sg_trainer_launch(t, 0, kClassifier.draw(3), lr));
     assert_int_equal(sg_trainer_settle(t, &report), SG_ERR_DIVERGED);
     assert_int_equal(sg_trainer_under_way(t), 0);
     assert_int_equal(sg_trainer_state(t)->step, 2);
@@ -466,7 +466,7 @@ static void test_stopped(void **state) {
     sg_trainer_stop_when(t, stop, &now);
     steps(t, &kClassifier, SG_OPTIMIZER_SGD, 2);
     now = true;
-    assert_int_equal(sg_trainer_step(t, kClassifier.draw(2), 0.1, &report), SG_ERR_INTERRUPTED);
+    assert_int_equal(sg_trainer_step(t, 0, kClassifier.draw(2), 0.1, &report), SG_ERR_INTERRUPTED);
     assert_int_equal(sg_trainer_state(t)->step, 2);
     now = false;
     steps(t, &kClassifier, SG_OPTIMIZER_SGD, 1);

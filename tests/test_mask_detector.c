@@ -394,8 +394,8 @@ static void test_learns(void **state) {
     t.threads = 1;
     t.optimizer.kind = SG_OPTIMIZER_ADAMW;
     CHECK_OK(sg_trainer_create(&t, &trainer));
-    CHECK_OK(sg_trainer_step(trainer, inputs, 0.001, &first));
-    for (int i = 0; i < 50; i++) CHECK_OK(sg_trainer_step(trainer, inputs, 0.001, &last));
+    CHECK_OK(sg_trainer_step(trainer, 0, inputs, 0.001, &first));
+    for (int i = 0; i < 50; i++) CHECK_OK(sg_trainer_step(trainer, 0, inputs, 0.001, &last));
     print_message("loss %g -> %g, box %g -> %g, cls %g -> %g, normaliser %g -> %g\n", first.loss,
                   last.loss, first.sum[2], last.sum[2], first.sum[3], last.sum[3], first.sum[0],
                   last.sum[0]);

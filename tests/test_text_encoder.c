@@ -81,7 +81,7 @@ static double train(sg_trainer *trainer, int steps) {
 
     for (int64_t s = 0; s < steps; s++) {
         draw(s, &b);
-        assert_int_equal(sg_trainer_step(trainer, inputs, 2e-3, &report), SG_OK);
+        assert_int_equal(sg_trainer_step(trainer, 0, inputs, 2e-3, &report), SG_OK);
     }
     return report.loss;
 }

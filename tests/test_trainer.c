@@ -77,7 +77,7 @@ static void train(int threads, int shards, sg_optimizer_kind kind, int steps,
 
         draw(s, image, label);
         assert_int_equal(
-            sg_trainer_step(trainer, inputs, kind == SG_OPTIMIZER_SGD ? 0.1 : 0.01, &report),
+            sg_trainer_step(trainer, 0, inputs, kind == SG_OPTIMIZER_SGD ? 0.1 : 0.01, &report),
             SG_OK);
         if (s == 0) *first = report.loss;
         *last = report.loss;
@@ -132,7 +132,7 @@ static void not_finite(void **unused) {
     draw(0, image, label);
     image[5] = NAN;
     assert_int_equal(sg_state_sha256(sg_trainer_state(trainer), before), SG_OK);
-    assert_int_equal(sg_trainer_step(trainer, inputs, 0.1, &report), SG_ERR_DIVERGED);
+    assert_int_equal(sg_trainer_step(trainer, 0, inputs, 0.1, &report), SG_ERR_DIVERGED);
     assert_int_equal(sg_state_sha256(sg_trainer_state(trainer), after), SG_OK);
     assert_string_equal(before, after);
     sg_trainer_destroy(trainer);
@@ -192,7 +192,7 @@ static void from_file(void **unused) {
     t.batch = kBatch;
     assert_int_equal(sg_trainer_create(&t, &trainer), SG_OK);
     draw(0, image, label);
-    assert_int_equal(sg_trainer_step(trainer, inputs, 0.1, &report), SG_OK);
+    assert_int_equal(sg_trainer_step(trainer, 0, inputs, 0.1, &report), SG_OK);
     assert_int_equal(sg_model_file_write(name, &about, sg_trainer_state(trainer)), SG_OK);
     assert_int_equal(sg_inference_create(&o, &f), SG_OK);
     assert_int_equal(sg_inference_load(f, "/tmp/no-such-folder/model.h5"), SG_ERR_MISSING);
@@ -210,6 +210,96 @@ static sg_status no_loss(sg_graph *g, int64_t n, void *context) {
     (void)context;
     sg_output(g, "y", sg_linear(g, "y", sg_input(g, "x", SG_F32, sg_shape_2(n, 3)), 2));
     return sg_graph_status(g);
+}
+
+/* --- batches of several shapes ---------------------------------------------------------------- */
+
+enum { kShort = 3, kLong = 5, kWide = 4 };
+
+/* Rows of numbers, of which each sample has some, classified by their mean; context: how many there
+ * are room for. */
+static sg_status rows(sg_graph *g, int64_t n, void *context) {
+    int64_t T = *(const int64_t *)context;
+    sg_value *x = sg_input(g, "x", SG_F32, sg_shape_3(n, T, kWide));
+    sg_value *length = sg_input(g, "length", SG_I32, sg_shape_1(n));
+
+    x = sg_linear_act(g, "hidden", x, 6, SG_ACT_SILU);
+    x = sg_linear(g, "classify", sg_masked_mean(g, x, length), kClasses);
+    sg_loss(g, sg_cross_entropy(g, x, sg_input(g, "label", SG_I32, sg_shape_1(n))), NULL);
+    return sg_graph_status(g);
+}
+
+static sg_status rows_named_otherwise(sg_graph *g, int64_t n, void *context) {
+    const char *name = *(const int64_t *)context == kShort ? "x" : "y";
+    sg_value *x = sg_input(g, name, SG_F32, sg_shape_2(n, kWide));
+
+    x = sg_linear(g, "classify", x, kClasses);
+    sg_loss(g, sg_cross_entropy(g, x, sg_input(g, "label", SG_I32, sg_shape_1(n))), NULL);
+    return sg_graph_status(g);
+}
+
+static sg_trainer_options shaped(sg_build_fn build, void *const *shapes, int n) {
+    sg_trainer_options o = sg_trainer_defaults();
+
+    o.build = build;
+    o.shapes = shapes;
+    o.n_shapes = n;
+    o.backend = &sg_backend_ref;
+    o.batch = kBatch;
+    o.shards = 4;
+    return o;
+}
+
+/* Every third batch is of long samples; `padded`: the others are given in the long shape too. */
+static void train_shapes(int threads, bool padded, char hash[SG_STATE_HASH_BYTES]) {
+    int64_t room[] = {kShort, kLong};
+    void *const shapes[] = {&room[0], &room[1]};
+    sg_trainer_options o = shaped(rows, padded ? shapes + 1 : shapes, padded ? 1 : 2);
+    sg_trainer *trainer;
+
+    o.threads = threads;
+    assert_int_equal(sg_trainer_create(&o, &trainer), SG_OK);
+    for (int64_t s = 0; s < 9; s++) {
+        int64_t T = s % 3 == 0 ? kLong : kShort, stride = padded ? kLong : T;
+        float x[kBatch * kLong * kWide] = {0};
+        int32_t length[kBatch], label[kBatch];
+        sg_random r = sg_random_init(sg_key_mix(11, (uint64_t)s));
+        sg_step_report report;
+
+        for (int64_t n = 0; n < kBatch; n++) {
+            length[n] = (int32_t)(1 + sg_random_below(&r, (uint64_t)T));
+            label[n] = (int32_t)sg_random_below(&r, kClasses);
+            for (int64_t i = 0; i < length[n] * kWide; i++)
+                x[n * stride * kWide + i] = sg_random_range(&r, -1.0f, 1.0f);
+        }
+        assert_int_equal(sg_trainer_step(trainer, !padded && T == kLong,
+                                         (const void *[]){x, length, label}, 0.1, &report),
+                         SG_OK);
+    }
+    assert_int_equal(sg_trainer_step(trainer, 2, NULL, 0.1, &(sg_step_report){0}), SG_ERR_ARG);
+    assert_string_equal(sg_last_error(), padded ? "trainer: shape 2 of a batch; there are 1"
+                                                : "trainer: shape 2 of a batch; there are 2");
+    assert_int_equal(sg_state_sha256(sg_trainer_state(trainer), hash), SG_OK);
+    sg_trainer_destroy(trainer);
+}
+
+/* A batch in a shape that just fits it gives what padding it gives: rows that do not count add
+ * zeros to the gradient. */
+static void shapes(void **unused) {
+    char fitting[SG_STATE_HASH_BYTES], padded[SG_STATE_HASH_BYTES];
+    int64_t room[] = {kShort, kLong};
+    void *const contexts[] = {&room[0], &room[1]};
+    sg_trainer_options o = shaped(rows_named_otherwise, contexts, 2);
+    sg_trainer *trainer;
+
+    (void)unused;
+    train_shapes(1, true, padded);
+    for (int threads = 1; threads <= 4; threads += 3) {
+        train_shapes(threads, false, fitting);
+        assert_string_equal(fitting, padded);
+    }
+    assert_int_equal(sg_trainer_create(&o, &trainer), SG_ERR_ARG);
+    assert_string_equal(sg_last_error(), "input y: it is x in another shape of the batch");
 }
 
 static void bad_options(void **unused) {
@@ -277,6 +367,7 @@ int main(void) {
         cmocka_unit_test(not_finite),  cmocka_unit_test(inference),
         cmocka_unit_test(bad_options), cmocka_unit_test(no_memory),
         cmocka_unit_test(from_file),   cmocka_unit_test(no_memory_for_inference),
+        cmocka_unit_test(shapes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,7 +91,7 @@ static void train_tokens(sg_trainer *trainer, int steps, double *loss) {
 
     for (int i = 0; i < steps; i++) {
         draw_tokens(sg_trainer_state(trainer)->step, &b);
-        assert_int_equal(sg_trainer_step(trainer, inputs, 0.02, &report), SG_OK);
+        assert_int_equal(sg_trainer_step(trainer, 0, inputs, 0.02, &report), SG_OK);
         if (loss) loss[i] = report.loss;
     }
     assert_int_equal(sg_trainer_fetch(trainer), SG_OK);

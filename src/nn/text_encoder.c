@@ -27,7 +27,7 @@ static sg_status check_range(const char *what, int64_t value, int64_t most) {
 
 sg_status sg_text_encoder_check(const sg_text_encoder_options *o) {
     SG_TRY(check_range("vocabulary", o->vocabulary, kMost));
-    SG_TRY(check_range("length", o->length, kMost));
+    SG_TRY(check_range("length", o->length, o->positions ? o->positions : kMost));
     SG_TRY(check_range("layers", o->layers, kMostLayers));
     SG_TRY(check_range("width", o->width, kMost));
     SG_TRY(check_range("heads", o->heads, o->width));
@@ -73,14 +73,24 @@ static sg_value *mlp(sg_graph *g, const sg_text_encoder_options *o, int64_t laye
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
+/* The first T rows of the table of positions. */
+static sg_value *positions(sg_graph *g, const sg_text_encoder_options *o) {
+    int64_t T = o->length, rows = o->positions ? o->positions : T;
+    sg_value *x = sg_param(g, "embedding.position.weight", SG_ENTRY_NO_DECAY,
+                           sg_shape_2(rows, o->width), kEmbedding);
+
+    if (rows == T) return x;
+    x = sg_reshape(g, x, sg_shape_2(1, rows * o->width));
+    return sg_reshape(g, sg_slice(g, x, 0, T * o->width), sg_shape_2(T, o->width));
+}
+
 static sg_value *embed(sg_graph *g, const sg_text_encoder_options *o, sg_value *ids) {
     sg_value *table = sg_param(g, "embedding.token.weight", SG_ENTRY_NO_DECAY,
                                sg_shape_2(o->vocabulary, o->width), kEmbedding);
-    sg_value *position = sg_param(g, "embedding.position.weight", SG_ENTRY_NO_DECAY,
-                                  sg_shape_2(o->length, o->width), kEmbedding);
-    sg_value *x;
+    sg_value *position, *x;
 
     sg_scope(g, "embedding");
+    position = positions(g, o);
     x = sg_dropout(g, sg_embedding(g, ids, table, position), o->dropout);
     sg_scope_end(g);
     return x;

@@ -20,7 +20,8 @@ extern "C" {
 
 typedef struct {
     int64_t vocabulary; /* rows of the table of tokens */
-    int64_t length;     /* T, tokens of the longest text */
+    int64_t length;     /* T, tokens of the longest text of a batch */
+    int64_t positions;  /* rows of the table of positions, at least T; 0: T */
     int64_t layers;
     int64_t width; /* C, a multiple of heads */
     int64_t heads; /* on CUDA at most 128 channels each */

@@ -117,7 +117,7 @@ static sg_status detector_start(sg_task *task, int64_t samples) {
     return o.device ? sg_staging_create(t->loader, &t->staging) : SG_OK;
 }
 
-static sg_status detector_next(sg_task *task, const void *inputs[SG_MAX_INPUTS]) {
+static sg_status detector_next(sg_task *task, const void *inputs[SG_MAX_INPUTS], int *shape) {
     detector_task *t = (detector_task *)task;
     sg_batch *batch = &t->batch;
 
@@ -127,6 +127,7 @@ static sg_status detector_next(sg_task *task, const void *inputs[SG_MAX_INPUTS])
     inputs[1] = batch->boxes;
     inputs[2] = batch->classes;
     inputs[3] = batch->count;
+    *shape = 0;
     return SG_OK;
 }
 

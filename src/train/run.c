@@ -279,13 +279,14 @@ static bool may_launch(const run *r) {
 static sg_status launch(run *r) {
     int64_t step = r->state->step + sg_trainer_under_way(r->trainer);
     const void *inputs[SG_MAX_INPUTS] = {NULL};
+    int shape;
 
-    SG_TRY(r->task->next(r->task, inputs));
+    SG_TRY(r->task->next(r->task, inputs, &shape));
     if (step > r->state->step && sg_saver_due(r->saver, step, in_a_hurry(r))) {
         SG_TRY(sg_trainer_snapshot(r->trainer));
         r->snapshot = true;
     }
-    return sg_trainer_launch(r->trainer, inputs, sg_schedule_lr(&r->schedule, step));
+    return sg_trainer_launch(r->trainer, shape, inputs, sg_schedule_lr(&r->schedule, step));
 }
 
 /* What is told of a step and kept of it, when it is done. */
@@ -407,6 +408,8 @@ static sg_status make_trainer(const sg_config *c, sg_task *task, const sg_comput
     o.blank = loaded;
     o.build = task->build;
     o.context = task->build_context;
+    o.shapes = task->shapes;
+    o.n_shapes = task->n_shapes;
     if (task->device) o.fill = task->fill;
     o.fill_context = task;
     o.batch = c->train.batch;
@@ -532,38 +535,55 @@ sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observe
 
 /* --- profile ---------------------------------------------------------------------------------- */
 
-static sg_status profile_steps(const sg_config *config, sg_task *task, sg_trainer *trainer,
-                               int64_t steps, char **text) {
-    const sg_program *program = sg_trainer_program(trainer);
-    int n = sg_program_steps(program), threads = sg_trainer_threads(trainer);
-    sg_profile profile = {
-        .program = program, .steps = steps, .shards = config->train.shards, .threads = threads};
-    sg_step_times times = {0};
-    double *seconds = sg_calloc((size_t)n * (size_t)threads, sizeof *seconds);
+/* One step; *seconds: in all, waiting for data included, *waited: only that. */
+static sg_status profile_step(sg_task *task, sg_trainer *trainer, double lr, int *shape,
+                              double *seconds, double *waited) {
+    double start = sg_now(), before = task->wait_seconds(task);
     const void *inputs[SG_MAX_INPUTS] = {NULL};
     sg_step_report report;
-    sg_status st = SG_OK;
 
-    if (!seconds) return sg_fail(SG_ERR_OOM, "profile: no memory");
-    st = sg_cpu_measure_peak(&profile.peak);
-    for (int64_t i = 0; i <= steps && st == SG_OK; i++) {
-        if (i == 1) { /* the first step warms caches up */
-            sg_trainer_profile(trainer, seconds, &times);
-            profile.wait = -task->wait_seconds(task);
-            profile.whole = -sg_now();
-        }
-        st = task->next(task, inputs);
-        if (st == SG_OK) st = sg_trainer_step(trainer, inputs, config->train.lr, &report);
+    SG_TRY(task->next(task, inputs, shape));
+    SG_TRY(sg_trainer_step(trainer, *shape, inputs, lr, &report));
+    *seconds = sg_now() - start;
+    *waited = task->wait_seconds(task) - before;
+    return SG_OK;
+}
+
+/* The batches' shape is that of the first, which warms caches up; steps of another are not counted.
+ */
+static sg_status profile_steps(const sg_config *config, sg_task *task, sg_trainer *trainer,
+                               int64_t steps, char **text) {
+    sg_profile profile = {.shards = config->train.shards, .threads = sg_trainer_threads(trainer)};
+    double whole, waited, *seconds = NULL;
+    sg_step_times times = {0};
+    int shape, at, n = 0;
+    sg_status st;
+
+    SG_TRY(sg_cpu_measure_peak(&profile.peak));
+    st = profile_step(task, trainer, config->train.lr, &shape, &whole, &waited);
+    if (st == SG_OK) {
+        profile.program = sg_trainer_program(trainer, shape);
+        n = sg_program_steps(profile.program);
+        profile.seconds = seconds = sg_calloc((size_t)n * (size_t)profile.threads, sizeof *seconds);
+        if (!seconds) return sg_fail(SG_ERR_OOM, "profile: no memory");
+        sg_trainer_profile(trainer, shape, seconds, &times);
     }
-    profile.whole += sg_now();
-    profile.wait += task->wait_seconds(task);
+    for (int64_t i = 0; i < steps && st == SG_OK; i++) {
+        st = profile_step(task, trainer, config->train.lr, &at, &whole, &waited);
+        if (st != SG_OK || at != shape) continue;
+        profile.steps++;
+        profile.whole += whole;
+        profile.wait += waited;
+    }
     for (int i = 0; i < n; i++)
-        for (int t = 1; t < threads; t++) seconds[i] += seconds[t * n + i];
-    profile.seconds = seconds;
+        for (int t = 1; t < profile.threads; t++) seconds[i] += seconds[t * n + i];
     profile.prologue = times.prologue;
     profile.parallel = times.shards;
     profile.tree = times.tree;
     profile.update = times.update;
+    if (st == SG_OK && profile.steps == 0)
+        st = sg_fail(SG_ERR_ARG, "profile: no step had a batch of the first one's shape; more "
+                                 "train.steps may");
     if (st == SG_OK) st = sg_profile_table(&profile, text);
     sg_free(seconds);
     return st;

@@ -27,6 +27,8 @@ typedef struct sg_task sg_task;
 struct sg_task {
     sg_build_fn build; /* the model, with build_context */
     void *build_context;
+    void *const *shapes; /* (n_shapes) of sg_trainer_options; 0: a batch has one shape */
+    int n_shapes;
     int64_t n_train, n_val; /* samples */
     char *const *classes;   /* (n_classes) names, the task's */
     int64_t n_classes;
@@ -36,8 +38,9 @@ struct sg_task {
 
     /* Begin (or begin anew) to read samples where `samples` have been consumed. */
     sg_status (*start)(sg_task *task, int64_t samples);
-    /* The next global batch: pointers for sg_trainer_step, valid until the next call. */
-    sg_status (*next)(sg_task *task, const void *inputs[SG_MAX_INPUTS]);
+    /* The next global batch: pointers for sg_trainer_step, valid until the next call, and its shape
+     * (0 where there is one). */
+    sg_status (*next)(sg_task *task, const void *inputs[SG_MAX_INPUTS], int *shape);
     /* With a device: sg_trainer_options.fill, the task being its context. May be NULL. */
     sg_fill_fn fill;
     /* Seconds that `next` has waited for data, in all. */

@@ -32,34 +32,61 @@ sg_trainer_options sg_trainer_defaults(void) {
 
 static sg_status check_options(const sg_trainer_options *o) {
     if (!o->build) return sg_fail(SG_ERR_ARG, "trainer: no model");
+    if (o->n_shapes < 0 || (o->n_shapes > 0 && !o->shapes))
+        return sg_fail(SG_ERR_ARG, "trainer: %d shapes of a batch", o->n_shapes);
     if (o->shards < 1 || o->batch < 1 || o->batch % o->shards != 0)
         return sg_fail(SG_ERR_ARG, "trainer: a batch of %lld cannot be divided into %d shards",
                        (long long)o->batch, o->shards);
     return SG_OK;
 }
 
-static sg_status build_shard(sg_trainer *t) {
-    sg_compile_options compile = {.no_outputs = true};
+/* Notes what a shard's part of each input is, which all shapes must have under the same names. */
+static sg_status check_inputs(const sg_trainer *t, sg_trainer_shape *s) {
     int64_t n = t->options.batch / t->options.shards;
+    const sg_graph *first = t->shape[0].graph;
 
-    SG_TRY(sg_table_create(&t->table));
-    SG_TRY(sg_graph_create(SG_TRAIN, t->table, &t->shard_graph));
-    SG_TRY(t->options.build(t->shard_graph, n, t->options.context));
-    SG_TRY(sg_graph_status(t->shard_graph));
+    if (sg_graph_inputs(s->graph) != sg_graph_inputs(first))
+        return sg_fail(SG_ERR_ARG, "trainer: %d inputs in one shape of the batch, %d in another",
+                       sg_graph_inputs(s->graph), sg_graph_inputs(first));
+    for (int i = 0; i < sg_graph_inputs(s->graph); i++) {
+        const sg_value *v = sg_graph_input(s->graph, i);
+        const char *name = sg_graph_input_name(s->graph, i);
+
+        if (strcmp(name, sg_graph_input_name(first, i)) != 0)
+            return sg_fail(SG_ERR_ARG, "input %s: it is %s in another shape of the batch", name,
+                           sg_graph_input_name(first, i));
+        if (v->shape.rank < 1 || v->shape.dim[0] != n)
+            return sg_fail(SG_ERR_ARG, "input %s: its first dimension is not the batch", name);
+        s->input_stride[i] = sg_value_bytes(v);
+    }
+    return SG_OK;
+}
+
+static sg_status build_shape(sg_trainer *t, sg_trainer_shape *s, void *context) {
+    sg_compile_options compile = {.no_outputs = true};
+
+    SG_TRY(sg_graph_create(SG_TRAIN, t->table, &s->graph));
+    SG_TRY(t->options.build(s->graph, t->options.batch / t->options.shards, context));
+    SG_TRY(sg_graph_status(s->graph));
     sg_table_freeze(t->table);
     if (t->table->n_params == 0) return sg_fail(SG_ERR_ARG, "trainer: the model has no parameters");
-    if (!sg_has_gradients(t->shard_graph))
+    if (!sg_has_gradients(s->graph))
         return sg_fail(SG_ERR_ARG, "trainer: the model calls no sg_loss");
-    SG_TRY(sg_check_stats(t->shard_graph));
-    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++) {
-        const sg_value *v = sg_graph_input(t->shard_graph, i);
+    SG_TRY(sg_check_stats(s->graph));
+    SG_TRY(check_inputs(t, s));
+    return sg_program_compile(s->graph, t->backend, &compile, &s->program);
+}
 
-        if (v->shape.rank < 1 || v->shape.dim[0] != n)
-            return sg_fail(SG_ERR_ARG, "input %s: its first dimension is not the batch",
-                           sg_graph_input_name(t->shard_graph, i));
-        t->input_stride[i] = sg_value_bytes(v);
-    }
-    return sg_program_compile(t->shard_graph, t->backend, &compile, &t->shard);
+static sg_status build_shapes(sg_trainer *t) {
+    const sg_trainer_options *o = &t->options;
+
+    t->n_shapes = o->n_shapes > 0 ? o->n_shapes : 1;
+    t->shape = sg_calloc((size_t)t->n_shapes, sizeof *t->shape);
+    if (!t->shape) return sg_fail(SG_ERR_OOM, "trainer: no memory");
+    SG_TRY(sg_table_create(&t->table));
+    for (int i = 0; i < t->n_shapes; i++)
+        SG_TRY(build_shape(t, &t->shape[i], o->n_shapes > 0 ? o->shapes[i] : o->context));
+    return SG_OK;
 }
 
 typedef struct {
@@ -130,14 +157,46 @@ static sg_status allocate_grads(sg_trainer *t, int shard) {
     return SG_OK;
 }
 
+static const sg_trainer_shape *largest(const sg_trainer *t) {
+    const sg_trainer_shape *most = &t->shape[0];
+
+    for (int i = 1; i < t->n_shapes; i++)
+        if (sg_program_arena_bytes(t->shape[i].program) > sg_program_arena_bytes(most->program))
+            most = &t->shape[i];
+    return most;
+}
+
+size_t sg_trainer_input_bytes(const sg_trainer *t, int input) {
+    size_t most = 0;
+
+    for (int i = 0; i < t->n_shapes; i++)
+        if (t->shape[i].input_stride[input] > most) most = t->shape[i].input_stride[input];
+    return most * (size_t)t->options.shards;
+}
+
+size_t sg_trainer_arena_bytes(const sg_trainer *t) {
+    return sg_program_arena_bytes(largest(t)->program);
+}
+
+size_t sg_trainer_weights_bytes(const sg_trainer *t) {
+    size_t most = 0;
+
+    for (int i = 0; i < t->n_shapes; i++) {
+        size_t bytes = sg_program_weights_bytes(t->shape[i].program);
+
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
 static sg_status allocate_arenas(sg_trainer *t) {
-    const sg_node *peak = sg_program_arena_peak(t->shard);
+    const sg_node *peak = sg_program_arena_peak(largest(t)->program);
     char what[256];
 
     snprintf(what, sizeof what, "a shard's activations, most of them at %s",
              peak ? peak->name : "no node");
     for (int i = 0; i < t->threads; i++)
-        SG_TRY(sg_block_alloc(t->device, sg_program_arena_bytes(t->shard), what, &t->arena[i]));
+        SG_TRY(sg_block_alloc(t->device, sg_trainer_arena_bytes(t), what, &t->arena[i]));
     return SG_OK;
 }
 
@@ -148,7 +207,7 @@ static sg_status allocate(sg_trainer *t) {
     t->arena = sg_calloc((size_t)t->threads, sizeof *t->arena);
     t->grads = sg_calloc((size_t)t->options.shards, sizeof *t->grads);
     if (!t->arena || !t->grads) return sg_fail(SG_ERR_OOM, "trainer: no memory");
-    SG_TRY(sg_block_alloc(t->device, sg_program_weights_bytes(t->shard), "weights", &t->weights));
+    SG_TRY(sg_block_alloc(t->device, sg_trainer_weights_bytes(t), "weights", &t->weights));
     SG_TRY(sg_block_alloc(t->device, sg_program_arena_bytes(t->update), "the update's arena",
                           &t->update_arena));
     SG_TRY(sg_block_alloc(t->device, sg_program_weights_bytes(t->update), "the update's weights",
@@ -197,7 +256,7 @@ sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out)
     choose_threads(t, &pool_threads);
     st = sg_pool_create(pool_threads, t->backend->enter_thread, &t->pool);
     if (st == SG_OK && t->device) st = t->device->memory(&free_bytes, &total);
-    if (st == SG_OK) st = build_shard(t);
+    if (st == SG_OK) st = build_shapes(t);
     if (st == SG_OK) st = build_update(t);
     if (st == SG_OK) st = allocate(t);
     if (st == SG_OK && !options->blank) st = draw_state(t);
@@ -223,9 +282,12 @@ void sg_trainer_destroy(sg_trainer *t) {
     sg_block_release(t->device, t->weights);
     sg_block_release(t->device, t->update_arena);
     sg_block_release(t->device, t->update_weights);
-    sg_program_destroy(t->shard);
+    for (int i = 0; t->shape && i < t->n_shapes; i++) {
+        sg_program_destroy(t->shape[i].program);
+        sg_graph_destroy(t->shape[i].graph);
+    }
+    sg_free(t->shape);
     sg_program_destroy(t->update);
-    sg_graph_destroy(t->shard_graph);
     sg_graph_destroy(t->update_graph);
     sg_state_destroy(t->state);
     sg_table_destroy(t->table);
@@ -234,7 +296,9 @@ void sg_trainer_destroy(sg_trainer *t) {
 
 sg_state *sg_trainer_state(sg_trainer *t) { return t->state; }
 const sg_table *sg_trainer_table(const sg_trainer *t) { return t->table; }
-const sg_program *sg_trainer_program(const sg_trainer *t) { return t->shard; }
+const sg_program *sg_trainer_program(const sg_trainer *t, int shape) {
+    return t->shape[shape].program;
+}
 sg_pool *sg_trainer_pool(sg_trainer *t) { return t->pool; }
 const sg_backend *sg_trainer_backend(const sg_trainer *t) { return t->backend; }
 const float *sg_trainer_averages(const sg_trainer *t) {
@@ -242,9 +306,14 @@ const float *sg_trainer_averages(const sg_trainer *t) {
 }
 int sg_trainer_threads(const sg_trainer *t) { return t->threads; }
 
-void sg_trainer_profile(sg_trainer *t, double *seconds, sg_step_times *times) {
+void sg_trainer_profile(sg_trainer *t, int shape, double *seconds, sg_step_times *times) {
     t->seconds = seconds;
     t->times = times;
+    t->profiled_shape = shape;
+}
+
+bool sg_trainer_profiled(const sg_trainer *t) {
+    return t->seconds && t->at_shape == t->profiled_shape;
 }
 
 void sg_trainer_stop_when(sg_trainer *t, bool (*stop)(void *context), void *context) {
@@ -256,8 +325,8 @@ size_t sg_trainer_bytes(const sg_trainer *t) {
     size_t floats = (size_t)(t->table->n_grads * t->options.shards +
                              t->table->n_values * (2 + t->state->n_moments));
 
-    return floats * sizeof(float) + sg_program_weights_bytes(t->shard) +
-           sg_program_arena_bytes(t->shard) * (size_t)t->threads;
+    return floats * sizeof(float) + sg_trainer_weights_bytes(t) +
+           sg_trainer_arena_bytes(t) * (size_t)t->threads;
 }
 
 /* --- a step ----------------------------------------------------------------------------------- */
@@ -274,6 +343,7 @@ sg_bindings sg_trainer_bind(sg_trainer *t) {
 
 static sg_status run_shard(void *context, int64_t shard, int worker) {
     sg_trainer *t = context;
+    const sg_trainer_shape *s = &t->shape[t->at_shape];
     sg_bindings b = sg_trainer_bind(t);
 
     b.base[SG_BUF_ARENA] = t->arena[worker];
@@ -281,10 +351,11 @@ static sg_status run_shard(void *context, int64_t shard, int worker) {
     b.info.shard = (int32_t)shard;
     b.stop = t->stop;
     b.stop_context = t->stop_context;
-    if (t->seconds) b.seconds = t->seconds + (int64_t)worker * sg_program_steps(t->shard);
-    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
-        b.input[i] = (const char *)t->inputs[i] + t->input_stride[i] * (size_t)shard;
-    return sg_program_run(t->shard, &b);
+    if (sg_trainer_profiled(t))
+        b.seconds = t->seconds + (int64_t)worker * sg_program_steps(s->program);
+    for (int i = 0; i < sg_graph_inputs(s->graph); i++)
+        b.input[i] = (const char *)t->inputs[i] + s->input_stride[i] * (size_t)shard;
+    return sg_program_run(s->program, &b);
 }
 
 sg_status sg_trainer_diverged(const sg_trainer *t) {
@@ -378,8 +449,8 @@ static sg_status step_here(sg_trainer *t, double lr) {
     double clock[5] = {sg_now()};
 
     sg_trainer_fill_step_block(t, lr);
-    b.seconds = t->seconds;
-    SG_TRY(sg_program_prologue(t->shard, &b));
+    if (sg_trainer_profiled(t)) b.seconds = t->seconds;
+    SG_TRY(sg_program_prologue(t->shape[t->at_shape].program, &b));
     clock[1] = sg_now();
     SG_TRY(sg_pool_run(t->pool, t->options.shards, run_shard, t));
     clock[2] = sg_now();
@@ -387,7 +458,7 @@ static sg_status step_here(sg_trainer *t, double lr) {
     clock[3] = sg_now();
     SG_TRY(run_update(t));
     clock[4] = sg_now();
-    if (t->times) add_times(t->times, clock);
+    if (sg_trainer_profiled(t)) add_times(t->times, clock);
     memcpy(t->sum, t->grads[0] + t->table->n_values, sizeof t->sum);
     return SG_OK;
 }
@@ -395,12 +466,16 @@ static sg_status step_here(sg_trainer *t, double lr) {
 int sg_trainer_ahead(const sg_trainer *t) { return t->device ? SG_TRAINER_SLOTS : 1; }
 int sg_trainer_under_way(const sg_trainer *t) { return t->under_way; }
 
-sg_status sg_trainer_launch(sg_trainer *t, const void *const inputs[], double lr) {
+sg_status sg_trainer_launch(sg_trainer *t, int shape, const void *const inputs[], double lr) {
+    if (shape < 0 || shape >= t->n_shapes)
+        return sg_fail(SG_ERR_ARG, "trainer: shape %d of a batch; there are %d", shape,
+                       t->n_shapes);
     if (t->under_way == sg_trainer_ahead(t))
         return sg_fail(SG_ERR_ARG, "trainer: %d steps are under way, none more may be",
                        t->under_way);
     t->inputs = inputs;
-    SG_TRY(t->device ? sg_trainer_device_launch(t, inputs, lr) : step_here(t, lr));
+    t->at_shape = shape;
+    SG_TRY(t->device ? sg_trainer_device_launch(t, lr) : step_here(t, lr));
     t->under_way++;
     return SG_OK;
 }
@@ -415,8 +490,8 @@ sg_status sg_trainer_settle(sg_trainer *t, sg_step_report *report) {
     return SG_OK;
 }
 
-sg_status sg_trainer_step(sg_trainer *t, const void *const inputs[], double lr,
+sg_status sg_trainer_step(sg_trainer *t, int shape, const void *const inputs[], double lr,
                           sg_step_report *report) {
-    SG_TRY(sg_trainer_launch(t, inputs, lr));
+    SG_TRY(sg_trainer_launch(t, shape, inputs, lr));
     return sg_trainer_settle(t, report);
 }

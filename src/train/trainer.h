@@ -42,7 +42,12 @@ sg_optimizer sg_optimizer_defaults(void);
 
 typedef struct {
     sg_build_fn build;
-    void *context;             /* given to build */
+    void *context; /* given to build */
+    /* Where a step's batch may have one of several shapes (texts of other lengths): the contexts
+     * given to build, one a shape, instead of `context`. Inputs have the same names in all, in the
+     * same order; parameters are the same. 0: one shape. */
+    void *const *shapes;
+    int n_shapes;
     const sg_backend *backend; /* NULL: the CPU's */
     int64_t batch;             /* samples of a global batch, divisible by shards */
     int shards;                /* parts of it, computed alone each */
@@ -82,17 +87,19 @@ sg_status sg_trainer_store(sg_trainer *trainer) SG_CHECKED;
  * under way. */
 const float *sg_trainer_averages(const sg_trainer *trainer);
 const sg_table *sg_trainer_table(const sg_trainer *trainer);
-const sg_program *sg_trainer_program(const sg_trainer *trainer); /* of a shard */
-sg_pool *sg_trainer_pool(sg_trainer *trainer);                   /* the host's */
+/* Of a shard of that shape. */
+const sg_program *sg_trainer_program(const sg_trainer *trainer, int shape);
+sg_pool *sg_trainer_pool(sg_trainer *trainer); /* the host's */
 const sg_backend *sg_trainer_backend(const sg_trainer *trainer);
 int sg_trainer_threads(const sg_trainer *trainer);
 /* Bytes held in arenas, weights, gradients and state. */
 size_t sg_trainer_bytes(const sg_trainer *trainer);
 
-/* One step on a global batch. inputs[i] is the i-th input of the model for all `batch` samples, the
- * batch being its first dimension. Advances state->step and state->samples. SG_ERR_DIVERGED when
- * loss or gradient is not finite: the state is then that of before the step. */
-sg_status sg_trainer_step(sg_trainer *trainer, const void *const inputs[], double lr,
+/* One step on a global batch of a shape (0 where there is one). inputs[i] is the i-th input of the
+ * model for all `batch` samples, the batch being its first dimension. Advances state->step and
+ * state->samples. SG_ERR_DIVERGED when loss or gradient is not finite: the state is then that of
+ * before the step. */
+sg_status sg_trainer_step(sg_trainer *trainer, int shape, const void *const inputs[], double lr,
                           sg_step_report *report) SG_CHECKED;
 
 /* The same in two parts, launch and settle. A step is under way between them, and on a device the
@@ -109,7 +116,8 @@ sg_status sg_trainer_step(sg_trainer *trainer, const void *const inputs[], doubl
  * under way then, and the state is that of the settled steps. A device that is lost is told by
  * either as SG_ERR_UNAVAILABLE: what was not on the host is gone. SG_ERR_ARG: too many, or none,
  * under way. */
-sg_status sg_trainer_launch(sg_trainer *trainer, const void *const inputs[], double lr) SG_CHECKED;
+sg_status sg_trainer_launch(sg_trainer *trainer, int shape, const void *const inputs[],
+                            double lr) SG_CHECKED;
 sg_status sg_trainer_settle(sg_trainer *trainer, sg_step_report *report) SG_CHECKED;
 int sg_trainer_ahead(const sg_trainer *trainer);
 int sg_trainer_under_way(const sg_trainer *trainer);
@@ -128,10 +136,10 @@ typedef struct {
     double prologue, shards, tree, update;
 } sg_step_times;
 
-/* Add each program step's seconds, over all shards, from now on (NULL: stop). The array has
- * sg_program_steps(sg_trainer_program(t)) numbers, one row a thread: threads * steps in all. *times
- * likewise, on the caller's clock. */
-void sg_trainer_profile(sg_trainer *trainer, double *seconds, sg_step_times *times);
+/* Add each program step's seconds, over all shards, from now on (NULL: stop), in steps of `shape`
+ * alone. The array has sg_program_steps(sg_trainer_program(t, shape)) numbers, one row a thread:
+ * threads * steps in all. *times likewise, on the caller's clock. */
+void sg_trainer_profile(sg_trainer *trainer, int shape, double *seconds, sg_step_times *times);
 
 #ifdef __cplusplus
 }

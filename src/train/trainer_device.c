@@ -6,8 +6,9 @@
  *
  * Kernels are the same every step, so they are recorded once and replayed, in two recordings: at
  * the bar the queue waits for a snapshot that is still being copied, for the update writes what is
- * copied; and a recording cannot wait for an event that is marked anew each time. The first step is
- * run plainly, for kernels and libraries set themselves up when they first run.
+ * copied; and a recording cannot wait for an event that is marked anew each time. The first step of
+ * each shape of the batch is run plainly, for kernels and libraries set themselves up when they
+ * first run.
  *
  * Two steps may be under way, so what a step's host side needs exists twice (slot). The host waits
  * for nothing but the answer of a step when it is settled, by then the next is on the queue.
@@ -20,12 +21,18 @@
 #include "train/trainer_inside.h"
 
 enum { kAnswerNorm = SG_MAX_SUMS, kAnswerDiverged, kAnswerSlots, kPlainSteps = 1 };
-enum { kShards, kUpdate }; /* the recordings */
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
+/* Of the step in work. */
 static size_t batch_bytes(const sg_trainer *t, int input) {
-    return t->input_stride[input] * (size_t)t->options.shards;
+    return t->shape[t->at_shape].input_stride[input] * (size_t)t->options.shards;
+}
+
+static int count_inputs(const sg_trainer *t) { return sg_graph_inputs(t->shape[0].graph); }
+
+static const char *input_name(const sg_trainer *t, int input) {
+    return sg_graph_input_name(t->shape[0].graph, input);
 }
 
 static sg_status alloc_floats(const sg_device *device, int64_t count, const char *what,
@@ -51,9 +58,8 @@ static sg_status allocate_slot(sg_trainer *t, sg_trainer_slot *s) {
     SG_TRY(d->event_create(&s->done));
     SG_TRY(alloc_pinned(d, SG_STEP_SLOTS, &s->step_block));
     SG_TRY(alloc_pinned(d, kAnswerSlots, &s->answer));
-    for (int i = t->options.fill ? 1 : 0; i < sg_graph_inputs(t->shard_graph); i++)
-        SG_TRY(
-            d->alloc_host(batch_bytes(t, i), sg_graph_input_name(t->shard_graph, i), &s->input[i]));
+    for (int i = t->options.fill ? 1 : 0; i < count_inputs(t); i++)
+        SG_TRY(d->alloc_host(sg_trainer_input_bytes(t, i), input_name(t, i), &s->input[i]));
     return SG_OK;
 }
 
@@ -73,11 +79,11 @@ static sg_status allocate(sg_trainer *t) {
         SG_TRY(alloc_floats(d, t->table->n_params, "moments", &on->moment[i]));
     SG_TRY(alloc_floats(d, SG_STEP_SLOTS, "the step block", &on->step_block));
     SG_TRY(alloc_floats(d, 1, "the norm", &on->result));
-    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++) {
-        const char *name = sg_graph_input_name(t->shard_graph, i);
+    for (int i = 0; i < count_inputs(t); i++) {
+        size_t bytes = sg_trainer_input_bytes(t, i);
 
-        SG_TRY(d->alloc(batch_bytes(t, i), name, &on->input[i]));
-        SG_TRY(d->alloc(batch_bytes(t, i), name, &on->staged[i]));
+        SG_TRY(d->alloc(bytes, input_name(t, i), &on->input[i]));
+        SG_TRY(d->alloc(bytes, input_name(t, i), &on->staged[i]));
     }
     for (int i = 0; i < SG_TRAINER_SLOTS; i++) SG_TRY(allocate_slot(t, &on->slot[i]));
     return SG_OK;
@@ -103,8 +109,8 @@ void sg_trainer_device_destroy(sg_trainer *t) {
     d->queue_destroy(on->upload);
     d->queue_destroy(on->download);
     d->queue_destroy(on->queue);
-    d->recording_destroy(on->recording[kShards]);
-    d->recording_destroy(on->recording[kUpdate]);
+    for (int i = 0; t->shape && i < t->n_shapes; i++) d->recording_destroy(t->shape[i].recording);
+    d->recording_destroy(on->update_recording);
     for (int i = 0; i < SG_TRAINER_SLOTS; i++) release_slot(d, &on->slot[i]);
     for (int i = 0; i < SG_MAX_INPUTS; i++) {
         d->release(on->staged[i]);
@@ -211,25 +217,26 @@ static sg_bindings bind(sg_trainer *t) {
     b.base[SG_BUF_VALUES] = t->on.values;
     b.base[SG_BUF_STEP] = t->on.step_block;
     b.queue = t->on.queue;
-    b.seconds = t->seconds;
+    if (sg_trainer_profiled(t)) b.seconds = t->seconds;
     return b;
 }
 
 static sg_status put_shard(sg_trainer *t, int shard) {
+    const sg_trainer_shape *s = &t->shape[t->at_shape];
     sg_bindings b = bind(t);
 
     b.base[SG_BUF_ARENA] = t->arena[0];
     b.base[SG_BUF_GRADS] = t->grads[shard];
     b.info.shard = shard;
-    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
-        b.input[i] = (const char *)t->on.input[i] + t->input_stride[i] * (size_t)shard;
-    return sg_program_run(t->shard, &b);
+    for (int i = 0; i < sg_graph_inputs(s->graph); i++)
+        b.input[i] = (const char *)t->on.input[i] + s->input_stride[i] * (size_t)shard;
+    return sg_program_run(s->program, &b);
 }
 
 static sg_status put_shards(sg_trainer *t) {
     sg_bindings b = bind(t);
 
-    SG_TRY(sg_program_prologue(t->shard, &b));
+    SG_TRY(sg_program_prologue(t->shape[t->at_shape].program, &b));
     for (int s = 0; s < t->options.shards; s++) SG_TRY(put_shard(t, s));
     return t->device->add_shards(t->on.queue, t->grads, t->options.shards, t->table->n_grads,
                                  t->on.step_block);
@@ -249,17 +256,13 @@ static sg_status put_update(sg_trainer *t) {
     return sg_program_run(t->update, &b);
 }
 
-static sg_status put_part(sg_trainer *t, int part) {
-    return part == kShards ? put_shards(t) : put_update(t);
-}
-
 /* A recording that failed halfway must be ended, or the queue is of no more use. */
-static sg_status record(sg_trainer *t, int part) {
+static sg_status record(sg_trainer *t, sg_status (*put)(sg_trainer *t), void **recording) {
     sg_status st, ended;
 
     SG_TRY(t->device->record(t->on.queue));
-    st = put_part(t, part);
-    ended = t->device->record_end(t->on.queue, &t->on.recording[part]);
+    st = put(t);
+    ended = t->device->record_end(t->on.queue, recording);
     return st == SG_OK ? ended : st;
 }
 
@@ -270,24 +273,28 @@ static bool records(void) {
     return !told || strcmp(told, "0") != 0;
 }
 
-static sg_status run_part(sg_trainer *t, int part) {
-    if (t->on.launched < kPlainSteps || t->seconds || !records()) return put_part(t, part);
-    if (!t->on.recording[part]) SG_TRY(record(t, part));
-    return t->device->replay(t->on.queue, t->on.recording[part]);
+/* What `put` puts on the queue: plainly, or as *recording says, which is made where it is NULL. */
+static sg_status run_part(sg_trainer *t, sg_status (*put)(sg_trainer *t), void **recording) {
+    bool plain = t->shape[t->at_shape].launched < kPlainSteps;
+
+    if (plain || sg_trainer_profiled(t) || !records()) return put(t);
+    if (!*recording) SG_TRY(record(t, put, recording));
+    return t->device->replay(t->on.queue, *recording);
 }
 
 /* --- a step ----------------------------------------------------------------------------------- */
 
 /* The slot's pinned memory is free, as its last step is settled; that on the device when the step
  * before has taken its batch. */
-static sg_status upload_inputs(sg_trainer *t, sg_trainer_slot *s, const void *const inputs[]) {
+static sg_status upload_inputs(sg_trainer *t, sg_trainer_slot *s) {
     const sg_device *d = t->device;
 
     SG_TRY(d->event_follow(t->on.upload, t->on.taken));
     if (t->options.fill)
-        SG_TRY(t->options.fill(t->options.fill_context, t->on.upload, inputs[0], t->on.staged[0]));
-    for (int i = t->options.fill ? 1 : 0; i < sg_graph_inputs(t->shard_graph); i++) {
-        memcpy(s->input[i], inputs[i], batch_bytes(t, i));
+        SG_TRY(
+            t->options.fill(t->options.fill_context, t->on.upload, t->inputs[0], t->on.staged[0]));
+    for (int i = t->options.fill ? 1 : 0; i < count_inputs(t); i++) {
+        memcpy(s->input[i], t->inputs[i], batch_bytes(t, i));
         SG_TRY(d->put(t->on.upload, t->on.staged[i], s->input[i], batch_bytes(t, i)));
     }
     return d->event_mark(t->on.uploaded, t->on.upload);
@@ -297,7 +304,7 @@ static sg_status take_inputs(sg_trainer *t) {
     const sg_device *d = t->device;
 
     SG_TRY(d->event_follow(t->on.queue, t->on.uploaded));
-    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
+    for (int i = 0; i < count_inputs(t); i++)
         SG_TRY(d->copy(t->on.queue, t->on.input[i], t->on.staged[i], batch_bytes(t, i)));
     return d->event_mark(t->on.taken, t->on.queue);
 }
@@ -324,21 +331,22 @@ static sg_status get_answer(sg_trainer *t, sg_trainer_slot *s) {
     return d->event_mark(s->done, t->on.queue);
 }
 
-sg_status sg_trainer_device_launch(sg_trainer *t, const void *const inputs[], double lr) {
+sg_status sg_trainer_device_launch(sg_trainer *t, double lr) {
     sg_trainer_slot *s = &t->on.slot[t->on.next];
+    sg_trainer_shape *shape = &t->shape[t->at_shape];
 
     if (t->stop && t->stop(t->stop_context))
         return sg_fail(SG_ERR_INTERRUPTED, "given up before step %lld",
                        (long long)(t->state->step + t->under_way));
-    SG_TRY(upload_inputs(t, s, inputs));
+    SG_TRY(upload_inputs(t, s));
     SG_TRY(take_inputs(t));
     SG_TRY(put_step_block(t, s, lr));
-    SG_TRY(run_part(t, kShards));
+    SG_TRY(run_part(t, put_shards, &shape->recording));
     if (t->on.saving) SG_TRY(t->device->event_follow(t->on.queue, t->on.saved));
     t->on.saving = false;
-    SG_TRY(run_part(t, kUpdate));
+    SG_TRY(run_part(t, put_update, &t->on.update_recording));
     SG_TRY(get_answer(t, s));
-    t->on.launched++;
+    shape->launched++;
     t->on.next = (t->on.next + 1) % SG_TRAINER_SLOTS;
     return SG_OK;
 }

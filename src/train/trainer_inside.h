@@ -28,10 +28,19 @@ typedef struct {
     int next;                       /* slot of the next launch */
     void *uploaded, *taken, *saved; /* events: staged is full, is free again; snapshot is there */
     bool saving;                    /* the next update must wait for the snapshot */
-    void *recording[2];             /* of a step: up to the tree, the update; NULL at first */
-    int64_t launched;               /* steps since the programs were made */
+    void *update_recording;         /* NULL at first */
     int64_t host_step;              /* whose state the host's copy is; -1: nobody's */
 } sg_trainer_device;
+
+/* What a shard computes where the step's batch has that shape. */
+typedef struct {
+    sg_graph *graph;
+    sg_program *program;
+    size_t input_stride[SG_MAX_INPUTS]; /* bytes of a shard's part of an input */
+    /* on a device */
+    void *recording;  /* of a step up to the tree; NULL at first */
+    int64_t launched; /* steps since the program was made */
+} sg_trainer_shape;
 
 struct sg_trainer {
     sg_trainer_options options;
@@ -42,9 +51,11 @@ struct sg_trainer {
     sg_table *table;
     sg_state *state;
 
-    sg_graph *shard_graph, *update_graph;
-    sg_program *shard, *update;
-    void *weights;
+    sg_trainer_shape *shape; /* (n_shapes) */
+    int n_shapes;
+    sg_graph *update_graph;
+    sg_program *update;
+    void *weights; /* of whatever shape the step has, as are the arenas */
     void **arena;  /* one a thread */
     float **grads; /* one a shard; after the tree the sum is in grads[0] */
     void *update_arena, *update_weights;
@@ -55,12 +66,21 @@ struct sg_trainer {
     int under_way; /* steps launched and not settled */
 
     const void *const *inputs; /* of the step in work */
-    size_t input_stride[SG_MAX_INPUTS];
-    double *seconds; /* with times: NULL, or being profiled */
+    int at_shape;              /* its shape */
+    double *seconds;           /* with times: NULL, or being profiled */
     sg_step_times *times;
+    int profiled_shape;
     bool (*stop)(void *context); /* NULL, or gives a step up */
     void *stop_context;
 };
+
+/* Bytes of a whole batch of an input, in the shape where it is largest. */
+size_t sg_trainer_input_bytes(const sg_trainer *t, int input);
+/* Bytes of an arena, of weights: enough for every shape. */
+size_t sg_trainer_arena_bytes(const sg_trainer *t);
+size_t sg_trainer_weights_bytes(const sg_trainer *t);
+/* Seconds of nodes are wanted of the step in work. */
+bool sg_trainer_profiled(const sg_trainer *t);
 
 /* trainer.c: what both kinds of step bind; what varies from step to step. */
 sg_bindings sg_trainer_bind(sg_trainer *t);
@@ -70,7 +90,8 @@ sg_status sg_trainer_diverged(const sg_trainer *t) SG_CHECKED;
 /* trainer_device.c */
 sg_status sg_trainer_device_create(sg_trainer *t) SG_CHECKED;
 void sg_trainer_device_destroy(sg_trainer *t);
-sg_status sg_trainer_device_launch(sg_trainer *t, const void *const inputs[], double lr) SG_CHECKED;
+/* Of t->inputs, t->at_shape. */
+sg_status sg_trainer_device_launch(sg_trainer *t, double lr) SG_CHECKED;
 /* Everything but the counting; t->sum and t->norm are set. */
 sg_status sg_trainer_device_settle(sg_trainer *t) SG_CHECKED;
 

@@ -15,14 +15,13 @@ static void divide(const sg_trainer *t, double *each, double *fixed) {
     int64_t moments = t->options.optimizer.kind == SG_OPTIMIZER_ADAMW ? 2 : 1;
     double inputs = 0.0;
 
-    for (int i = 0; i < sg_graph_inputs(t->shard_graph); i++)
-        inputs += 2.0 * (double)t->input_stride[i] * (double)shards; /* read, and staged */
-    *each = ((double)sg_program_arena_bytes(t->shard) + inputs) / (double)n;
-    *fixed =
-        sizeof(float) *
-            (double)(2 * table->n_values + moments * table->n_params + shards * table->n_grads) +
-        (double)sg_program_weights_bytes(t->shard) + (double)sg_program_arena_bytes(t->update) +
-        (double)sg_program_weights_bytes(t->update);
+    for (int i = 0; i < sg_graph_inputs(t->shape[0].graph); i++)
+        inputs += 2.0 * (double)sg_trainer_input_bytes(t, i); /* read, and staged */
+    *each = ((double)sg_trainer_arena_bytes(t) + inputs) / (double)n;
+    *fixed = sizeof(float) * (double)(2 * table->n_values + moments * table->n_params +
+                                      shards * table->n_grads) +
+             (double)sg_trainer_weights_bytes(t) + (double)sg_program_arena_bytes(t->update) +
+             (double)sg_program_weights_bytes(t->update);
 }
 
 sg_status sg_trainer_suggest(const sg_trainer *t, size_t free_bytes) {
@@ -31,7 +30,7 @@ sg_status sg_trainer_suggest(const sg_trainer *t, size_t free_bytes) {
     double each, fixed;
 
     /* while kernels are chosen the sizes are not known yet */
-    if (!t->shard || !t->update)
+    if (!t->shape || !t->shape[t->n_shapes - 1].program || !t->update)
         return sg_fail(SG_ERR_OOM, "%s; a smaller train.batch may fit", sg_last_error());
     snprintf(reason, sizeof reason, "%s", sg_last_error());
     divide(t, &each, &fixed);
