@@ -125,6 +125,9 @@ sg_value *sg_softmax(sg_graph *g, sg_value *x); /* over the last axis of (N, C) 
 /* logits (N, C), label i32 (N) -> scalar: sum over n of -log softmax(logits_n)[label_n]. A label
  * below 0 is left out. */
 sg_value *sg_cross_entropy(sg_graph *g, sg_value *logits, sg_value *label);
+/* logits, target f32 (N, C) -> scalar: sum over n and c of -target_nc log softmax(logits_n)_c, the
+ * softmax over the classes with target_nc >= 0 alone. (ops/soft_cross_entropy.c) */
+sg_value *sg_soft_cross_entropy(sg_graph *g, sg_value *logits, sg_value *target);
 
 /* --- texts (ops/embedding.c, ops/attention.c) ------------------------------------------------- */
 

@@ -213,6 +213,11 @@ sg_value *sg_softmax_dx(sg_graph *g, sg_value *y, sg_value *dy); /* y: softmax's
 /* p (N, C), label (N), dloss scalar -> (N, C) */
 sg_value *sg_cross_entropy_dx(sg_graph *g, sg_value *p, sg_value *label, sg_value *dloss);
 
+/* soft_cross_entropy.c. The node of soft_cross_entropy has a second output, the probabilities. */
+
+/* p, target (N, C), dloss scalar -> (N, C) */
+sg_value *sg_soft_cross_entropy_dx(sg_graph *g, sg_value *p, sg_value *target, sg_value *dloss);
+
 /* layer_norm.c */
 
 /* s, mean, rstd: layer_norm's; dy: of y; ds: of s from elsewhere, or NULL. Outputs dx (as s),
