@@ -60,7 +60,7 @@ static const op_case cases[] = {
     TARGET(9, 48),
     /* a loss of some thousands, whose rounding shows in the differences */
     {"soft_cross_entropy: 1031 classes", soft_cross_entropy, 2,
-     {M(4, 1031), M(4, 1031, .fixed = true)}, .n_project = 1, .fd_tolerance = 1e-2},
+     {M(4, 1031), M(4, 1031, .fixed = true)}, .n_project = 1, .fd_tolerance = 3e-2},
     {"softmax: by hand", softmax, 1, {M(3, 3, .data = kX)}, .want = {kP}, .no_grad = true},
     {"cross_entropy: by hand", cross_entropy, 2,
      {M(3, 3, .data = kX), V(3, .dtype = SG_I32, .data = kLabel)}, .want = {kLoss, kP},
