@@ -84,7 +84,7 @@ JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 all: $(BIN)/spotgrad $(LINKS) $(PLUGIN)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
-PACKAGES := libpng libjpeg expat hdf5 jansson openssl libcurl
+PACKAGES := libpng libjpeg expat hdf5 jansson libutf8proc openssl libcurl
 NEED_NO_LIBRARY := help clean format test demo bench fuzz
 ifneq ($(if $(MAKECMDGOALS),$(filter-out $(NEED_NO_LIBRARY),$(MAKECMDGOALS)),all),)
   MISSING := $(shell CC="$(CC)" scripts/missing $(PACKAGES))
