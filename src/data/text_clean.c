@@ -269,15 +269,16 @@ static bool put_struck(writer *w, size_t i) {
     return true;
 }
 
-/* A sign; repeated, it is one token. The last of several @ or # may begin something else. */
+/* A sign; repeated, it is one token, but quotes are one quote: CSV doubles them. The last of several
+ * @ or # may begin something else. */
 static size_t take_sign(writer *w, size_t i) {
     int32_t c = w->points[i];
-    size_t end = run_end(w, i);
+    size_t end = run_end(w, i), most = c == '"' ? 1 : kMaxRun;
 
     if (put_struck(w, i)) return i + 2;
     if (end - i > 1 && ((c == '@' && is_user(w, end - 1)) || (c == '#' && is_tag(w, end)))) end--;
     begin_token(w);
-    for (size_t k = i; k < end && k < i + kMaxRun; k++) put(w, c);
+    for (size_t k = i; k < end && k < i + most; k++) put(w, c);
     return end;
 }
 
