@@ -92,14 +92,18 @@ static void put_word(writer *w, size_t i, size_t end) {
 
 /* --- kinds of tokens: each takes what begins at i and returns its end --- */
 
-static bool is_url(int32_t c) { return c > ' ' && c < 0x7F && !strchr("\"<>\\^`{|}", (int)c); }
+static bool is_one_of(int32_t c, const char *set) {
+    return c > ' ' && c < 0x7F && strchr(set, (int)c);
+}
+
+static bool is_url(int32_t c) { return c > ' ' && c < 0x7F && !is_one_of(c, "\"<>\\^`{|}"); }
 
 /* To the end of an address; stops and brackets at its end are the sentence's. */
 static size_t url_end(const writer *w, size_t i) {
     size_t end = i;
 
-    while (end < w->n && is_url(w->points[end])) end++;
-    while (end > i && strchr(".,!?;:'()[]*", (int)w->points[end - 1])) end--;
+    while (end < w->n && (is_url(w->points[end]) || (end > i && is_mark(w->points[end])))) end++;
+    while (end > i && is_one_of(w->points[end - 1], ".,!?;:'()[]*")) end--;
     return end;
 }
 
@@ -181,14 +185,18 @@ static size_t take_word(writer *w, size_t i) {
     return end;
 }
 
+/* A letter of a user's name; one with an accent, which NFKD has taken off, is none. */
+static bool is_name(const writer *w, size_t i) {
+    return i < w->n && is_ascii_word(w->points[i]) && !(i + 1 < w->n && is_mark(w->points[i + 1]));
+}
+
 static bool is_user(const writer *w, size_t i) {
-    if (i > 0 && is_word(w->points[i - 1])) return false; /* an address */
-    return i + 1 < w->n && is_ascii_word(w->points[i + 1]);
+    return is_name(w, i + 1) && !(i > 0 && is_word(w->points[i - 1])); /* me@home is an address */
 }
 
 static size_t take_user(writer *w, size_t i) {
     i++;
-    while (i < w->n && is_ascii_word(w->points[i])) i++;
+    while (is_name(w, i)) i++;
     put_token(w, "@user");
     return i;
 }
@@ -269,7 +277,8 @@ static bool put_struck(writer *w, size_t i) {
     return true;
 }
 
-/* A sign; repeated, it is one token, but quotes are one quote: CSV doubles them. The last of several
+/* A sign; repeated, it is one token, but quotes are one quote: CSV doubles them. The last of
+ * several
  * @ or # may begin something else. */
 static size_t take_sign(writer *w, size_t i) {
     int32_t c = w->points[i];
