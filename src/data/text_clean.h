@@ -34,7 +34,7 @@ extern "C" {
 
 /* Changes with any change of an answer: what was trained on other tokens must not be used with
  * these. tests/data/text_clean.txt holds answers of this version. */
-enum { SG_TEXT_CLEAN_VERSION = 1 };
+#define SG_TEXT_CLEAN_VERSION 1
 
 /* Where a cleaned message is put; begins as {0} and may be used for one message after another,
  * which then allocates nothing once it has seen the longest. For one thread at a time. */
