@@ -288,12 +288,13 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 ## bench         speed beside PyTorch's (installs python3-torch, 0.6 GB; 10 minutes)
 bench:
 	scripts/setup bench
-	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint text_encoder)
+	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint text_encoder tokenizer)
 	scripts/bench
 	scripts/bench-text --rounds 3
 	scripts/bench-checkpoint
 	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels
+	$(BUILD)/bench/tokenizer $(wildcard $(SPOTGRAD_DATA)/tweeteval/*/train_text.txt $(SPOTGRAD_DATA)/tweeteval/stance/*/train_text.txt)
 
 # The release artefact: a folder that runs on any Linux of this processor (scripts/bundle). Its plug-in
 # has machine code for more GPUs than the one in bin/.
