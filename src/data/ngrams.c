@@ -137,10 +137,10 @@ static void sort_by_byte(const int32_t *from, int32_t *to, int64_t n, int shift)
 /* Ascending; `other` (n) is overwritten. */
 static void sort(int32_t *ids, int32_t *other, int64_t n) {
     enum { kShort = 24, kBits = 32 };
-    int32_t any = 0;
+    uint32_t any = 0;
 
     if (n > kShort) {
-        for (int64_t i = 0; i < n; i++) any |= ids[i];
+        for (int64_t i = 0; i < n; i++) any |= (uint32_t)ids[i];
         for (int shift = 0; shift < kBits && any >> shift; shift += 16) {
             sort_by_byte(ids, other, n, shift);
             sort_by_byte(other, ids, n, shift + 8);

@@ -28,7 +28,7 @@ expect "without OpenBLAS" 0 "of 500 new pictures are right"
 
 run $example "$work/none/shapes.h5"; expect "a folder that is not there" 1 "$work/none/shapes.h5"
 
-for page in docs/architecture.md docs/custom-model.md; do
+for page in docs/architecture.md docs/custom-model.md docs/text.md; do
     missing=
     for name in $(grep -oE '\bsg_[a-z0-9_]*[a-z0-9]\b' $page | sort -u); do
         grep -rqw --include='*.[ch]' -- "$name" src || missing="$missing $name"
