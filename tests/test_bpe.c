@@ -60,6 +60,23 @@ static void learns_by_hand(void **state) {
     sg_bpe_destroy(bpe);
 }
 
+/* ` a` is joined after `ab`, which has taken some of its places: xab 9, abz 3, ac 5. */
+static void passes_over_what_has_changed(void **state) {
+    static const char *const kWant[] = {"ab", " x", " xab", " a", " ac", " ab", " abz"};
+    sg_bpe_learner *learner;
+    sg_bpe *bpe;
+
+    (void)state;
+    assert_ok(sg_bpe_learner_create(&learner));
+    add(learner, "xab", 9);
+    add(learner, "abz", 3);
+    add(learner, "ac", 5);
+    bpe = learn(learner, 100);
+    assert_int_equal(sg_bpe_size(bpe), SG_BPE_MIN_SIZE + 7);
+    for (int i = 0; i < 7; i++) assert_entry(bpe, SG_BPE_MIN_SIZE + i, kWant[i]);
+    sg_bpe_destroy(bpe);
+}
+
 /* Pairs that occur once are not joined: it ends with whole words of what occurs twice. */
 static void ends_without_pairs(void **state) {
     sg_bpe *bpe = example(1000);
@@ -75,6 +92,7 @@ static void ends_without_pairs(void **state) {
     sg_bpe_encoder_destroy(encoder);
     sg_bpe_destroy(bpe);
     assert_ok(sg_bpe_learner_create(&none));
+    add(none, "abc def", 1);
     bpe = learn(none, 1000);
     assert_int_equal(sg_bpe_size(bpe), SG_BPE_MIN_SIZE);
     sg_bpe_destroy(bpe);
@@ -198,7 +216,7 @@ static void gives_back_the_bytes(void **state) {
 }
 
 static void stops_at_the_cap(void **state) {
-    static const char kText[] = "hello other unknownword #tag then the mother";
+    static const char kText[] = "hello other unknownword #tag then QZXJVKQZXJVKQWYPQZXJ the mother";
     sg_bpe *bpe = learn_drawn(1, 100);
     sg_bpe_encoder *encoder;
     int32_t all[kCap], some[kCap];
@@ -567,6 +585,7 @@ static int tool(int argc, char **argv) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(learns_by_hand),
+        cmocka_unit_test(passes_over_what_has_changed),
         cmocka_unit_test(ends_without_pairs),
         cmocka_unit_test(joins_what_overlaps),
         cmocka_unit_test(gives_back_the_bytes),

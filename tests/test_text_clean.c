@@ -117,6 +117,7 @@ static void check_clean(const char *message, size_t bytes, sg_text *once, sg_tex
     int64_t tokens = 0;
 
     assert_ok(sg_text_clean(message, bytes, once));
+    assert_true(once->bytes < once->capacity);
     assert_int_equal(once->data[once->bytes], '\0');
     assert_int_equal(strlen(once->data), once->bytes);
     for (size_t i = 0; i < once->bytes; i++) {
@@ -255,6 +256,27 @@ static void a_megabyte_of_anything(void **state) {
     free(line);
 }
 
+/* A tag of words of two letters beyond 16 bits (Deseret's 40): no answer is longer. */
+static void the_longest_answer(void **state) {
+    enum { kWords = 10000, kLetters = 40, kCapital = 0x10400, kSmall = 0x10428 };
+    char *tag = malloc(8 * kWords + 1);
+    sg_text once = {0}, twice = {0};
+
+    (void)state;
+    assert_non_null(tag);
+    tag[0] = '#';
+    for (int i = 0; i < kWords; i++) {
+        encode(kCapital + 2 * i % kLetters, tag + 1 + 8 * (ptrdiff_t)i);
+        encode(kSmall + (2 * i + 1) % kLetters, tag + 5 + 8 * (ptrdiff_t)i);
+    }
+    check_clean(tag, 8 * kWords + 1, &once, &twice);
+    assert_int_equal(once.tokens, 1 + kWords);
+    assert_int_equal(once.bytes, 1 + 8 * kWords + 9 * kWords);
+    sg_text_clear(&once);
+    sg_text_clear(&twice);
+    free(tag);
+}
+
 static void allocates_for_the_longest_only(void **state) {
     static const char kLong[] = "#LongTag \xC3\x89T\xC3\x89 &amp; https://t.co/x \\u2019";
     sg_text text = {0};
@@ -307,6 +329,7 @@ int main(void) {
         cmocka_unit_test(random_bytes),
         cmocka_unit_test(counts_what_is_invalid),
         cmocka_unit_test(a_megabyte_of_anything),
+        cmocka_unit_test(the_longest_answer),
         cmocka_unit_test(allocates_for_the_longest_only),
         cmocka_unit_test(survives_failed_allocations),
     };

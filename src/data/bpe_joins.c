@@ -12,7 +12,7 @@
 #include "core/mem.h"
 #include "data/bpe_inside.h"
 
-enum { kNone = -1, kFirstPairs = 1 << 14 };
+enum { kNone = -1, kFirstPairs = 1 << 10 };
 
 typedef struct {
     int32_t id;         /* kNone: joined to the place before */

@@ -4,7 +4,7 @@
 #include "core/mem.h"
 #include "data/bpe_inside.h"
 
-enum { kNone = -1, kFirstWords = 4096, kFirstBytes = 65536 };
+enum { kNone = -1, kFirstWords = 512, kFirstBytes = 4096 };
 
 sg_status sg_bpe_learner_create(sg_bpe_learner **out) {
     sg_bpe_learner *l = sg_calloc(1, sizeof *l);

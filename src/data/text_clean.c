@@ -324,8 +324,8 @@ static size_t take_token(writer *w, size_t i) {
 
 /* --- the whole --- */
 
-/* A tag of capitals beyond the first 64 Ki is the longest answer: each letter twice, 4 bytes each,
- * and a space. */
+/* The longest answer is to a tag of words of two letters beyond 16 bits: each letter twice in 4
+ * bytes, and a space for two. */
 static sg_status reserve(sg_text *t, size_t points) {
     enum { kPerPoint = 10, kLeast = 64 };
     size_t needed = kPerPoint * points + kLeast;
