@@ -4,7 +4,8 @@
  * - /parameters/NAME: f32; likewise /statistics, /ema, /optimizer/moment1 and moment2
  * - /progress/step: int64; likewise samples, epoch (each with an attribute `unit`); seed is uint64
  * - /run/id: text; likewise version, numeric_class, data_fingerprint, config, history, plans (the
- *   kernels chosen on a GPU; files of before 2026-11-28 have none)
+ *   kernels chosen on a GPU), tokenizer (how a text becomes numbers: data/tokenizer.h); older files
+ *   may lack the last two
  * - /classes: text (n)
  * - /checksums/names: text (m): the paths of all data sets above, sorted
  * - /checksums/crc32c: uint32 (m): the CRC32C of their bytes
@@ -34,10 +35,11 @@ extern "C" {
 /* What is written beside the state. All is borrowed; texts are UTF-8, NULL is written as "". */
 typedef struct {
     const char *run_id, *version, *numeric_class, *data_fingerprint;
-    const char *config;   /* resolved configuration, as it could be read again */
-    const char *history;  /* the metrics so far: the lines of metrics.jsonl */
-    const char *plans;    /* kernels chosen on a GPU: cuda/plan_table.h */
-    char *const *classes; /* (n_classes) names */
+    const char *config;    /* resolved configuration, as it could be read again */
+    const char *history;   /* the metrics so far: the lines of metrics.jsonl */
+    const char *plans;     /* kernels chosen on a GPU: cuda/plan_table.h */
+    const char *tokenizer; /* data/tokenizer.h */
+    char *const *classes;  /* (n_classes) names */
     int64_t n_classes;
     int64_t epoch; /* complete epochs */
 } sg_model_about;
@@ -45,7 +47,7 @@ typedef struct {
 /* The same as read: texts are owned, and "" where nothing was written. */
 typedef struct {
     char *run_id, *version, *numeric_class, *data_fingerprint;
-    char *config, *history, *plans;
+    char *config, *history, *plans, *tokenizer;
     char **classes;
     int64_t n_classes, epoch;
     int64_t step, samples; /* the state's */

@@ -13,6 +13,7 @@ const sg_model_text sg_model_texts[SG_MODEL_TEXTS] = {
     {"/run/id", offsetof(sg_model_about, run_id), offsetof(sg_model_file, run_id), false},
     TEXT(numeric_class, false),
     TEXT(plans, true),
+    TEXT(tokenizer, true),
     TEXT(version, false),
 };
 

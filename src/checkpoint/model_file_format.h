@@ -34,7 +34,7 @@ typedef struct {
     const char *unit; /* its attribute `unit`; NULL: none */
 } sg_model_counter;
 
-enum { SG_MODEL_TEXTS = 7, SG_MODEL_COUNTERS = 4 };
+enum { SG_MODEL_TEXTS = 8, SG_MODEL_COUNTERS = 4 };
 extern const sg_model_text sg_model_texts[SG_MODEL_TEXTS];
 extern const sg_model_counter sg_model_counters[SG_MODEL_COUNTERS];
 

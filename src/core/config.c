@@ -71,9 +71,27 @@ enum {
     kSections = sizeof sections / sizeof sections[0],
 };
 
+#define SG_DEFAULT(section, name, value) {#section, #name, value},
+static const struct {
+    const char *section, *name, *value;
+} text_defaults[] = {
+#include "core/text_defaults.def"
+};
+#undef SG_DEFAULT
+
+enum { kTextDefaults = sizeof text_defaults / sizeof text_defaults[0] };
+
 const sg_key *sg_keys(int *count) {
     *count = kKeys;
     return keys;
+}
+
+const char *sg_key_text_default(const sg_key *key) {
+    for (int i = 0; i < kTextDefaults; i++)
+        if (strcmp(text_defaults[i].name, key->name) == 0 &&
+            strcmp(text_defaults[i].section, key->section) == 0)
+            return text_defaults[i].value;
+    return key->initial;
 }
 
 const sg_key_section *sg_key_sections(int *count) {
@@ -320,15 +338,18 @@ static sg_status unknown_key(const char *section, const char *name, const char *
 
 /* ---- a whole configuration ---- */
 
-void sg_config_default(sg_config *config) {
+static void set_defaults(sg_config *config, bool texts) {
     memset(config, 0, sizeof *config);
     for (int i = 0; i < kKeys; i++) {
-        sg_status st = set_value(config, &keys[i], keys[i].initial, "");
+        const char *value = texts ? sg_key_text_default(&keys[i]) : keys[i].initial;
+        sg_status st = set_value(config, &keys[i], value, "");
 
         assert(st == SG_OK); /* a wrong default in keys.def; the tests load them all */
         (void)st;
     }
 }
+
+void sg_config_default(sg_config *config) { set_defaults(config, false); }
 
 /* Where each key's value came from: a line, kFromArgument or kFromDefault. */
 typedef struct {
@@ -402,6 +423,23 @@ static sg_status check_device(const sg_config *config, const origins *from) {
                    config->run.device);
 }
 
+static bool of_texts(const sg_config *config) {
+    return sg_choice_is(config->model.type, "text_classifier");
+}
+
+static sg_status check_format(const sg_config *config, const origins *from) {
+    static const char *const kTexts[] = {"tweeteval", "csv", "jsonl"};
+    bool texts = false;
+    char where[kWhere];
+
+    for (int i = 0; i < 3; i++) texts = texts || sg_choice_is(config->data.format, kTexts[i]);
+    if (texts == of_texts(config)) return SG_OK;
+    write_where(from->file, from->line[find_key("data", "format") - keys], where, sizeof where);
+    return sg_fail(SG_ERR_CONFIG, "%sdata.format: %s is for %s; model.type = %s takes %s", where,
+                   config->data.format, texts ? "texts" : "pictures", config->model.type,
+                   texts ? "voc, yolo, coco" : "tweeteval, csv, jsonl");
+}
+
 /* What holds between keys; the message points at the one that was set. */
 static sg_status check_together(const sg_config *config, const origins *from) {
     const sg_key *batch = find_key("train", "batch"), *shards = find_key("train", "shards");
@@ -418,15 +456,24 @@ static sg_status check_together(const sg_config *config, const origins *from) {
                    where, (long long)B, (long long)S, (long long)((B / S + 1) * S));
 }
 
+/* What is told, over the defaults of one kind of model. */
+static sg_status apply_all(const sg_ini *ini, const char *const *overrides, int n_overrides,
+                           bool texts, origins *from, sg_config *config) {
+    set_defaults(config, texts);
+    if (ini) SG_TRY(apply_ini(config, ini, from));
+    for (int i = 0; i < n_overrides; i++) SG_TRY(apply_assignment(config, overrides[i], from));
+    return SG_OK;
+}
+
 static sg_status resolve(const char *name, const sg_ini *ini, const char *const *overrides,
                          int n_overrides, sg_config *config) {
     origins from = {.file = name};
     sg_config resolved;
 
-    sg_config_default(&resolved);
-    if (ini) SG_TRY(apply_ini(&resolved, ini, &from));
-    for (int i = 0; i < n_overrides; i++) SG_TRY(apply_assignment(&resolved, overrides[i], &from));
+    SG_TRY(apply_all(ini, overrides, n_overrides, false, &from, &resolved));
+    if (of_texts(&resolved)) SG_TRY(apply_all(ini, overrides, n_overrides, true, &from, &resolved));
     SG_TRY(check_device(&resolved, &from));
+    SG_TRY(check_format(&resolved, &from));
     SG_TRY(check_together(&resolved, &from));
     *config = resolved;
     return SG_OK;

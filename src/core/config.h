@@ -91,6 +91,8 @@ typedef struct {
 } sg_key_section;
 
 const sg_key *sg_keys(int *count);
+/* The key's default where model.type is text_classifier. */
+const char *sg_key_text_default(const sg_key *key);
 const sg_key_section *sg_key_sections(int *count);
 /* What a key takes, as in "whole number (1..65536)". Returns `buffer`. */
 char *sg_key_takes(const sg_key *key, char *buffer, size_t size);

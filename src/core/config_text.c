@@ -167,9 +167,12 @@ sg_status sg_config_help(char **out) {
             if (strcmp(keys[i].section, sections[s].name) != 0) continue;
             text_print(&t, "%c %-*s %s\n", keys[i].changes_result ? '*' : ' ', kHelpWidth - 3,
                        keys[i].name, keys[i].help);
-            text_print(&t, "%*s%s; default %s\n", kHelpWidth, "",
+            text_print(&t, "%*s%s; default %s", kHelpWidth, "",
                        sg_key_takes(&keys[i], takes, sizeof takes),
                        keys[i].initial[0] ? keys[i].initial : "empty");
+            if (sg_key_text_default(&keys[i]) != keys[i].initial)
+                text_print(&t, ", for texts %s", sg_key_text_default(&keys[i]));
+            text_add(&t, "\n");
         }
     }
     return text_take(&t, out);
@@ -199,11 +202,13 @@ sg_status sg_config_markdown(char **out) {
                      "|---|---|---|---|---|\n");
         for (int i = 0; i < n; i++) {
             if (strcmp(keys[i].section, sections[s].name) != 0) continue;
-            text_print(&t, "| `%s.%s` | %s | %s%s%s | %s | %s |\n", keys[i].section, keys[i].name,
+            text_print(&t, "| `%s.%s` | %s | %s%s%s", keys[i].section, keys[i].name,
                        sg_key_takes(&keys[i], takes, sizeof takes), keys[i].initial[0] ? "`" : "",
                        keys[i].initial[0] ? keys[i].initial : "empty",
-                       keys[i].initial[0] ? "`" : "", keys[i].changes_result ? "yes" : "no",
-                       keys[i].help);
+                       keys[i].initial[0] ? "`" : "");
+            if (sg_key_text_default(&keys[i]) != keys[i].initial)
+                text_print(&t, ", for texts `%s`", sg_key_text_default(&keys[i]));
+            text_print(&t, " | %s | %s |\n", keys[i].changes_result ? "yes" : "no", keys[i].help);
         }
     }
     return text_take(&t, out);

@@ -97,8 +97,8 @@ static sg_value *embed(sg_graph *g, const sg_text_encoder_options *o, sg_value *
 }
 
 /* A branch's result is added to the stream by the norm that comes next: one pass over both. */
-static sg_value *encode(sg_graph *g, const sg_text_encoder_options *o, sg_value *ids,
-                        sg_value *length) {
+sg_value *sg_text_encode(sg_graph *g, const sg_text_encoder_options *o, sg_value *ids,
+                         sg_value *length) {
     sg_value *stream = NULL, *branch = embed(g, o, ids), *x;
 
     for (int64_t l = 0; l < o->layers; l++) {
@@ -108,7 +108,7 @@ static sg_value *encode(sg_graph *g, const sg_text_encoder_options *o, sg_value 
         branch = mlp(g, o, l, x);
     }
     x = sg_norm(g, "encoder.norm", branch, stream, NULL);
-    return sg_linear(g, "classify", sg_masked_mean(g, x, length), o->classes);
+    return sg_masked_mean(g, x, length);
 }
 
 sg_status sg_text_encoder_build(sg_graph *g, int64_t n, void *options) {
@@ -119,7 +119,7 @@ sg_status sg_text_encoder_build(sg_graph *g, int64_t n, void *options) {
     if (n < 1) return sg_fail(SG_ERR_ARG, "text encoder: built for %lld texts", (long long)n);
     ids = sg_input(g, "ids", SG_I32, sg_shape_2(n, o->length));
     length = sg_input(g, "length", SG_I32, sg_shape_1(n));
-    logits = encode(g, o, ids, length);
+    logits = sg_linear(g, "classify", sg_text_encode(g, o, ids, length), o->classes);
     if (sg_graph_mode(g) == SG_TRAIN) {
         sg_value *label = sg_input(g, "label", SG_I32, sg_shape_1(n));
 

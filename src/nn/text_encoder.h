@@ -34,6 +34,11 @@ sg_text_encoder_options sg_text_encoder_defaults(void);
 /* SG_ERR_CONFIG names the option that is out of range. */
 sg_status sg_text_encoder_check(const sg_text_encoder_options *options) SG_CHECKED;
 
+/* The mean over each text's tokens of what the last layer gives (n, width), from ids i32 (n, T) and
+ * length i32 (n): the same without the classes. The options have been checked. */
+sg_value *sg_text_encode(sg_graph *g, const sg_text_encoder_options *options, sg_value *ids,
+                         sg_value *length);
+
 /* Append the classifier for n texts; an sg_build_fn, `options` being its context.
  *
  * Inputs, in this order: "ids" i32 (n, T), "length" i32 (n), 0 .. T; in SG_TRAIN mode also "label"

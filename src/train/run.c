@@ -127,6 +127,22 @@ static sg_status look_back(run *r, bool fresh) {
     return sg_history_set(&r->history, r->before.file.history);
 }
 
+/* What was learned of the data before: the checkpoint's, or that of the model to start from. */
+static sg_status prepare_task(sg_task *task, const sg_config *c, const sg_resume *before) {
+    sg_model_file init = {0};
+    const char *path;
+    sg_status st;
+
+    if (!task->prepare) return SG_OK;
+    if (before) return task->prepare(task, before->path, before->file.tokenizer);
+    path = c->model.init;
+    if (!path[0]) return task->prepare(task, NULL, NULL);
+    SG_TRY(sg_model_file_read(path, &init));
+    st = task->prepare(task, path, init.tokenizer[0] ? init.tokenizer : NULL);
+    sg_model_file_clear(&init);
+    return st;
+}
+
 /* Start from the averaged weights of another run: those of its tensors that fit by name and shape.
  */
 static sg_status start_from_file(run *r, const char *path) {
@@ -444,6 +460,7 @@ static sg_status start(run *r, bool fresh) {
     SG_TRY(look_back(r, fresh));
     SG_TRY(choose_device(r->config, r->before.path ? &r->before.file : NULL, &r->compute));
     r->task->device = sg_compute_backend(&r->compute)->device;
+    SG_TRY(prepare_task(r->task, r->config, r->before.path ? &r->before : NULL));
     SG_TRY(r->task->start(r->task, r->before.file.samples));
     SG_TRY(make_trainer(r->config, r->task, &r->compute, r->before.path != NULL, &r->trainer));
     r->state = sg_trainer_state(r->trainer);
@@ -595,6 +612,7 @@ sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) {
     sg_task *task = NULL;
     sg_status st = sg_task_create(config, &task);
 
+    if (st == SG_OK) st = prepare_task(task, config, NULL);
     if (st == SG_OK) st = task->start(task, 0);
     if (st == SG_OK) st = make_trainer(config, task, &here, false, &trainer);
     if (st == SG_OK) st = profile_steps(config, task, trainer, steps, text);

@@ -118,6 +118,7 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
                                 .version = SPOTGRAD_VERSION,
                                 .numeric_class = s->numeric_class,
                                 .data_fingerprint = o->task->fingerprint,
+                                .tokenizer = o->task->tokenizer,
                                 .config = o->config_text,
                                 .classes = o->task->classes,
                                 .n_classes = o->task->n_classes};

@@ -33,6 +33,11 @@ struct sg_task {
     char *const *classes;   /* (n_classes) names, the task's */
     int64_t n_classes;
     const char *fingerprint; /* of the data, hex, the task's */
+    const char *tokenizer;   /* what a checkpoint keeps of it, the task's; NULL: nothing */
+
+    /* Before anything below, where a task has it: with the tokenizer of the checkpoint that it goes
+     * on or starts from, or NULL for one of its own. `file` is for messages. */
+    sg_status (*prepare)(sg_task *task, const char *file, const char *tokenizer);
 
     const sg_device *device; /* where the trainer works, set before `start`; NULL: on CPUs */
 
