@@ -23,29 +23,17 @@
 #include <stdint.h>
 
 #include "core/status.h"
+#include "data/classes.h"
+#include "data/fault.h"
+#include "data/fingerprint.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 enum {
-    SG_MAX_BOXES = 128,   /* of one input picture, after augmentation */
-    SG_MAX_CLASSES = 256, /* more are SG_ERR_DATA */
-    SG_FINGERPRINT_BYTES = 65,
+    SG_MAX_BOXES = 128, /* of one input picture, after augmentation */
 };
-
-/* Names of classes; their index is the class id. */
-typedef struct {
-    int n;
-    char **name; /* (n), owned */
-} sg_classes;
-
-/* `list`: names divided by commas, spaces around them dropped. SG_ERR_CONFIG: an empty or repeated
- * name, more than SG_MAX_CLASSES. */
-sg_status sg_classes_parse(const char *list, sg_classes *out) SG_CHECKED;
-sg_status sg_classes_copy(const sg_classes *from, sg_classes *out) SG_CHECKED;
-int sg_classes_find(const sg_classes *classes, const char *name); /* -1: no such class */
-void sg_classes_clear(sg_classes *classes);
 
 typedef struct {
     char *name;             /* as in the list, owned */
@@ -98,16 +86,6 @@ void sg_dataset_destroy(sg_dataset *dataset); /* NULL is fine */
  * so it is the same on every machine that has the same data set. */
 sg_status sg_dataset_fingerprint(const sg_dataset *dataset,
                                  char hex[SG_FINGERPRINT_BYTES]) SG_CHECKED;
-
-typedef enum {
-    SG_FAULT_ERROR,   /* training would refuse it, or it spoils the measurement */
-    SG_FAULT_WARNING, /* handled (a clipped box), worth knowing */
-} sg_fault_level;
-
-/* `file`: what is at fault; `line`: in it, 0 where that means nothing. Both texts are the callee's
- * only during the call. */
-typedef void (*sg_fault_fn)(void *context, sg_fault_level level, const char *file, int line,
-                            const char *text);
 
 typedef struct {
     int64_t pictures, boxes; /* listed pictures; boxes that could be read */

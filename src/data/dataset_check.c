@@ -53,29 +53,18 @@ static void fault(check *c, sg_fault_level level, const char *file, int line, co
     if (c->report) c->report(c->context, level, file, line, text);
 }
 
-/* The last error as a fault. Its text starts with `file: ` or `file:line: `, which is said by the
- * fault's own fields. Out of memory is no fault of the data: it is passed on. */
+static void note_fault(void *context, sg_fault_level level, const char *file, int line,
+                       const char *text) {
+    fault(context, level, file, line, "%s", text);
+}
+
+/* A line's fault that a source reports while it goes on. */
+static sg_fault_sink sink_of(check *c) { return (sg_fault_sink){note_fault, c}; }
+
 static sg_status fault_from_error(check *c, sg_status st, const char *file) {
-    char copy[kTextBytes];
-    const char *text = copy;
-    size_t length = strlen(file);
-    long line = 0;
+    sg_fault_sink sink = sink_of(c);
 
-    if (st == SG_ERR_OOM) return st;
-    snprintf(copy, sizeof copy, "%s", sg_last_error());
-    if (strncmp(text, file, length) == 0 && text[length] == ':') {
-        char *end;
-
-        text += length + 1;
-        line = strtol(text, &end, 10);
-        if (end > text && *end == ':')
-            text = end + 1;
-        else
-            line = 0;
-        while (*text == ' ') text++;
-    }
-    fault(c, SG_FAULT_ERROR, file, (int)line, "%s", text);
-    return SG_OK;
+    return sg_fault_from_error(&sink, st, file);
 }
 
 static sg_status hash_picture(const sg_image *image, picture *p) {
@@ -299,14 +288,8 @@ static sg_status check_repeats(check *c) {
     return n ? SG_OK : sg_fail(SG_ERR_OOM, "check: no memory to compare the pictures");
 }
 
-/* A line's fault that a source reports while it goes on. */
-static void note_fault(void *context, sg_fault_level level, const char *file, int line,
-                       const char *text) {
-    fault(context, level, file, line, "%s", text);
-}
-
 static sg_status open_list(check *c, const char *name, sg_source *source, int collect) {
-    sg_fault_sink sink = {note_fault, c};
+    sg_fault_sink sink = sink_of(c);
     char *path = sg_path_join(c->place->root, name);
     sg_status st;
 

@@ -1,6 +1,5 @@
 #include "data/layout.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -8,33 +7,10 @@
 #include "core/file.h"
 #include "core/mem.h"
 
-enum { kMaxListBytes = 64 << 20, kShownBytes = 200, kTextBytes = 1024 };
+enum { kMaxListBytes = 64 << 20, kShownBytes = 200 };
 
 static const char *const suffixes[] = {".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG"};
 enum { kSuffixes = sizeof suffixes / sizeof *suffixes };
-
-sg_status sg_fail_at(sg_status code, const char *file, int line, const char *fmt, ...) {
-    char text[kTextBytes];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    if (line > 0) return sg_fail(code, "%s:%d: %s", file, line, text);
-    return sg_fail(code, "%s: %s", file, text);
-}
-
-sg_status sg_fault(const sg_fault_sink *sink, const char *file, int line, const char *fmt, ...) {
-    char text[kTextBytes];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    if (!sink->report) return sg_fail_at(SG_ERR_DATA, file, line, "%s", text);
-    sink->report(sink->context, SG_FAULT_ERROR, file, line, text);
-    return SG_OK;
-}
 
 /* Cut the text into trimmed lines; 0 and the line's number when one has a control byte. */
 static int cut_lines(sg_list *list, char *text, size_t size, int *bad_line) {

@@ -8,6 +8,7 @@
 
 #include "core/status.h"
 #include "data/dataset.h"
+#include "data/fault.h"
 
 typedef struct {
     const char *name; /* borrowed from the list's text */
@@ -28,21 +29,6 @@ sg_status sg_list_read(const char *root, const char *name, sg_list *out) SG_CHEC
 sg_status sg_list_cut(sg_list *list, char *text, size_t size) SG_CHECKED;
 void sg_list_clear(sg_list *list);
 
-/* As sg_fail, with `file:line: ` before the text, or `file: ` where line is 0. */
-sg_status sg_fail_at(sg_status code, const char *file, int line, const char *fmt, ...)
-    SG_PRINTF(4, 5);
-
-/* Where a fault of a single line or annotation goes. `report` NULL: it ends the reading as an
- * SG_ERR_DATA. Else it is reported, the line is left out, and the reading goes on. */
-typedef struct {
-    sg_fault_fn report;
-    void *context;
-} sg_fault_sink;
-
-/* SG_OK when the fault was reported. */
-sg_status sg_fault(const sg_fault_sink *sink, const char *file, int line, const char *fmt, ...)
-    SG_PRINTF(4, 5) SG_CHECKED;
-
 /* Length of `name` without a picture's suffix (.png, .jpg, .jpeg). */
 size_t sg_layout_stem(const char *name);
 
@@ -61,9 +47,5 @@ typedef enum { SG_BOX_INSIDE, SG_BOX_CLIPPED, SG_BOX_OUTSIDE, SG_BOX_EMPTY } sg_
 
 /* Clip `box` (as written) to the picture; `out` is set in the first two cases alone. */
 sg_box_verdict sg_box_clip(const double box[4], int64_t width, int64_t height, float out[4]);
-
-/* The id of `name`, added at the end when it is new and `may_grow`; -1: unknown. */
-sg_status sg_classes_intern(sg_classes *classes, const char *name, int may_grow,
-                            int *id) SG_CHECKED;
 
 #endif
