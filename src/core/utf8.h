@@ -1,0 +1,19 @@
+/* Whether bytes are UTF-8. */
+#ifndef SG_CORE_UTF8_H
+#define SG_CORE_UTF8_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Where the first byte is that begins no whole, well-formed character (Unicode 15, table 3-7: no
+ * overlong forms, no surrogates, nothing above U+10FFFF); `size` when all of it is UTF-8. A NUL is
+ * a character like others. */
+size_t sg_utf8_check(const char *bytes, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
