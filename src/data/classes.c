@@ -19,26 +19,34 @@ static sg_status add_class(sg_classes *classes, const char *name, size_t length)
     return SG_OK;
 }
 
-static sg_status parse_one(sg_classes *classes, const char *name, size_t length, int number) {
+typedef struct {
+    const char *what;
+    int most;
+} wanted;
+
+static sg_status parse_one(const wanted *w, sg_classes *classes, const char *name, size_t length) {
     while (length > 0 && strchr(" \t", name[length - 1])) length--;
     while (length > 0 && (*name == ' ' || *name == '\t')) name++, length--;
-    if (length == 0) return sg_fail(SG_ERR_CONFIG, "class %d has an empty name", number);
+    if (length == 0)
+        return sg_fail(SG_ERR_CONFIG, "%s %d has an empty name", w->what, classes->n + 1);
     for (int i = 0; i < classes->n; i++)
         if (strlen(classes->name[i]) == length && memcmp(classes->name[i], name, length) == 0)
-            return sg_fail(SG_ERR_CONFIG, "class `%s` is named twice", classes->name[i]);
-    if (classes->n == SG_MAX_CLASSES)
-        return sg_fail(SG_ERR_CONFIG, "more than %d classes", SG_MAX_CLASSES);
+            return sg_fail(SG_ERR_CONFIG, "%s `%s` is named twice", w->what, classes->name[i]);
+    if (classes->n == w->most)
+        return sg_fail(SG_ERR_CONFIG, "%s `%.*s` is one too many; at most %d", w->what, (int)length,
+                       name, w->most);
     return add_class(classes, name, length);
 }
 
-sg_status sg_classes_parse(const char *list, sg_classes *out) {
+sg_status sg_names_parse(const char *what, const char *list, int most, sg_classes *out) {
+    const wanted w = {what, most};
     sg_classes classes = {0};
     sg_status st = SG_OK;
 
-    for (int number = 1; st == SG_OK; number++) {
+    while (st == SG_OK) {
         size_t length = strcspn(list, ",");
 
-        st = parse_one(&classes, list, length, number);
+        st = parse_one(&w, &classes, list, length);
         list += length;
         if (!*list) break;
         list++;
@@ -48,6 +56,10 @@ sg_status sg_classes_parse(const char *list, sg_classes *out) {
     else
         sg_classes_clear(&classes);
     return st;
+}
+
+sg_status sg_classes_parse(const char *list, sg_classes *out) {
+    return sg_names_parse("class", list, SG_MAX_CLASSES, out);
 }
 
 sg_status sg_classes_copy(const sg_classes *from, sg_classes *out) {

@@ -18,6 +18,8 @@ typedef struct {
 /* `list`: names divided by commas, spaces around them dropped. SG_ERR_CONFIG: an empty or repeated
  * name, more than SG_MAX_CLASSES. */
 sg_status sg_classes_parse(const char *list, sg_classes *out) SG_CHECKED;
+/* The same for at most `most` names of something else, a `what`. */
+sg_status sg_names_parse(const char *what, const char *list, int most, sg_classes *out) SG_CHECKED;
 sg_status sg_classes_copy(const sg_classes *from, sg_classes *out) SG_CHECKED;
 int sg_classes_find(const sg_classes *classes, const char *name); /* -1: no such class */
 /* The id of `name`, added at the end when it is new and `may_grow`; -1: unknown. SG_ERR_DATA: more

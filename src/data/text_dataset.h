@@ -94,7 +94,7 @@ sg_status sg_text_dataset_read(const sg_text_place *place, const char *split,
                                const sg_classes *classes, sg_text_dataset **out) SG_CHECKED;
 void sg_text_dataset_destroy(sg_text_dataset *dataset); /* NULL is fine */
 
-/* SHA-256, in hex, over the tasks' and classes' names, labels and texts in their order. Neither
+/* SHA-256, in hex, over the classes' names of each task, labels and texts in their order. Neither
  * paths nor formats enter. */
 sg_status sg_text_dataset_fingerprint(const sg_text_dataset *dataset,
                                       char hex[SG_FINGERPRINT_BYTES]) SG_CHECKED;
