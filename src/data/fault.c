@@ -30,27 +30,41 @@ sg_status sg_fault(const sg_fault_sink *sink, const char *file, int line, const 
     return SG_OK;
 }
 
+/* Of `file: reason` or `file:line: reason`; 0: neither. */
+static size_t file_bytes(const char *text) {
+    const char *stop = strstr(text, ": ");
+    size_t whole = stop ? (size_t)(stop - text) : 0, length = whole;
+
+    while (length > 0 && text[length - 1] >= '0' && text[length - 1] <= '9') length--;
+    return length > 1 && length < whole && text[length - 1] == ':' ? length - 1 : whole;
+}
+
 /* The error's text starts with `file: ` or `file:line: `, which is said by the fault's own fields.
  */
 sg_status sg_fault_from_error(const sg_fault_sink *sink, sg_status st, const char *file) {
-    char copy[kTextBytes];
-    const char *text = copy;
-    size_t length = strlen(file);
+    char text[kTextBytes], name[kTextBytes] = "";
+    size_t length = file ? strlen(file) : 0;
+    char *rest = text;
     long line = 0;
 
     if (st == SG_OK || st == SG_ERR_OOM || !sink->report) return st;
-    snprintf(copy, sizeof copy, "%s", sg_last_error());
-    if (strncmp(text, file, length) == 0 && text[length] == ':') {
+    snprintf(text, sizeof text, "%s", sg_last_error());
+    if (!file) {
+        length = file_bytes(text);
+        snprintf(name, sizeof name, "%.*s", (int)length, text);
+        file = name;
+    }
+    if (length > 0 && strncmp(text, file, length) == 0 && text[length] == ':') {
         char *end;
 
-        text += length + 1;
-        line = strtol(text, &end, 10);
-        if (end > text && *end == ':')
-            text = end + 1;
+        rest += length + 1;
+        line = strtol(rest, &end, 10);
+        if (end > rest && *end == ':')
+            rest = end + 1;
         else
             line = 0;
-        while (*text == ' ') text++;
+        while (*rest == ' ') rest++;
     }
-    sink->report(sink->context, SG_FAULT_ERROR, file, (int)line, text);
+    sink->report(sink->context, SG_FAULT_ERROR, file, (int)line, rest);
     return SG_OK;
 }
