@@ -26,6 +26,8 @@ sg_status sg_fault(const sg_fault_sink *sink, const char *file, int line, const 
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     if (!sink->report) return sg_fail_at(SG_ERR_DATA, file, line, "%s", text);
+    for (char *c = text; *c; c++) /* as sg_fail does */
+        if ((unsigned char)*c < 0x20 || *c == 0x7F) *c = '?';
     sink->report(sink->context, SG_FAULT_ERROR, file, line, text);
     return SG_OK;
 }

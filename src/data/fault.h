@@ -29,13 +29,13 @@ typedef struct {
 sg_status sg_fail_at(sg_status code, const char *file, int line, const char *fmt, ...)
     SG_PRINTF(4, 5);
 
-/* SG_OK when the fault was reported. */
+/* SG_OK when the fault was reported. A control byte in it becomes `?`. */
 sg_status sg_fault(const sg_fault_sink *sink, const char *file, int line, const char *fmt, ...)
     SG_PRINTF(4, 5) SG_CHECKED;
 
-/* The last error, with which something of `file` failed, reported as a fault; NULL: of the file that
- * its text begins with. Out of memory is no fault of the data: it is passed on, as is everything
- * where nothing reports. */
+/* The last error, with which something of `file` failed, reported as a fault; NULL: of the file
+ * that its text begins with. Out of memory is no fault of the data: it is passed on, as is
+ * everything where nothing reports. */
 sg_status sg_fault_from_error(const sg_fault_sink *sink, sg_status st, const char *file) SG_CHECKED;
 
 #ifdef __cplusplus

@@ -1,142 +1,261 @@
-/* Messages: cleaned, and made into ids; and an encoding's text form. */
+/* Data sets of texts: TweetEval's lines, labels and mappings, CSV, JSON lines. */
 #include "fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "core/mem.h"
-#include "data/bpe.h"
-#include "data/ngrams.h"
-#include "data/text_clean.h"
+#include "core/utf8.h"
+#include "data/text_source.h"
 
-/* --- clean: tokens with single spaces, and the same again --- */
+static const sg_text_place strict_place = {.text_column = "text", .label_column = "label"};
+static const sg_text_place loose_place = {
+    .text_column = "text", .label_column = "label", .allow_unlabelled = true};
 
-static void check_spaces(const sg_text *text) {
-    int64_t tokens = 0;
+typedef sg_status (*parser)(const sg_text_place *place, size_t size, const sg_fault_sink *sink,
+                            sg_text_part *part);
 
-    for (size_t i = 0; i < text->bytes; i++) {
-        unsigned char c = (unsigned char)text->data[i];
+/* The code and a line of text that begins with the part's path or its labels'. */
+static void check_failure(sg_status st, const sg_text_part *part) {
+    const char *text = sg_last_error();
 
-        FUZZ_CHECK(c >= ' ' && c != 0x7F && !(c >= 'A' && c <= 'Z'));
-        if (c == ' ')
-            FUZZ_CHECK(i > 0 && i + 1 < text->bytes && text->data[i - 1] != ' ');
-        else if (i == 0 || text->data[i - 1] == ' ')
-            tokens++;
-    }
-    FUZZ_CHECK(tokens == text->tokens);
-    FUZZ_CHECK(text->data[text->bytes] == '\0');
+    FUZZ_CHECK(st == SG_ERR_DATA);
+    FUZZ_CHECK(fuzz_is_line(text));
+    FUZZ_CHECK(
+        strncmp(text, part->path, strlen(part->path)) == 0 ||
+        (part->label_path && strncmp(text, part->label_path, strlen(part->label_path)) == 0));
 }
 
-void fuzz_clean(const uint8_t *data, size_t size) {
-    sg_text once = {0}, twice = {0};
-
-    FUZZ_CHECK(sg_text_clean((const char *)data, size, &once) == SG_OK);
-    check_spaces(&once);
-    FUZZ_CHECK(sg_text_clean(once.data, once.bytes, &twice) == SG_OK);
-    FUZZ_CHECK(twice.invalid == 0 && twice.bytes == once.bytes);
-    FUZZ_CHECK(memcmp(once.data, twice.data, once.bytes) == 0);
-    sg_text_clear(&once);
-    sg_text_clear(&twice);
-}
-
-/* --- tokens: what any text, clean or not, becomes --- */
-
-enum { kIds = 1 << 15 };
-
-/* The text of the entries: a space before each token, no other. */
-static void check_entries(const sg_bpe *bpe, const int32_t *ids, int64_t n, const uint8_t *text,
-                          size_t size) {
-    size_t at = 0;
-
-    for (int64_t i = 0; i < n; i++) {
-        size_t length;
-        const char *entry;
-
-        FUZZ_CHECK(ids[i] >= SG_BPE_BYTE && ids[i] < sg_bpe_size(bpe));
-        entry = sg_bpe_entry(bpe, ids[i], &length);
-        FUZZ_CHECK(length > 0 && length <= SG_BPE_MAX_WORD);
-        for (size_t k = 0; k < length; k++) {
-            if (entry[k] == ' ') {
-                FUZZ_CHECK(k == 0);
-                while (at < size && text[at] == ' ') at++;
-                continue;
-            }
-            FUZZ_CHECK(at < size && (uint8_t)entry[k] == text[at]);
-            at++;
-        }
-    }
-    while (at < size && text[at] == ' ') at++;
-    FUZZ_CHECK(at == size);
-}
-
-/* Written and read again it is the same. */
-static void check_written(const sg_bpe *bpe) {
-    char *text, *again;
-    size_t bytes, size;
-    sg_bpe *back;
-
-    FUZZ_CHECK(sg_bpe_write(bpe, &text, &bytes) == SG_OK);
-    FUZZ_CHECK(sg_bpe_parse("t", text, bytes, &back) == SG_OK);
-    FUZZ_CHECK(sg_bpe_write(back, &again, &size) == SG_OK);
-    FUZZ_CHECK(size == bytes && memcmp(text, again, size) == 0);
-    sg_bpe_destroy(back);
-    sg_free(text);
-    sg_free(again);
-}
-
-static void check_ngrams(const uint8_t *data, size_t size, int32_t *ids, int32_t *counts) {
-    sg_ngrams ngrams = {3, 1, 4, 997};
-    int64_t n = sg_ngrams_count(&ngrams, (const char *)data, size), distinct, total = 0;
-
-    FUZZ_CHECK(n <= kIds);
-    FUZZ_CHECK(sg_ngrams_ids(&ngrams, (const char *)data, size, ids, kIds) == n);
-    distinct = sg_ngrams_unique(ids, n, counts);
-    for (int64_t i = 0; i < distinct; i++) {
-        FUZZ_CHECK(ids[i] >= 0 && ids[i] < ngrams.buckets && counts[i] > 0);
-        FUZZ_CHECK(i == 0 || ids[i] > ids[i - 1]);
-        total += counts[i];
-    }
-    FUZZ_CHECK(total == n);
-}
-
-void fuzz_tokens(const uint8_t *data, size_t size) {
-    static int32_t ids[kIds], counts[kIds];
-    sg_bpe_learner *learner;
-    sg_bpe_encoder *encoder;
-    sg_bpe *bpe;
-    int64_t n;
-
-    check_ngrams(data, size, ids, counts);
-    FUZZ_CHECK(sg_bpe_learner_create(&learner) == SG_OK);
-    FUZZ_CHECK(sg_bpe_learner_add(learner, (const char *)data, size) == SG_OK);
-    FUZZ_CHECK(sg_bpe_learn(learner, SG_BPE_MIN_SIZE + 40, &bpe) == SG_OK);
-    FUZZ_CHECK(sg_bpe_encoder_create(bpe, &encoder) == SG_OK);
-    n = sg_bpe_encode(encoder, (const char *)data, size, ids, kIds);
-    FUZZ_CHECK(n < kIds);
-    check_entries(bpe, ids, n, data, size);
-    check_written(bpe);
-    sg_bpe_encoder_destroy(encoder);
-    sg_bpe_destroy(bpe);
-    sg_bpe_learner_destroy(learner);
-}
-
-/* --- bpe: the text form. What is read is what would be written. --- */
-
-void fuzz_bpe(const uint8_t *data, size_t size) {
-    sg_bpe *bpe;
-    char *text;
-    size_t bytes;
+static sg_status parse(parser p, const sg_text_place *place, const char *path, const void *data,
+                       size_t size, const sg_fault_sink *sink, sg_text_part *out) {
     sg_status st;
 
-    fuzz_prepare(&bpe, sizeof bpe);
-    st = sg_bpe_parse("a.bpe", (const char *)data, size, &bpe);
-    if (st != SG_OK) {
-        fuzz_failed(st, SG_ERR_DATA, "a.bpe:", &bpe, sizeof bpe);
+    *out = (sg_text_part){.path = sg_strdup(path), .block = fuzz_text(data, size)};
+    (void)sg_fail(SG_ERR_ARG, "%s", "");
+    st = p(place, size, sink, out);
+    if (st == SG_OK) return SG_OK;
+    check_failure(st, out);
+    sg_text_part_clear(out);
+    return st;
+}
+
+static void check_rows(const sg_text_part *part) {
+    for (int64_t i = 0; i < part->n; i++) {
+        const sg_text_row *row = &part->rows[i];
+
+        FUZZ_CHECK(row->text && row->id == -1);
+        FUZZ_CHECK(strlen(row->text) == (size_t)row->length);
+        FUZZ_CHECK(sg_utf8_check(row->text, (size_t)row->length) == (size_t)row->length);
+        FUZZ_CHECK(row->line > (i ? part->rows[i - 1].line : 0));
+        if (!row->label) continue;
+        FUZZ_CHECK(*row->label);
+        FUZZ_CHECK(sg_utf8_check(row->label, strlen(row->label)) == strlen(row->label));
+    }
+}
+
+static void check_same(const sg_text_part *a, const sg_text_part *b) {
+    FUZZ_CHECK(a->n == b->n);
+    for (int64_t i = 0; i < a->n; i++) {
+        const sg_text_row *p = &a->rows[i], *q = &b->rows[i];
+
+        FUZZ_CHECK(strcmp(p->text, q->text) == 0 && !p->label == !q->label);
+        FUZZ_CHECK(!p->label || strcmp(p->label, q->label) == 0);
+    }
+}
+
+/* Classes of the rows, found again by every row that stays. */
+static void check_classes(sg_text_part *part) {
+    sg_fault_sink lenient;
+    sg_classes classes;
+    int64_t faults, n = part->n;
+
+    if (sg_text_part_classes(part, &classes) != SG_OK) return; /* too many, no mapping */
+    lenient = fuzz_sink(&faults);
+    FUZZ_CHECK(sg_text_part_resolve(part, &classes, true, &lenient) == SG_OK);
+    FUZZ_CHECK(part->n + faults == n);
+    for (int64_t i = 0; i < part->n; i++) {
+        const sg_text_row *row = &part->rows[i];
+
+        FUZZ_CHECK(row->id < classes.n && (row->id < 0) == !row->label);
+        FUZZ_CHECK(!row->label || part->numbered || strcmp(classes.name[row->id], row->label) == 0);
+    }
+    fuzz_classes(&classes);
+}
+
+/* --- the same rows, written anew -------------------------------------------------------------- */
+
+static void put(char **at, const char *bytes, size_t n) {
+    if (n > 0) memcpy(*at, bytes, n);
+    *at += n;
+}
+
+static void put_quoted(char **at, const char *text) {
+    put(at, "\"", 1);
+    for (; *text; text++) put(at, *text == '"' ? "\"\"" : text, *text == '"' ? 2 : 1);
+    put(at, "\"", 1);
+}
+
+static char *write_csv(const sg_text_part *part, size_t *size) {
+    size_t room = 64;
+    char *text, *at;
+
+    for (int64_t i = 0; i < part->n; i++)
+        room += 2 * (size_t)part->rows[i].length + 16 +
+                2 * (part->rows[i].label ? strlen(part->rows[i].label) : 0);
+    text = at = sg_malloc(room);
+    FUZZ_CHECK(text);
+    put(&at, "label,\"text\"\r\n", 14);
+    for (int64_t i = 0; i < part->n; i++) {
+        if (part->rows[i].label) put_quoted(&at, part->rows[i].label);
+        put(&at, ",", 1);
+        put_quoted(&at, part->rows[i].text);
+        put(&at, "\r\n", 2);
+    }
+    *size = (size_t)(at - text);
+    return text;
+}
+
+static char *write_jsonl(const sg_text_part *part, size_t *size) {
+    char *text = sg_strdup("");
+
+    for (int64_t i = 0; i < part->n; i++) {
+        const sg_text_row *row = &part->rows[i];
+        json_t *object = json_pack("{s:s, s:s?}", "text", row->text, "label", row->label);
+        char *line = json_dumps(object, JSON_ENSURE_ASCII), *longer;
+
+        FUZZ_CHECK(line);
+        longer = sg_str_printf("%s%s\n", text, line);
+        json_decref(object);
+        free(line);
+        sg_free(text);
+        text = longer;
+    }
+    *size = strlen(text);
+    return text;
+}
+
+/* Lenient, strict, and read again from how it is written anew, as CSV and as JSON lines. */
+static void check_format(parser p, const char *path, const uint8_t *data, size_t size) {
+    sg_fault_sink strict = {0}, lenient;
+    sg_text_part all, some, again;
+    int64_t faults;
+    char *text;
+    sg_status st;
+
+    lenient = fuzz_sink(&faults);
+    if (parse(p, &loose_place, path, data, size, &lenient, &some) != SG_OK) {
+        FUZZ_CHECK(parse(p, &loose_place, path, data, size, &strict, &all) != SG_OK);
         return;
     }
-    FUZZ_CHECK(sg_bpe_size(bpe) >= SG_BPE_MIN_SIZE && sg_bpe_size(bpe) <= SG_BPE_MAX_SIZE);
-    FUZZ_CHECK(sg_bpe_write(bpe, &text, &bytes) == SG_OK);
-    FUZZ_CHECK(bytes == size && memcmp(text, data, size) == 0);
+    check_rows(&some);
+    st = parse(p, &loose_place, path, data, size, &strict, &all);
+    FUZZ_CHECK((st == SG_OK) == (faults == 0));
+    if (st == SG_OK) {
+        check_same(&all, &some);
+        sg_text_part_clear(&all);
+    }
+    text = write_csv(&some, &size);
+    FUZZ_CHECK(parse(sg_text_parse_csv, &strict_place, "b.csv", text, size, &strict, &again) ==
+               SG_OK);
+    check_same(&some, &again);
+    sg_text_part_clear(&again);
     sg_free(text);
-    sg_bpe_destroy(bpe);
+    text = write_jsonl(&some, &size);
+    FUZZ_CHECK(parse(sg_text_parse_jsonl, &strict_place, "b.jsonl", text, size, &strict, &again) ==
+               SG_OK);
+    check_same(&some, &again);
+    sg_text_part_clear(&again);
+    sg_free(text);
+    check_classes(&some);
+    sg_text_part_clear(&some);
+}
+
+void fuzz_csv(const uint8_t *data, size_t size) {
+    check_format(sg_text_parse_csv, "a.csv", data, size);
+    check_format(sg_text_parse_csv, "a.tsv", data, size);
+}
+
+void fuzz_jsonl(const uint8_t *data, size_t size) {
+    check_format(sg_text_parse_jsonl, "a.jsonl", data, size);
+}
+
+/* --- tweeteval -------------------------------------------------------------------------------- */
+
+/* Texts, up to a first line `==`; labels behind it. */
+static sg_status parse_tweets(const uint8_t *data, size_t size, const sg_fault_sink *sink,
+                              sg_text_part *out) {
+    static const char divider[] = "\n==\n";
+    size_t texts = size, labels = size, n = sizeof divider - 1;
+    sg_status st;
+
+    for (size_t i = 0; i + n <= size && texts == size; i++)
+        if (memcmp(data + i, divider, n) == 0) {
+            texts = i + 1;
+            labels = i + n;
+        }
+    *out = (sg_text_part){.path = sg_strdup("a_text.txt"),
+                          .label_path = sg_strdup("a_labels.txt"),
+                          .block = fuzz_text(data, texts),
+                          .label_block = fuzz_text(data + labels, size - labels),
+                          .numbered = true};
+    (void)sg_fail(SG_ERR_ARG, "%s", "");
+    st = sg_text_parse_lines(texts, sink, out);
+    if (st == SG_OK) st = sg_text_parse_labels(size - labels, sink, out);
+    if (st == SG_OK) return SG_OK;
+    check_failure(st, out);
+    sg_text_part_clear(out);
+    return st;
+}
+
+/* A class for each label that there may be but one. */
+static void resolve_tweets(sg_text_part *part) {
+    sg_fault_sink lenient;
+    sg_classes classes;
+    int64_t faults, n = part->n;
+
+    FUZZ_CHECK(sg_classes_parse("a,b,c", &classes) == SG_OK);
+    lenient = fuzz_sink(&faults);
+    FUZZ_CHECK(sg_text_part_resolve(part, &classes, true, &lenient) == SG_OK);
+    FUZZ_CHECK(part->n + faults == n);
+    for (int64_t i = 0; i < part->n; i++)
+        FUZZ_CHECK(!part->rows[i].label || (part->rows[i].label[0] == '0' + part->rows[i].id &&
+                                            part->rows[i].id < 3 && !part->rows[i].label[1]));
+    sg_classes_clear(&classes);
+}
+
+void fuzz_tweets(const uint8_t *data, size_t size) {
+    sg_fault_sink strict = {0}, lenient;
+    sg_text_part all, some;
+    int64_t faults;
+    sg_status st;
+
+    lenient = fuzz_sink(&faults);
+    FUZZ_CHECK(parse_tweets(data, size, &lenient, &some) == SG_OK);
+    st = parse_tweets(data, size, &strict, &all);
+    FUZZ_CHECK((st == SG_OK) == (faults == 0));
+    if (st == SG_OK) {
+        check_rows(&all);
+        check_same(&all, &some);
+        resolve_tweets(&all);
+        sg_text_part_clear(&all);
+    }
+    sg_text_part_clear(&some);
+}
+
+void fuzz_mapping(const uint8_t *data, size_t size) {
+    char *text = fuzz_text(data, size);
+    sg_classes classes;
+    sg_status st;
+
+    fuzz_prepare(&classes, sizeof classes);
+    st = sg_text_parse_mapping("mapping.txt", text, size, &classes);
+    sg_free(text);
+    if (st != SG_OK) {
+        fuzz_failed(st, SG_ERR_DATA, "mapping.txt:", &classes, sizeof classes);
+        return;
+    }
+    FUZZ_CHECK(classes.n > 0);
+    fuzz_classes(&classes);
 }
