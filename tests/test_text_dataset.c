@@ -316,7 +316,7 @@ static void csv_columns_have_names(void **state) {
     place.label_column = "label";
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_DATA,
                  "train.tsv:1: no column `label`; there are: `\xD0\xBC\xD0\xBE\xD0\xB2\xD0\xB0`, "
-                 "`tweet`; name the right one with data.label_column");
+                 "`tweet`; name the right one with data.label");
     place.allow_unlabelled = true;
     assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
     check_text(d, 0, "a", -1, 2);
@@ -341,7 +341,7 @@ static void csv_faults(void **state) {
         {"text,label\n", "train.csv: there is no text in it"},
         {"tweet,label\na,x\n",
          "train.csv:1: no column `text`; there are: `tweet`, `label`; name the "
-         "right one with data.text_column"},
+         "right one with data.text"},
         {"text,label,text\na,x,b\n", "train.csv:1: columns 1 and 3 are both named `text`"},
         {"text,label\na,x\n\"b\nc\",y\nd,x,z\n", "train.csv:5: 3 fields, but the header has 2"},
         {"text,label\na\n", "train.csv:2: 1 field, but the header has 2"},

@@ -38,18 +38,11 @@ static size_t width_of(const char *text) {
 }
 
 static char *put(char *at, const char *text, size_t width, bool left, bool last) {
-    size_t length = strlen(text), pad = width - width_of(text);
+    size_t pad = width - width_of(text);
 
-    if (!left) {
-        memset(at, ' ', pad);
-        at += pad;
-    }
-    memcpy(at, text, length);
-    at += length;
-    if (left && !last) {
-        memset(at, ' ', pad);
-        at += pad;
-    }
+    for (size_t i = 0; i < pad && !left; i++) *at++ = ' ';
+    while (*text) *at++ = *text++;
+    for (size_t i = 0; i < pad && left && !last; i++) *at++ = ' ';
     return at;
 }
 
@@ -71,8 +64,8 @@ static char *write_lines(const sg_cells *c, size_t *width) {
         bool last = i % columns + 1 == columns;
 
         at = put(at, c->cell[i], width[i % columns], i % columns < (size_t)c->left, last);
-        at = memcpy(at, last ? "\n" : "  ", last ? 1 : kGap);
-        at += last ? 1 : kGap;
+        for (int k = 0; k < kGap && !last; k++) *at++ = ' ';
+        if (last) *at++ = '\n';
     }
     if (text) *at = '\0';
     return text;

@@ -65,8 +65,8 @@ static char *cut_field(char **at, char *stop, char delimiter, size_t *length) {
         p++;
         if (p < stop && *p != delimiter) return NULL;
     } else {
-        p = memchr(field, delimiter, (size_t)(stop - field));
-        put = p = p ? p : stop;
+        while (p < stop && *p != delimiter) p++;
+        put = p;
     }
     *at = p < stop ? p + 1 : NULL;
     *put = '\0';
@@ -113,9 +113,9 @@ static sg_status read_header(reader *r, const sg_text_place *place, record *head
             used += (size_t)snprintf(names + used, sizeof names - used, "%s`%.60s`",
                                      used ? ", " : "", name);
     }
-    if (r->text < 0) return refuse_column(r, text, "data.text_column", names);
+    if (r->text < 0) return refuse_column(r, text, "data.text", names);
     if (r->label < 0 && !place->allow_unlabelled)
-        return refuse_column(r, label, "data.label_column", names);
+        return refuse_column(r, label, "data.label", names);
     return SG_OK;
 }
 
@@ -166,7 +166,7 @@ sg_status sg_text_parse_csv(const sg_text_place *place, size_t size, const sg_fa
     char *end = part->block + size;
     record rec = {.begin = part->block + sg_text_mark(part->block, size), .line = 1};
     const sg_fault_sink strict = {0};
-    bool good;
+    bool good = false;
 
     if (suffix && strcmp(suffix, ".tsv") == 0) r.delimiter = '\t';
     if (rec.begin == end)

@@ -61,10 +61,10 @@ static sg_status take_object(const reader *r, json_t *object, int line, char *by
     if (!json_is_object(object))
         return sg_fault(r->sink, r->part->path, line, "no JSON object, which `{` begins");
     if (!json_is_string(text))
-        return refuse_field(r, object, line, place->text_column, "text", "data.text_column");
+        return refuse_field(r, object, line, place->text_column, "text", "data.text");
     if (!label && (value ? !json_is_null(value) : !place->allow_unlabelled))
         return refuse_field(r, object, line, place->label_column, "text or whole number",
-                            "data.label_column");
+                            "data.label");
     row.length = (int64_t)json_string_length(text);
     assert((size_t)row.length + label_bytes + 2 <= size);
     (void)size;
