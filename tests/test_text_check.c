@@ -83,7 +83,7 @@ static void all_faults_are_told(void **state) {
     write_file("bad", "train_text.txt", "one\ntwo\n\xFF\nfour\n \t\none\ntwo\nsix");
     write_file("bad", "train_labels.txt", "0\n7\n1\n1\n0\n1\n0\n");
     write_file("bad", "val_text.txt", "six\nfour\none\nnew\n");
-    write_file("bad", "val_labels.txt", "0\n1\n1\n2\n");
+    write_file("bad", "val_labels.txt", "0\n1\n1\n2\xFF\n");
     s = check(SG_TEXT_TWEETEVAL, "bad", "");
     assert_told("bad/train_text.txt:3: error: byte 1 of the line (0xFF) is not UTF-8");
     assert_told("bad/train_labels.txt:2: error: label `7` is no whole number from 0 to 2");
@@ -94,12 +94,13 @@ static void all_faults_are_told(void **state) {
     assert_told("bad/val_text.txt:2: warning: the same text as ");
     assert_told("bad/val_text.txt:3: warning: the same text as ");
     assert_non_null(strstr(told, "train_text.txt:1, but the label is `spam`, and `ham` there\n"));
-    assert_int_equal(s.errors, 3);
+    assert_told("bad/val_labels.txt:4: error: byte 2 of the line (0xFF) is not UTF-8");
+    assert_int_equal(s.errors, 4); /* and none for a label of that line */
     assert_int_equal(s.warnings, 5);
-    assert_int_equal(s.texts, 9); /* left out: 2 and 3, and `six`, which has no label */
+    assert_int_equal(s.texts, 8); /* left out: 2 and 3, `six`, which has no label, `new` */
     assert_true(s.parts[0].n == 5 && s.parts[0].n_empty == 1 && s.parts[0].n_repeated == 1 &&
                 s.parts[0].n_shared == 0 && s.parts[0].n_conflicts == 1);
-    assert_true(s.parts[1].n == 4 && s.parts[1].n_repeated == 0 && s.parts[1].n_shared == 2 &&
+    assert_true(s.parts[1].n == 3 && s.parts[1].n_repeated == 0 && s.parts[1].n_shared == 2 &&
                 s.parts[1].n_conflicts == 1);
     sg_text_check_clear(&s);
 }
@@ -160,15 +161,18 @@ static void many_faults_are_counted(void **state) {
     for (int i = 0; i < 30; i++)
         used += (size_t)snprintf(csv + used, sizeof csv - used, "same,x\na,b,c\n,y\n");
     write_file("many", "train.csv", csv);
-    write_file("many", "val.csv", "text,label\nb,x\n");
+    snprintf(csv, sizeof csv, "text,label\nb,x\n");
+    for (int i = 0; i < 25; i++) snprintf(csv + strlen(csv), sizeof csv - strlen(csv), "same,x\n");
+    write_file("many", "val.csv", csv);
     s = check(SG_TEXT_CSV, "many", NULL);
     for (const char *c = told; *c; c++) lines += *c == '\n';
-    assert_int_equal(s.errors, 30);        /* ragged */
-    assert_int_equal(s.warnings, 30 + 58); /* empty; repeated: 29 each of `same` and of "" */
-    assert_int_equal(lines, 3 * (SG_TEXT_CHECK_SHOWN + 1));
+    assert_int_equal(s.errors, 30);             /* ragged */
+    assert_int_equal(s.warnings, 30 + 58 + 25); /* empty; repeated: 29 each of `same` and of "" */
+    assert_int_equal(lines, 4 * (SG_TEXT_CHECK_SHOWN + 1));
     assert_told("many/train.csv:0: error: and 10 errors more\n");
     assert_told("many/train.csv:0: warning: and 10 empty texts more\n");
     assert_told("many/train.csv:0: warning: and 38 repeated texts more\n");
+    assert_told("many/val.csv:0: warning: and 5 repeated texts more\n");
     sg_text_check_clear(&s);
 }
 

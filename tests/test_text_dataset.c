@@ -286,6 +286,7 @@ static void csv_is_read(void **state) {
         {"\"text\",\"label\"\n\"a, \"\"b\"\"\",x\n", {{"a, \"b\"", "x", 2}}},
         {"text,label\n\"two\nlines\r\n\",x\nb,\"y\"\n",
          {{"two\nlines\r\n", "x", 2}, {"b", "y", 5}}},
+        {"text,label\n\"a \"\"b,\nc\"\" d\",x\n", {{"a \"b,\nc\" d", "x", 2}}},
         {"text,label\n\"\",x\n,y\n\"\"\"\",\"\"\"\"\n",
          {{"", "x", 2}, {"", "y", 3}, {"\"", "\"", 4}}},
         {"text,label\na \"b\" c\",x\n a ,x\n", {{"a \"b\" c\"", "x", 2}, {" a ", "x", 3}}},
@@ -565,11 +566,11 @@ static void fingerprint_of(const sg_text_place *place, const char *split,
 
 static void fingerprints(void **state) {
     static const char *const others[] = {
-        "text,label\na,ham\nb,ham\n",         /* a label */
-        "text,label\na,ham\nc,spam\n",        /* a text */
-        "text,label\nb,spam\na,ham\n",        /* the order */
-        "text,label\na,ham\nb,spam\n,spam\n", /* one more */
-        "text,label\na,ham\nb,spaM\n",        /* a name */
+        "text,label\na,spam\nb,ham\n",        "text,label\na,ham\nb,ham\n", /* a label */
+        "text,label\na,ham\nc,spam\n",                                      /* a text */
+        "text,label\nb,spam\na,ham\n",                                      /* the order */
+        "text,label\na,ham\nb,spam\n,spam\n",                               /* one more */
+        "text,label\na,ham\nb,spaM\n",                                      /* a name */
     };
     char first[SG_FINGERPRINT_BYTES], hex[SG_FINGERPRINT_BYTES];
     sg_text_place place = place_of(SG_TEXT_TWEETEVAL, "print", NULL);

@@ -111,7 +111,7 @@ static void as_scikit_learn(void **state) {
 
 static void labels_out_of_range(void **state) {
     const int32_t truths[] = {0, -1, 1}, found[] = {1, 0, 1};
-    int64_t counts[4] = {0};
+    int64_t memory[8] = {0}, *counts = memory + 4; /* a row before it would be of truths of -1 */
 
     (void)state;
     assert_ok(sg_text_confusion_add(2, truths, found, 3, counts));
@@ -124,8 +124,16 @@ static void labels_out_of_range(void **state) {
                  "truth 2");
     assert_fails(sg_text_confusion_add(2, (int32_t[]){-2}, found, 1, counts), SG_ERR_ARG,
                  "truth -2");
-    assert_int_equal(counts[0], 0);
-    assert_int_equal(counts[1], 1);
+    assert_true(counts[0] == 0 && counts[1] == 1 && counts[2] == 0 && counts[3] == 1);
+    for (int i = 0; i < 4; i++) assert_int_equal(memory[i], 0);
+}
+
+static void nothing_has_no_value(void **state) {
+    const int64_t counts[4] = {0};
+
+    (void)state;
+    for (int m = 0; m <= SG_MEASURE_F1; m++)
+        assert_true(isnan(value_of((sg_text_metric){(sg_text_measure)m, 1, {0}}, 2, counts)));
 }
 
 static void metrics_have_names(void **state) {
@@ -322,10 +330,15 @@ static void no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_scikit_learn),    cmocka_unit_test(labels_out_of_range),
-        cmocka_unit_test(metrics_have_names), cmocka_unit_test(names_with_commas),
-        cmocka_unit_test(json_holds_it_all),  cmocka_unit_test(table_for_people),
-        cmocka_unit_test(confusion_is_drawn), cmocka_unit_test(no_memory),
+        cmocka_unit_test(as_scikit_learn),
+        cmocka_unit_test(labels_out_of_range),
+        cmocka_unit_test(nothing_has_no_value),
+        cmocka_unit_test(metrics_have_names),
+        cmocka_unit_test(names_with_commas),
+        cmocka_unit_test(json_holds_it_all),
+        cmocka_unit_test(table_for_people),
+        cmocka_unit_test(confusion_is_drawn),
+        cmocka_unit_test(no_memory),
     };
 
     return cmocka_run_group_tests(tests, open_cases, close_cases);
