@@ -120,6 +120,18 @@ static char *find_file(const char *folder, const char *split, sg_text_format for
     return sg_str_printf("%s/%.*s%s", folder, (int)stem, split, suffixes[0]);
 }
 
+static char *folder_of(const sg_text_place *place, const char *task) {
+    return *task ? sg_path_join(place->root, task) : sg_strdup(place->root);
+}
+
+char *sg_text_part_path(const sg_text_place *place, const char *task, const char *split) {
+    char *folder = folder_of(place, task);
+    char *path = folder ? find_file(folder, split, place->format) : NULL;
+
+    sg_free(folder);
+    return path;
+}
+
 static sg_status read_rows(const sg_text_place *place, const char *folder,
                            const sg_fault_sink *sink, sg_text_part *part) {
     size_t size;
@@ -133,7 +145,7 @@ static sg_status read_rows(const sg_text_place *place, const char *folder,
 
 sg_status sg_text_part_read(const sg_text_place *place, const char *task, const char *split,
                             const sg_fault_sink *sink, sg_text_part *out) {
-    char *folder = *task ? sg_path_join(place->root, task) : sg_strdup(place->root);
+    char *folder = folder_of(place, task);
     sg_text_place named = *place;
     sg_text_part part = {0};
     sg_status st;
