@@ -97,15 +97,22 @@ static void put_quoted(char **at, const char *text) {
     put(at, "\"", 1);
 }
 
-static char *write_csv(const sg_text_part *part, size_t *size) {
-    size_t room = 64;
-    char *text, *at;
+/* Room for all rows, and `more` bytes in each, where a byte becomes at most `times` as many. */
+static char *room_for(const sg_text_part *part, size_t times, size_t more) {
+    size_t room = more;
+    char *text;
 
     for (int64_t i = 0; i < part->n; i++)
-        room += 2 * (size_t)part->rows[i].length + 16 +
-                2 * (part->rows[i].label ? strlen(part->rows[i].label) : 0);
-    text = at = sg_malloc(room);
+        room += times * (size_t)part->rows[i].length + more +
+                times * (part->rows[i].label ? strlen(part->rows[i].label) : 0);
+    text = sg_malloc(room);
     FUZZ_CHECK(text);
+    return text;
+}
+
+static char *write_csv(const sg_text_part *part, size_t *size) {
+    char *text = room_for(part, 2, 16), *at = text;
+
     put(&at, "label,\"text\"\r\n", 14);
     for (int64_t i = 0; i < part->n; i++) {
         if (part->rows[i].label) put_quoted(&at, part->rows[i].label);
@@ -118,21 +125,20 @@ static char *write_csv(const sg_text_part *part, size_t *size) {
 }
 
 static char *write_jsonl(const sg_text_part *part, size_t *size) {
-    char *text = sg_strdup("");
+    char *text = room_for(part, 6, 64), *at = text;
 
     for (int64_t i = 0; i < part->n; i++) {
         const sg_text_row *row = &part->rows[i];
         json_t *object = json_pack("{s:s, s:s?}", "text", row->text, "label", row->label);
-        char *line = json_dumps(object, JSON_ENSURE_ASCII), *longer;
+        char *line = json_dumps(object, JSON_ENSURE_ASCII);
 
         FUZZ_CHECK(line);
-        longer = sg_str_printf("%s%s\n", text, line);
+        put(&at, line, strlen(line));
+        put(&at, "\n", 1);
         json_decref(object);
         free(line);
-        sg_free(text);
-        text = longer;
     }
-    *size = strlen(text);
+    *size = (size_t)(at - text);
     return text;
 }
 
