@@ -150,24 +150,34 @@ static bool same_text(const entry *p, const entry *q) {
            memcmp(p->row->text, q->row->text, (size_t)p->row->length) == 0;
 }
 
+/* Where `first` is, seen from `e`. */
+static void place_text(const entry *e, const entry *first, const char *first_path,
+                       char text[kTextBytes]) {
+    if (e->part == first->part)
+        snprintf(text, kTextBytes, "line %d", first->row->line);
+    else
+        snprintf(text, kTextBytes, "%s:%d", first_path, first->row->line);
+}
+
 static void report_twin(check *c, sg_text_check_part *out, const char *path, const entry *e,
                         const entry *first, const char *first_path) {
     const sg_classes *classes = &c->summary.classes[out->task];
     int id = e->row->id, other = first->row->id;
+    char place[kTextBytes];
 
+    place_text(e, first, first_path, place);
     if (e->part == first->part)
         out->n_repeated++;
     else
         out->n_shared++;
     if (id == other) {
-        fault(c, KIND_TWIN, path, e->row->line, "the same text as %s:%d", first_path,
-              first->row->line);
+        fault(c, KIND_TWIN, path, e->row->line, "the same text as %s", place);
         return;
     }
     out->n_conflicts++;
     fault(c, KIND_CONFLICT, path, e->row->line,
-          "the same text as %s:%d, but the label is `%.60s`, and `%.60s` there", first_path,
-          first->row->line, id < 0 ? "" : classes->name[id], other < 0 ? "" : classes->name[other]);
+          "the same text as %s, but the label is `%.60s`, and `%.60s` there", place,
+          id < 0 ? "" : classes->name[id], other < 0 ? "" : classes->name[other]);
 }
 
 /* entries: (n), all texts of a task; sorted and first: room for n pointers. */
