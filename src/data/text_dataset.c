@@ -23,7 +23,7 @@ sg_status sg_text_place_tasks(const sg_text_place *place, sg_classes *names) {
 /* Room for the texts of one more task. */
 static sg_status grow(sg_text_dataset *d, int64_t more) {
     size_t n = (size_t)d->n, wanted = (size_t)(d->n + more);
-    sg_text *texts = sg_realloc(d->texts, n * sizeof *texts, wanted * sizeof *texts);
+    sg_message *texts = sg_realloc(d->texts, n * sizeof *texts, wanted * sizeof *texts);
     int32_t *labels = NULL;
 
     if (texts) {
@@ -46,7 +46,7 @@ static sg_status add_part(sg_text_dataset *d, int index, sg_text_part *part) {
     for (int64_t i = 0; i < part->n; i++) {
         const sg_text_row *row = &part->rows[i];
 
-        d->texts[d->n] = (sg_text){row->text, row->length, index, row->line};
+        d->texts[d->n] = (sg_message){row->text, row->length, index, row->line};
         d->labels[d->n++] = row->id;
         task->n_unlabelled += row->id < 0;
     }

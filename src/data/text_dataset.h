@@ -55,7 +55,7 @@ typedef struct {
     int64_t length;    /* in bytes, without the NUL; may be 0 */
     int32_t task;
     int line; /* in the task's file, from 1, where it begins */
-} sg_text;
+} sg_message;
 
 typedef struct {
     char *name;       /* `stance/abortion`; "" where there is none; owned */
@@ -72,7 +72,7 @@ typedef struct {
     sg_classes *classes; /* (n_tasks), owned */
     int n_classes;       /* of all tasks together */
     int64_t n;           /* at least 1 */
-    sg_text *texts;      /* (n), task by task, in the files' order; owned */
+    sg_message *texts;   /* (n), task by task, in the files' order; owned */
     int32_t *labels;     /* (n) in their task's own numbering; -1: unlabelled; owned */
 } sg_text_dataset;
 
