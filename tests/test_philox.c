@@ -60,16 +60,21 @@ static void test_normal(void **state) {
 
 /* A block at a time gives the numbers of one at a time, wherever it starts, and leaves the stream
  * where they would. */
-static void test_normals(void **state) {
+static void test_many(void **state) {
+    enum { kMany = 203 };
+
     (void)state;
     for (int start = 0; start < 5; start++) {
         sg_random one = sg_random_init(3), many = one;
-        float x[13];
+        float x[kMany];
 
         for (int i = 0; i < start; i++) (void)sg_random_u32(&one);
         many.index = one.index;
-        sg_random_normals(&many, x, 13);
-        for (int i = 0; i < 13; i++) assert_true(x[i] == sg_random_normal(&one));
+        sg_random_normals(&many, x, kMany);
+        for (int i = 0; i < kMany; i++) assert_true(x[i] == sg_random_normal(&one));
+        assert_int_equal(many.index, one.index);
+        sg_random_ranges(&many, -0.3f, 0.7f, x, kMany);
+        for (int i = 0; i < kMany; i++) assert_true(x[i] == sg_random_range(&one, -0.3f, 0.7f));
         assert_int_equal(many.index, one.index);
     }
 }
@@ -92,7 +97,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published),
         cmocka_unit_test(test_normal),
-        cmocka_unit_test(test_normals),
+        cmocka_unit_test(test_many),
         cmocka_unit_test(test_permute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

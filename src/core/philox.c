@@ -1,8 +1,10 @@
 #include "core/philox.h"
 
 #include <math.h>
+#include <string.h>
 
-enum { kRounds = 10, kFeistelRounds = 4 };
+/* kLanes: counters side by side, which compilers turn into vectors */
+enum { kRounds = 10, kFeistelRounds = 4, kLanes = 16, kWords = 4 * kLanes };
 
 static uint32_t mul_high(uint32_t a, uint32_t b, uint32_t *low) {
     uint64_t product = (uint64_t)a * b;
@@ -71,20 +73,25 @@ static double cubic(const double x[4], double t) {
 }
 
 /* M. J. Wichura, algorithm AS 241 (PPND7), Applied Statistics 37 (1988): seven figures. Six numbers
- * in seven need neither logarithm nor root. */
+ * in seven, those within kMiddle of a half, need neither logarithm nor root. */
+static const double kMiddle = 0.425;
+
+static double normal_middle(double q) {
+    static const double above[] = {3.3871327179, 50.434271938, 159.29113202, 59.109374720};
+    static const double under[] = {1.0, 17.895169469, 78.757757664, 67.187563600};
+    double t = 0.180625 - q * q;
+
+    return q * cubic(above, t) / cubic(under, t);
+}
+
 static double normal_quantile(double p) {
-    static const double middle[] = {3.3871327179, 50.434271938, 159.29113202, 59.109374720};
-    static const double under_middle[] = {1.0, 17.895169469, 78.757757664, 67.187563600};
     static const double tail[] = {1.4234372777, 2.7568153900, 1.3067284816, 0.17023821103};
     static const double under_tail[] = {1.0, 0.73700164250, 0.12021132975, 0.0};
     static const double end[] = {6.6579051150, 3.0812263860, 0.42868294337, 0.017337203997};
     static const double under_end[] = {1.0, 0.24197894225, 0.012258202635, 0.0};
     double q = p - 0.5, t, value;
 
-    if (fabs(q) <= 0.425) {
-        t = 0.180625 - q * q;
-        return q * cubic(middle, t) / cubic(under_middle, t);
-    }
+    if (fabs(q) <= kMiddle) return normal_middle(q);
     t = sqrt(-log(q < 0.0 ? p : 1.0 - p));
     if (t <= 5.0)
         value = cubic(tail, t - 1.6) / cubic(under_tail, t - 1.6);
@@ -93,20 +100,82 @@ static double normal_quantile(double p) {
     return q < 0.0 ? -value : value;
 }
 
-static float normal_of(uint32_t bits) {
-    return (float)normal_quantile(((double)bits + 0.5) / 4294967296.0);
+static double place_of(uint32_t bits) { return ((double)bits + 0.5) / 4294967296.0; }
+
+float sg_random_normal(sg_random *r) { return (float)normal_quantile(place_of(sg_random_u32(r))); }
+
+/* --- many at once, the same bits -------------------------------------------------------------- */
+
+/* The words of counters first .. first + kLanes - 1, below 2^64, one counter after the other. */
+static void philox_lanes(uint64_t key, uint64_t first, uint32_t words[kWords]) {
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32), x[4][kLanes];
+
+    for (unsigned l = 0; l < kLanes; l++) {
+        x[0][l] = (uint32_t)(first + l);
+        x[1][l] = (uint32_t)((first + l) >> 32);
+        x[2][l] = x[3][l] = 0;
+    }
+    for (int round = 0; round < kRounds; round++) {
+        for (int l = 0; l < kLanes; l++) {
+            uint64_t product0 = (uint64_t)x[0][l] * 0xD2511F53u;
+            uint64_t product1 = (uint64_t)x[2][l] * 0xCD9E8D57u;
+
+            x[0][l] = (uint32_t)(product1 >> 32) ^ x[1][l] ^ k0;
+            x[1][l] = (uint32_t)product1;
+            x[2][l] = (uint32_t)(product0 >> 32) ^ x[3][l] ^ k1;
+            x[3][l] = (uint32_t)product0;
+        }
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    for (int l = 0; l < kLanes; l++)
+        for (int w = 0; w < 4; w++) words[4 * l + w] = x[w][l];
 }
 
-float sg_random_normal(sg_random *r) { return normal_of(sg_random_u32(r)); }
+/* The next words, at most n and kWords; how many. */
+static int next_words(sg_random *r, int64_t n, uint32_t words[kWords]) {
+    int skip = (int)(r->index % 4);
+    int64_t count = kWords - skip < n ? kWords - skip : n;
 
-void sg_random_normals(sg_random *r, float *x, int64_t n) {
-    sg_philox4 block = {{0}};
+    philox_lanes(r->key, r->index / 4, words);
+    if (skip > 0) memmove(words, words + skip, (size_t)count * sizeof *words);
+    r->index += (uint64_t)count;
+    return (int)count;
+}
 
-    for (int64_t i = 0; i < n; i++, r->index++) {
-        if (i == 0 || r->index % 4 == 0) block = sg_philox(r->key, r->index / 4, 0);
-        x[i] = normal_of(block.word[r->index % 4]);
+void sg_random_ranges(sg_random *r, float lo, float hi, float *x, int64_t n) {
+    uint32_t words[kWords];
+
+    for (int64_t i = 0, count; i < n; i += count) {
+        count = next_words(r, n - i, words);
+        for (int64_t k = 0; k < count; k++) x[i + k] = lo + (hi - lo) * sg_unit_float(words[k]);
     }
 }
+
+/* As normal_quantile, in two loops of which the first needs no branch. */
+static void normals_of(const uint32_t words[kWords], float *x, int count) {
+    for (int k = 0; k < count; k++) {
+        double q = place_of(words[k]) - 0.5;
+
+        x[k] = (float)normal_middle(q);
+    }
+    for (int k = 0; k < count; k++) {
+        double p = place_of(words[k]);
+
+        if (!(fabs(p - 0.5) <= kMiddle)) x[k] = (float)normal_quantile(p);
+    }
+}
+
+void sg_random_normals(sg_random *r, float *x, int64_t n) {
+    uint32_t words[kWords];
+
+    for (int64_t i = 0, count; i < n; i += count) {
+        count = next_words(r, n - i, words);
+        normals_of(words, x + i, (int)count);
+    }
+}
+
+/* --- permutations ----------------------------------------------------------------------------- */
 
 static uint64_t feistel(uint64_t key, int half_bits, uint64_t x) {
     uint64_t mask = (1ull << half_bits) - 1;

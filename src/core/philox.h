@@ -45,7 +45,8 @@ float sg_random_float(sg_random *r);                     /* [0, 1) */
 float sg_random_range(sg_random *r, float lo, float hi); /* [lo, hi) */
 int64_t sg_random_below(sg_random *r, int64_t n); /* 0 .. n-1, unbiased enough for n < 2^31 */
 float sg_random_normal(sg_random *r);             /* mean 0, variance 1 */
-/* The next n of them. */
+/* The next n of these two, faster. */
+void sg_random_ranges(sg_random *r, float lo, float hi, float *x, int64_t n);
 void sg_random_normals(sg_random *r, float *x, int64_t n);
 
 /* Keyed permutation of 0 .. n-1 without a table: a four-round Feistel network over the next even
