@@ -51,8 +51,10 @@ static inline void set_step(int64_t step) {
     model->values[0] = (float)step;
 }
 
+static const sg_state_options fixture_state = {.n_moments = 1, .rule = SG_ROWS_ADAGRAD_ROW};
+
 /* One entry, or more: then their groups are laid out as those of a real model are, which HDF5 does
- * from the ninth on. */
+ * from the ninth on, and the fifth is a table of rows. */
 static inline void fixture_model(int n_entries) {
     static const sg_shape shapes[] = {{2, {5, 7}}, {1, {8}}, {4, {2, 3, 3, 3}}, {0, {0}}};
     char name[32] = "head.weight";
@@ -60,13 +62,15 @@ static inline void fixture_model(int n_entries) {
 
     assert_int_equal(sg_table_create(&table), SG_OK);
     for (int i = 0; i < n_entries; i++) {
-        assert_int_equal(sg_table_entry(table, name, SG_ENTRY_DECAY, &shapes[i % 4],
+        sg_entry_kind kind = i == 4 ? SG_ENTRY_ROWS : SG_ENTRY_DECAY;
+
+        assert_int_equal(sg_table_entry(table, name, kind, &shapes[i % 4],
                                         (sg_init){SG_INIT_NORMAL, 1.0f}, &index),
                          SG_OK);
         snprintf(name, sizeof name, "layer%d.weight", i);
     }
     sg_table_freeze(table);
-    assert_int_equal(sg_state_create(table, 1, &model), SG_OK);
+    assert_int_equal(sg_state_create_with(table, &fixture_state, &model), SG_OK);
     set_step(0);
 }
 

@@ -31,18 +31,29 @@ static sg_config config;
 static const char *const history[] = {"{\"step\":4,\"mAP50\":0.6}\n",
                                       "{\"step\":5,\"mAP50\":0.5}\n"};
 
-/* Any bits, NaNs and infinities too; padding stays zero. */
+/* Any bits, NaNs and infinities too. */
+static void fill_floats(sg_random *r, float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits = sg_random_u32(r);
+
+        memcpy(x + i, &bits, sizeof bits);
+    }
+}
+
+/* Padding stays zero. */
 static void fill(int64_t step) {
     sg_random r = sg_random_init((uint64_t)step);
     float *const buffer[] = {model->values, model->ema, model->moment[0]};
 
-    for (int k = 0; k < 3; k++)
-        for (int i = 0; i < table->n_entries; i++)
-            for (int64_t j = 0; j < table->entry[i].count; j++) {
-                uint32_t bits = sg_random_u32(&r);
+    for (int i = 0; i < table->n_entries; i++) {
+        const sg_entry *e = &table->entry[i];
 
-                memcpy(buffer[k] + table->entry[i].offset + j, &bits, sizeof bits);
-            }
+        for (int k = 0; e->kind != SG_ENTRY_ROWS && k < 3; k++)
+            fill_floats(&r, buffer[k] + e->offset, e->count);
+        if (e->kind != SG_ENTRY_ROWS) continue;
+        fill_floats(&r, model->rows + e->offset, e->count);
+        fill_floats(&r, model->rows_sum + e->row_offset, e->shape.dim[0]);
+    }
     model->step = step;
     model->samples = 16 * step;
     model->seed = 7;
@@ -280,7 +291,7 @@ static void test_unreadable(void **state) {
     sg_state *into;
 
     (void)state;
-    assert_int_equal(sg_state_create(table, 1, &into), SG_OK);
+    assert_int_equal(sg_state_create_with(table, &fixture_state, &into), SG_OK);
     put(at_step(5), newer, source.size);
     assert_int_equal(stat(at_step(5), &info), 0);
     bad_file = info.st_ino;
@@ -315,7 +326,7 @@ static uint32_t damage_many(uint32_t count, tally sum[DAMAGE_KINDS]) {
     uint32_t intact = 0;
     sg_state *into;
 
-    assert_int_equal(sg_state_create(table, 1, &into), SG_OK);
+    assert_int_equal(sg_state_create_with(table, &fixture_state, &into), SG_OK);
     for (uint32_t i = 0; i < count; i++) {
         const damage_kind *kind = &damage_kinds[i % DAMAGE_KINDS];
         sg_random random = sg_random_init(sg_key_mix(first_seed, i));

@@ -2,6 +2,7 @@
  *
  * - /: the attributes format = "spotgrad-model" and format_version = 1
  * - /parameters/NAME: f32; likewise /statistics, /ema, /optimizer/moment1 and moment2
+ * - a table of rows (graph/state.h) is in /parameters and, under Adagrad, /optimizer/sum alone
  * - /progress/step: int64; likewise samples, epoch (each with an attribute `unit`); seed is uint64
  * - /run/id: text; likewise version, numeric_class, data_fingerprint, config, history, plans (the
  *   kernels chosen on a GPU), tokenizer (how a text becomes numbers: data/tokenizer.h); older files
@@ -69,15 +70,16 @@ sg_status sg_model_file_verify(const char *path, sg_model_file *out) SG_CHECKED;
 void sg_model_file_clear(sg_model_file *file); /* frees what reading gave, zeroes the struct */
 
 /* The tensors and step, samples and seed into `state`, which is left as it was on failure. All
- * names and shapes must agree with its table, both ways. A state without moments (inference) takes
- * a file with any optimizer; otherwise their number must agree too. Errors as for reading. */
+ * names and shapes must agree with its table, both ways. A state without moments and sums
+ * (inference) takes a file with any optimizer; otherwise their number must agree too. Errors as for
+ * reading. */
 sg_status sg_model_file_load(const char *path, sg_state *state) SG_CHECKED;
 
 /* To start from another model, which may have other classes: each parameter and statistic that the
- * file has under the same name and with the same shape becomes the file's EMA of it, the others
- * stay as they are; the state's EMA becomes its values; *fitting tells how many were taken. Moments
- * and counters stay. The state is left as it was on failure: errors as for reading, and SG_ERR_DATA
- * when nothing fits. */
+ * file has under the same name and with the same shape becomes the file's EMA of it (a table of
+ * rows the file's rows), the others stay as they are; the state's EMA becomes its values, sums of
+ * rows zero; *fitting tells how many were taken. Moments and counters stay. The state is left as it
+ * was on failure: errors as for reading, and SG_ERR_DATA when nothing fits. */
 sg_status sg_model_file_load_fitting(const char *path, sg_state *state, int *fitting) SG_CHECKED;
 
 #ifdef __cplusplus

@@ -408,14 +408,14 @@ static bool starts_with(const char *text, const char *start) {
 }
 
 /* A tensor of the file that the model does not know. */
-static sg_status check_unused(const reader *r, bool with_moments) {
+static sg_status check_unused(const reader *r, bool with_optimizer) {
     for (int64_t i = 0; i < r->n; i++) {
         const char *name = r->names + (size_t)i * r->width;
 
         if (r->used[i]) continue;
         if (starts_with(name, SG_MODEL_PARAMETERS) || starts_with(name, SG_MODEL_STATISTICS) ||
             starts_with(name, SG_MODEL_EMA) ||
-            (with_moments && starts_with(name, SG_MODEL_OPTIMIZER)))
+            (with_optimizer && starts_with(name, SG_MODEL_OPTIMIZER)))
             return sg_fail(SG_ERR_DATA, "%s: holds %s, which this model does not have", r->path,
                            name);
     }
@@ -429,9 +429,13 @@ static sg_status load_views(const reader *r, const sg_state *state) {
 
     SG_TRY(sg_state_views_create(state, &views, &n));
     for (int i = 0; i < n && st == SG_OK; i++)
-        st = read_numbers(r, views[i].path, H5T_IEEE_F32LE, &views[i].entry->shape, views[i].data);
+        st = read_numbers(r, views[i].path, H5T_IEEE_F32LE, &views[i].shape, views[i].data);
     sg_state_views_destroy(views, n);
-    return st == SG_OK ? check_unused(r, state->n_moments > 0) : st;
+    return st == SG_OK ? check_unused(r, state->n_moments > 0 || state->rows_sum) : st;
+}
+
+static void copy_floats(float *to, const float *from, int64_t n) {
+    if (n > 0) memcpy(to, from, (size_t)n * sizeof(float));
 }
 
 static void copy_state(sg_state *to, const sg_state *from) {
@@ -441,9 +445,12 @@ static void copy_state(sg_state *to, const sg_state *from) {
     memcpy(to->values, from->values, values);
     memcpy(to->ema, from->ema, values);
     for (int i = 0; i < to->n_moments; i++) memcpy(to->moment[i], from->moment[i], moments);
+    copy_floats(to->rows, from->rows, from->table->n_rows);
+    copy_floats(to->rows_sum, from->rows_sum, sg_table_rows_sum(from->table, from->rule));
 }
 
 sg_status sg_model_file_load(const char *path, sg_state *state) {
+    const sg_state_options options = {.n_moments = state->n_moments, .rule = state->rule};
     sg_model_file known = {0};
     sg_state *fresh = NULL;
     sg_status st;
@@ -451,7 +458,7 @@ sg_status sg_model_file_load(const char *path, sg_state *state) {
 
     SG_TRY(reader_open(path, &r));
     st = read_counters(&r, &known);
-    if (st == SG_OK) st = sg_state_create(state->table, state->n_moments, &fresh);
+    if (st == SG_OK) st = sg_state_create_with(state->table, &options, &fresh);
     if (st == SG_OK) st = load_views(&r, fresh);
     st = reader_close(&r, st);
     if (st == SG_OK) {
@@ -475,15 +482,17 @@ static bool is_fitting(const reader *r, const char *name, const sg_shape *shape)
     return sg_shape_equal(&found, shape);
 }
 
-static sg_status load_fitting(const reader *r, const sg_table *table, float *values, int *fitting) {
-    for (int i = 0; i < table->n_entries; i++) {
-        const sg_entry *e = &table->entry[i];
-        char *name = sg_str_printf("%s%s", SG_MODEL_EMA, e->name);
+static sg_status load_fitting(const reader *r, const sg_state *fresh, int *fitting) {
+    for (int i = 0; i < fresh->table->n_entries; i++) {
+        const sg_entry *e = &fresh->table->entry[i];
+        bool rows = e->kind == SG_ENTRY_ROWS;
+        char *name = sg_str_printf("%s%s", rows ? SG_MODEL_PARAMETERS : SG_MODEL_EMA, e->name);
+        float *to = (rows ? fresh->rows : fresh->values) + e->offset;
         sg_status st = SG_OK;
 
         if (!name) return sg_fail(SG_ERR_OOM, "%s: no memory for a name", r->path);
         if (is_fitting(r, name, &e->shape)) {
-            st = read_numbers(r, name, H5T_IEEE_F32LE, &e->shape, values + e->offset);
+            st = read_numbers(r, name, H5T_IEEE_F32LE, &e->shape, to);
             (*fitting)++;
         }
         sg_free(name);
@@ -494,26 +503,29 @@ static sg_status load_fitting(const reader *r, const sg_table *table, float *val
 }
 
 sg_status sg_model_file_load_fitting(const char *path, sg_state *state, int *fitting) {
-    size_t bytes = (size_t)state->table->n_values * sizeof(float);
+    const sg_table *table = state->table;
+    sg_state *fresh = NULL;
     sg_status st;
-    float *fresh;
     int n = 0;
     reader r;
 
     SG_TRY(reader_open(path, &r));
-    fresh = sg_malloc(bytes);
-    if (fresh) {
-        memcpy(fresh, state->values, bytes);
-        st = load_fitting(&r, state->table, fresh, &n);
-    } else {
-        st = sg_fail(SG_ERR_OOM, "%s: no memory for %zu bytes", path, bytes);
+    st = sg_state_create(table, 0, &fresh);
+    if (st == SG_OK) {
+        copy_floats(fresh->values, state->values, table->n_values);
+        copy_floats(fresh->rows, state->rows, table->n_rows);
+        st = load_fitting(&r, fresh, &n);
     }
     st = reader_close(&r, st);
     if (st == SG_OK) {
-        memcpy(state->values, fresh, bytes);
-        memcpy(state->ema, fresh, bytes);
+        copy_floats(state->values, fresh->values, table->n_values);
+        copy_floats(state->ema, fresh->values, table->n_values);
+        copy_floats(state->rows, fresh->rows, table->n_rows);
+        if (state->rows_sum)
+            memset(state->rows_sum, 0,
+                   (size_t)sg_table_rows_sum(table, state->rule) * sizeof(float));
         *fitting = n;
     }
-    sg_free(fresh);
+    sg_state_destroy(fresh);
     return st;
 }

@@ -86,7 +86,7 @@ static sg_status put_checked(writer *w, const char *name, hid_t type, int rank, 
 
 static sg_status put_view(writer *w, int i) {
     const sg_state_view *view = &w->to->views[i];
-    const sg_shape *shape = &view->entry->shape;
+    const sg_shape *shape = &view->shape;
     hsize_t dims[SG_MAX_RANK];
 
     for (int k = 0; k < shape->rank; k++) dims[k] = (hsize_t)shape->dim[k];
@@ -153,7 +153,15 @@ static sg_status put_attributes(writer *w) {
     return st;
 }
 
-static sg_status put_groups(writer *w, int n_moments) {
+static sg_status put_group(const writer *w, const char *name) {
+    hid_t group = H5Gcreate2(w->file, name, H5P_DEFAULT, w->group, H5P_DEFAULT);
+
+    if (group < 0) return fail(w->path, name);
+    H5Gclose(group);
+    return SG_OK;
+}
+
+static sg_status put_groups(const writer *w) {
     static const char *const groups[] = {"/parameters",
                                          "/statistics",
                                          "/ema",
@@ -163,15 +171,10 @@ static sg_status put_groups(writer *w, int n_moments) {
                                          "/optimizer",
                                          "/optimizer/moment1",
                                          "/optimizer/moment2"};
-    int n = 7 + n_moments;
+    const sg_state *state = w->to->state;
 
-    for (int i = 0; i < n; i++) {
-        hid_t group = H5Gcreate2(w->file, groups[i], H5P_DEFAULT, w->group, H5P_DEFAULT);
-
-        if (group < 0) return fail(w->path, groups[i]);
-        H5Gclose(group);
-    }
-    return SG_OK;
+    for (int i = 0; i < 7 + state->n_moments; i++) SG_TRY(put_group(w, groups[i]));
+    return state->rows_sum ? put_group(w, "/optimizer/sum") : SG_OK;
 }
 
 /* What is constant in a run, with its place. */
@@ -198,7 +201,7 @@ static sg_status put_all(writer *w, const sg_model_about *about, sg_model_room r
     size_t width = 1;
 
     SG_TRY(put_attributes(w));
-    SG_TRY(put_groups(w, m->state->n_moments));
+    SG_TRY(put_groups(w));
     for (int64_t i = 0; i < about->n_classes; i++) width = wider(width, about->classes[i]);
     SG_TRY(put_texts(w, SG_MODEL_CLASSES, about->n_classes, width, true, &c->classes));
     for (int i = 0; i < SG_MODEL_TEXTS; i++) {

@@ -25,9 +25,11 @@ static bool hash_views(EVP_MD_CTX *hash, const sg_state *state, const sg_state_v
             ok = add(hash, samples, 1, &state->samples, sizeof state->samples);
             counted = true;
         }
-        if (i < n && ok)
-            ok = add(hash, views[i].path, views[i].entry->count, views[i].data,
-                     (size_t)views[i].entry->count * sizeof(float));
+        if (i < n && ok) {
+            int64_t count = sg_shape_count(&views[i].shape);
+
+            ok = add(hash, views[i].path, count, views[i].data, (size_t)count * sizeof(float));
+        }
     }
     return ok;
 }

@@ -11,24 +11,35 @@ static int compare_views(const void *a, const void *b) {
 }
 
 static sg_status append(sg_state_view *views, int *n, const char *group, const sg_entry *entry,
-                        float *buffer) {
+                        sg_shape shape, float *data) {
     char *path = sg_str_printf("/%s/%s", group, entry->name);
 
     if (!path) return sg_fail(SG_ERR_OOM, "%s: no memory for its path", entry->name);
-    views[(*n)++] = (sg_state_view){path, entry, buffer + entry->offset};
+    views[(*n)++] = (sg_state_view){path, shape, data};
     return SG_OK;
+}
+
+static sg_status append_rows(sg_state_view *views, int *n, const sg_state *s,
+                             const sg_entry *entry) {
+    SG_TRY(append(views, n, "parameters", entry, entry->shape, s->rows + entry->offset));
+    if (s->rule == SG_ROWS_SGD) return SG_OK;
+    return append(views, n, "optimizer/sum", entry, sg_entry_sum_shape(entry, s->rule),
+                  s->rows_sum + sg_entry_sum_offset(entry, s->rule));
 }
 
 static sg_status append_entry(sg_state_view *views, int *n, const sg_state *s,
                               const sg_entry *entry) {
     static const char *const moments[2] = {"optimizer/moment1", "optimizer/moment2"};
     int is_stat = entry->kind == SG_ENTRY_STAT;
+    int64_t at = entry->offset;
 
     assert(s->n_moments <= 2);
-    SG_TRY(append(views, n, is_stat ? "statistics" : "parameters", entry, s->values));
-    SG_TRY(append(views, n, "ema", entry, s->ema));
+    if (entry->kind == SG_ENTRY_ROWS) return append_rows(views, n, s, entry);
+    SG_TRY(append(views, n, is_stat ? "statistics" : "parameters", entry, entry->shape,
+                  s->values + at));
+    SG_TRY(append(views, n, "ema", entry, entry->shape, s->ema + at));
     for (int i = 0; i < 2 && i < s->n_moments && !is_stat; i++)
-        SG_TRY(append(views, n, moments[i], entry, s->moment[i]));
+        SG_TRY(append(views, n, moments[i], entry, entry->shape, s->moment[i] + at));
     return SG_OK;
 }
 

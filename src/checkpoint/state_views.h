@@ -2,6 +2,7 @@
  *
  * - /parameters/NAME, /statistics/NAME, /ema/NAME
  * - /optimizer/moment1/NAME, /optimizer/moment2/NAME
+ * - of a table of rows /parameters/NAME and, under Adagrad, /optimizer/sum/NAME alone
  *
  * NAME is the entry's, dots kept: h5py's `dict(f["parameters"])` is what PyTorch calls a state
  * dict. */
@@ -16,9 +17,9 @@ extern "C" {
 #endif
 
 typedef struct {
-    char *path;            /* "/parameters/stem.conv.weight"; owned by the array */
-    const sg_entry *entry; /* its shape and count; the table's */
-    float *data;           /* (entry->count), the state's */
+    char *path;     /* "/parameters/stem.conv.weight"; owned by the array */
+    sg_shape shape; /* the entry's, but for sums that a row has one of */
+    float *data;    /* of that shape, the state's */
 } sg_state_view;
 
 /* All of them, sorted by the bytes of their paths. *views is the caller's. SG_ERR_OOM. */

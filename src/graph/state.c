@@ -7,7 +7,8 @@
 #include "core/philox.h"
 #include "graph/device.h"
 
-enum { kAlignFloats = 16, kTextBytes = 64 };
+/* kPiece, floats: a multiple of what one counter of Philox gives */
+enum { kAlignFloats = 16, kTextBytes = 64, kPiece = 1 << 16 };
 
 sg_status sg_table_create(sg_table **out) {
     sg_table *table = sg_calloc(1, sizeof *table);
@@ -66,6 +67,18 @@ static sg_status grow(sg_table *table) {
     return SG_OK;
 }
 
+static sg_status check_rows(const sg_table *table, const char *name, const sg_shape *shape) {
+    char text[kTextBytes];
+
+    if (shape->rank != 2)
+        return sg_fail(SG_ERR_ARG, "parameter %s: a table of rows has two dimensions, not %s", name,
+                       sg_shape_text(shape, text, sizeof text));
+    if (table->n_row_tables == SG_MAX_ROWS)
+        return sg_fail(SG_ERR_ARG, "parameter %s: there are %d tables of rows already", name,
+                       SG_MAX_ROWS);
+    return SG_OK;
+}
+
 sg_status sg_table_entry(sg_table *table, const char *name, sg_entry_kind kind,
                          const sg_shape *shape, sg_init init, int *index) {
     int i = sg_table_find(table, name);
@@ -78,6 +91,7 @@ sg_status sg_table_entry(sg_table *table, const char *name, sg_entry_kind kind,
     }
     if (table->frozen)
         return sg_fail(SG_ERR_ARG, "parameter %s: the model was built without it", name);
+    if (kind == SG_ENTRY_ROWS) SG_TRY(check_rows(table, name, shape));
     SG_TRY(grow(table));
     entry = &table->entry[table->n_entries];
     memset(entry, 0, sizeof *entry);
@@ -87,6 +101,7 @@ sg_status sg_table_entry(sg_table *table, const char *name, sg_entry_kind kind,
     entry->shape = *shape;
     entry->init = init;
     entry->count = sg_shape_count(shape);
+    if (kind == SG_ENTRY_ROWS) entry->rows_index = table->n_row_tables++;
     *index = table->n_entries++;
     return SG_OK;
 }
@@ -108,24 +123,55 @@ sg_status sg_table_sum(sg_table *table, const char *name, int *slot) {
     return SG_OK;
 }
 
+static int64_t aligned(int64_t floats) {
+    return (floats + kAlignFloats - 1) / kAlignFloats * kAlignFloats;
+}
+
+/* Tables of rows, in buffers of their own. */
+static void place_rows(sg_table *table) {
+    for (int i = 0; i < table->n_entries; i++) {
+        sg_entry *entry = &table->entry[i];
+
+        if (entry->kind != SG_ENTRY_ROWS) continue;
+        entry->offset = table->n_rows;
+        entry->row_offset = table->n_row_sums;
+        table->n_rows += aligned(entry->count);
+        table->n_row_sums += aligned(entry->shape.dim[0]);
+    }
+}
+
 void sg_table_freeze(sg_table *table) {
     int64_t offset = 0;
 
     if (table->frozen) return;
-    for (int kind = 0; kind < SG_ENTRY_KINDS; kind++) {
+    for (int kind = 0; kind < SG_ENTRY_ROWS; kind++) {
         for (int i = 0; i < table->n_entries; i++) {
             sg_entry *entry = &table->entry[i];
 
             if ((int)entry->kind != kind) continue;
             entry->offset = offset;
-            offset += (entry->count + kAlignFloats - 1) / kAlignFloats * kAlignFloats;
+            offset += aligned(entry->count);
         }
         if (kind == SG_ENTRY_DECAY) table->n_decay = offset;
         if (kind == SG_ENTRY_NO_DECAY) table->n_params = offset;
     }
     table->n_values = offset;
     table->n_grads = offset + SG_MAX_SUMS;
+    place_rows(table);
     table->frozen = true;
+}
+
+int64_t sg_table_rows_sum(const sg_table *table, sg_rows_rule rule) {
+    if (rule == SG_ROWS_SGD) return 0;
+    return rule == SG_ROWS_ADAGRAD ? table->n_rows : table->n_row_sums;
+}
+
+int64_t sg_entry_sum_offset(const sg_entry *entry, sg_rows_rule rule) {
+    return rule == SG_ROWS_ADAGRAD ? entry->offset : entry->row_offset;
+}
+
+sg_shape sg_entry_sum_shape(const sg_entry *entry, sg_rows_rule rule) {
+    return rule == SG_ROWS_ADAGRAD ? entry->shape : sg_shape_1(entry->shape.dim[0]);
 }
 
 static sg_status alloc_floats(const sg_device *device, int64_t count, float **out) {
@@ -146,19 +192,29 @@ static void free_floats(const sg_device *device, float *block) {
         sg_free(block);
 }
 
-sg_status sg_state_create_pinned(const sg_table *table, int n_moments, const sg_device *device,
-                                 sg_state **out) {
+/* NULL for no floats, so that a model without tables of rows pays nothing for them. */
+static sg_status alloc_some(const sg_device *device, int64_t count, float **out) {
+    return count > 0 ? alloc_floats(device, count, out) : SG_OK;
+}
+
+sg_status sg_state_create_with(const sg_table *table, const sg_state_options *options,
+                               sg_state **out) {
+    const sg_device *device = options->device;
     sg_state *state = sg_calloc(1, sizeof *state);
     sg_status st;
 
     if (!state) return sg_fail(SG_ERR_OOM, "state: no memory");
     state->table = table;
-    state->n_moments = n_moments;
+    state->n_moments = options->n_moments;
+    state->rule = options->rule;
     state->device = device;
     st = alloc_floats(device, table->n_values, &state->values);
     if (st == SG_OK) st = alloc_floats(device, table->n_values, &state->ema);
-    for (int i = 0; i < n_moments && st == SG_OK; i++)
+    for (int i = 0; i < options->n_moments && st == SG_OK; i++)
         st = alloc_floats(device, table->n_params, &state->moment[i]);
+    if (st == SG_OK) st = alloc_some(device, table->n_rows, &state->rows);
+    if (st == SG_OK)
+        st = alloc_some(device, sg_table_rows_sum(table, options->rule), &state->rows_sum);
     if (st != SG_OK) {
         sg_state_destroy(state);
         return st;
@@ -168,7 +224,7 @@ sg_status sg_state_create_pinned(const sg_table *table, int n_moments, const sg_
 }
 
 sg_status sg_state_create(const sg_table *table, int n_moments, sg_state **out) {
-    return sg_state_create_pinned(table, n_moments, NULL, out);
+    return sg_state_create_with(table, &(sg_state_options){.n_moments = n_moments}, out);
 }
 
 void sg_state_destroy(sg_state *state) {
@@ -177,47 +233,69 @@ void sg_state_destroy(sg_state *state) {
     free_floats(state->device, state->ema);
     free_floats(state->device, state->moment[0]);
     free_floats(state->device, state->moment[1]);
+    free_floats(state->device, state->rows);
+    free_floats(state->device, state->rows_sum);
     sg_free(state);
 }
 
-static void draw(const sg_entry *entry, uint64_t seed, float *x) {
+/* Floats first .. first + count - 1 of an entry, into x. */
+static void draw(const sg_entry *entry, uint64_t seed, int64_t first, int64_t count, float *x) {
     sg_random r = sg_random_init(sg_key_mix(seed, sg_key_name(entry->name)));
     float scale = entry->init.value;
     int64_t fan_in = entry->shape.rank > 1 && entry->shape.dim[0] > 0
                          ? entry->count / entry->shape.dim[0]
                          : entry->count;
 
-    if (entry->init.kind == SG_INIT_KAIMING) scale *= sqrtf(2.0f / (float)(fan_in ? fan_in : 1));
-    if (entry->init.kind == SG_INIT_KAIMING || entry->init.kind == SG_INIT_NORMAL)
-        sg_random_normals(&r, x, entry->count);
-    for (int64_t i = 0; i < entry->count; i++) {
-        if (entry->init.kind == SG_INIT_CONSTANT)
-            x[i] = scale;
-        else if (entry->init.kind == SG_INIT_UNIFORM)
-            x[i] = sg_random_range(&r, -scale, scale);
-        else
-            x[i] *= scale;
+    r.index = (uint64_t)first;
+    if (entry->init.kind == SG_INIT_CONSTANT) {
+        for (int64_t i = 0; i < count; i++) x[i] = scale;
+    } else if (entry->init.kind == SG_INIT_UNIFORM) {
+        sg_random_ranges(&r, -scale, scale, x, count);
+    } else {
+        if (entry->init.kind == SG_INIT_KAIMING)
+            scale *= sqrtf(2.0f / (float)(fan_in ? fan_in : 1));
+        sg_random_normals(&r, x, count);
+        for (int64_t i = 0; i < count; i++) x[i] *= scale;
     }
 }
 
-void sg_state_draw(sg_state *state, int i, uint64_t seed) {
-    const sg_entry *entry = &state->table->entry[i];
+static int64_t pieces_of(const sg_entry *entry) { return (entry->count + kPiece - 1) / kPiece; }
 
-    draw(entry, seed, state->values + entry->offset);
+int64_t sg_state_pieces(const sg_table *table) {
+    int64_t n = 0;
+
+    for (int i = 0; i < table->n_entries; i++) n += pieces_of(&table->entry[i]);
+    return n;
+}
+
+void sg_state_draw(sg_state *state, int64_t piece, uint64_t seed) {
+    const sg_entry *entry = state->table->entry;
+    int64_t first, left;
+    float *x;
+
+    while (piece >= pieces_of(entry)) piece -= pieces_of(entry++);
+    x = (entry->kind == SG_ENTRY_ROWS ? state->rows : state->values) + entry->offset;
+    first = piece * kPiece;
+    left = entry->count - first;
+    draw(entry, seed, first, left < kPiece ? left : kPiece, x + first);
 }
 
 void sg_state_init(sg_state *state, uint64_t seed) {
+    int64_t pieces = sg_state_pieces(state->table);
+
     memset(state->values, 0, (size_t)state->table->n_values * sizeof(float));
-    for (int i = 0; i < state->table->n_entries; i++) sg_state_draw(state, i, seed);
+    for (int64_t i = 0; i < pieces; i++) sg_state_draw(state, i, seed);
     sg_state_begin(state, seed);
 }
 
 void sg_state_begin(sg_state *state, uint64_t seed) {
     const sg_table *table = state->table;
+    size_t sums = (size_t)sg_table_rows_sum(table, state->rule);
 
     memcpy(state->ema, state->values, (size_t)table->n_values * sizeof(float));
     for (int i = 0; i < state->n_moments; i++)
         memset(state->moment[i], 0, (size_t)table->n_params * sizeof(float));
+    if (sums > 0) memset(state->rows_sum, 0, sums * sizeof(float));
     state->step = state->samples = 0;
     state->seed = seed;
 }

@@ -201,9 +201,11 @@ static sg_status allocate_arenas(sg_trainer *t) {
 }
 
 static sg_status allocate(sg_trainer *t) {
-    int moments = t->options.optimizer.kind == SG_OPTIMIZER_ADAMW ? 2 : 1;
+    const sg_optimizer *o = &t->options.optimizer;
+    sg_state_options state = {.n_moments = o->kind == SG_OPTIMIZER_ADAMW ? 2 : 1,
+                              .device = t->device};
 
-    SG_TRY(sg_state_create_pinned(t->table, moments, t->device, &t->state));
+    SG_TRY(sg_state_create_with(t->table, &state, &t->state));
     t->arena = sg_calloc((size_t)t->threads, sizeof *t->arena);
     t->grads = sg_calloc((size_t)t->options.shards, sizeof *t->grads);
     if (!t->arena || !t->grads) return sg_fail(SG_ERR_OOM, "trainer: no memory");
@@ -226,17 +228,17 @@ static void choose_threads(sg_trainer *t, int *pool) {
     *pool = t->device ? n : t->threads;
 }
 
-static sg_status draw_entry(void *context, int64_t i, int worker) {
+static sg_status draw_piece(void *context, int64_t i, int worker) {
     sg_trainer *t = context;
 
     (void)worker;
-    sg_state_draw(t->state, (int)i, t->options.seed);
+    sg_state_draw(t->state, i, t->options.seed);
     return SG_OK;
 }
 
 /* As sg_state_init, on all threads: drawing a million normal numbers takes as long as compiling. */
 static sg_status draw_state(sg_trainer *t) {
-    SG_TRY(sg_pool_run(t->pool, t->table->n_entries, draw_entry, t));
+    SG_TRY(sg_pool_run(t->pool, sg_state_pieces(t->table), draw_piece, t));
     sg_state_begin(t->state, t->options.seed);
     return SG_OK;
 }
