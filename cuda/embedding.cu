@@ -5,7 +5,7 @@
  *
  *   count     a block counts the ids of its chunk of positions             (chunks, V)
  *   offsets   of each id: how many are in the chunks before                (chunks, V), in place
- *   scan      of each id: how many positions have a smaller one            (V + 1)
+ *   scan      of each id: how many positions have a smaller one (sort.h)   (V + 1)
  *   place     position -> its place: start of the id, before this chunk, before it in the chunk
  *   add       a warp a row of the table: adds its rows of dy, the row's lanes along the channels
  *
@@ -13,22 +13,14 @@
  * of the eight warps adds every eighth position, and the eight sums are added in order. */
 #include <stdio.h>
 
-#include "channels.h"
+#include "sort.h"
 
-enum { kWarps = kThreads / kWarp, kMany = 64, kMaxChunks = 64, kScan = 1024, kAhead = 4 };
+enum { kWarps = kThreads / kWarp, kMany = 64, kMaxChunks = 64, kAhead = 4 };
 
 typedef struct {
     int64_t M, T, C, V;    /* M = N T */
     int64_t chunk, chunks; /* positions of a block */
 } embedding_state;
-
-/* Four channels at once: where all that is read or written so begins at a multiple of that. */
-static bool can_pack(int64_t C, const void *const pointers[], int n) {
-    bool can = C % kPack == 0;
-
-    for (int i = 0; i < n; i++) can = can && (uintptr_t)pointers[i] % (kPack * sizeof(float)) == 0;
-    return can;
-}
 
 /* --- embedding -------------------------------------------------------------------------------- */
 
@@ -122,32 +114,6 @@ __global__ void offsets_kernel(int32_t *count, int32_t *total, embedding_state s
         sum += here;
     }
     total[v] = sum;
-}
-
-/* start (V + 1): each becomes the sum of those before it. One block, a run of rows a thread. */
-__global__ void scan_kernel(int32_t *start, int64_t V) {
-    SG_SHARED(int32_t, warps, kScan / kWarp);
-    int64_t each = (V + kScan - 1) / kScan, first = threadIdx.x * each;
-    int32_t lane = threadIdx.x % kWarp, sum = 0, before;
-
-    for (int64_t v = first; v < first + each && v < V; v++) sum += start[v];
-    before = sum;
-    for (int step = 1; step < kWarp; step *= 2) {
-        int32_t other = __shfl_up_sync(0xffffffffu, before, step);
-
-        if (lane >= step) before += other;
-    }
-    if (lane == kWarp - 1) warps[threadIdx.x / kWarp] = before;
-    __syncthreads();
-    before -= sum;
-    for (unsigned w = 0; w < threadIdx.x / kWarp; w++) before += warps[w];
-    for (int64_t v = first; v < first + each && v < V; v++) {
-        int32_t here = start[v];
-
-        start[v] = before;
-        before += here;
-    }
-    if (threadIdx.x == kScan - 1) start[V] = before;
 }
 
 /* order (M): the positions, by id and then as they come. 256 at a time; each looks how many of them
@@ -256,8 +222,7 @@ template <typename T> static sg_status embedding_dw_run(const sg_args *a) {
     }
     SG_LAUNCH(offsets_kernel, blocks_for(s->V, kThreads), kThreads, 0, stream, count, start, *s);
     SG_TRY(sg_cuda_launched(a));
-    SG_LAUNCH(scan_kernel, 1, kScan, 0, stream, start, s->V);
-    SG_TRY(sg_cuda_launched(a));
+    SG_TRY(sg_cuda_scan(a, start, s->V));
     if (s->chunks > 0) {
         SG_LAUNCH(place_kernel, (unsigned)s->chunks, kThreads, 0, stream, ids, count, start, order,
                   *s);

@@ -134,6 +134,11 @@ sg_value *sg_soft_cross_entropy(sg_graph *g, sg_value *logits, sg_value *target)
 /* ids i32 (N, T), table (V, C), position (T, C) or NULL -> (N, T, C): table[ids[n, t]] +
  * position[t]. An id below 0 is padding: zeros for the table's row. */
 sg_value *sg_embedding(sg_graph *g, sg_value *ids, sg_value *table, sg_value *position);
+/* ids i32 (N, F), weights (N, F) or NULL (all 1), table (R, d) -> (N, d): the sum over f of
+ * weights[n, f] table[ids[n, f]]. An id below 0 is padding. A table of the kind SG_ENTRY_ROWS is
+ * updated row by row; then ids and weights are inputs of the graph, and the table is used once.
+ * (ops/embedding_bag.c) */
+sg_value *sg_embedding_bag(sg_graph *g, sg_value *ids, sg_value *weights, sg_value *table);
 /* qkv (N, T, 3 C), of each token its queries, keys and values, C / heads a head; length i32 (N) or
  * NULL -> (N, T, C): softmax(q k^T / sqrt(C / heads)) v over the first `length` tokens of a text;
  * zero for the others. */

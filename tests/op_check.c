@@ -277,12 +277,31 @@ static void check_gradients(const run *r) {
  * mean square of an input. */
 static bool adds_products(const sg_op *op) {
     static const sg_op *const list[] = {
-        &sg_op_add,        &sg_op_mul,           &sg_op_scale,           &sg_op_sum,
-        &sg_op_fill,       &sg_op_concat,        &sg_op_slice,           &sg_op_slice_dx,
-        &sg_op_matmul,     &sg_op_bias,          &sg_op_bias_db,         &sg_op_conv2d,
-        &sg_op_conv2d_dx,  &sg_op_conv2d_dw,     &sg_op_global_avg_pool, &sg_op_global_avg_pool_dx,
-        &sg_op_upsample2x, &sg_op_upsample2x_dx, &sg_op_masked_mean,     &sg_op_masked_mean_dx,
-        &sg_op_linear,     &sg_op_linear_dx,     &sg_op_linear_dw,
+        &sg_op_add,
+        &sg_op_mul,
+        &sg_op_scale,
+        &sg_op_sum,
+        &sg_op_fill,
+        &sg_op_concat,
+        &sg_op_slice,
+        &sg_op_slice_dx,
+        &sg_op_matmul,
+        &sg_op_bias,
+        &sg_op_bias_db,
+        &sg_op_conv2d,
+        &sg_op_conv2d_dx,
+        &sg_op_conv2d_dw,
+        &sg_op_global_avg_pool,
+        &sg_op_global_avg_pool_dx,
+        &sg_op_upsample2x,
+        &sg_op_upsample2x_dx,
+        &sg_op_masked_mean,
+        &sg_op_masked_mean_dx,
+        &sg_op_linear,
+        &sg_op_linear_dx,
+        &sg_op_linear_dw,
+        &sg_op_embedding_bag,
+        &sg_op_embedding_bag_dw,
     };
 
     for (int i = 0; i < OP_COUNT(list); i++)

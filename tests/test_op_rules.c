@@ -192,6 +192,43 @@ static void test_refused_text(void **state) {
             sg_attention_dx(g, s.texts, NULL, s.texts, s.texts, s.texts, 2));
 }
 
+static sg_value *some(sg_graph *g, sg_dtype dtype, sg_shape shape) {
+    return sg_view_of(g, dtype, SG_BUF_VALUES, 0, shape);
+}
+
+/* 3 bags of 4, a table (9, 2); sums of squares (sum, 2), weights (3, weights), where not 0. */
+static sg_value *step_rows(sg_graph *g, sg_rows_attr attr, int64_t bags, int64_t sum,
+                           int64_t weights) {
+    sg_rows_inputs in = {.table = some(g, SG_F32, sg_shape_2(9, 2)),
+                         .sum = sum > 0 ? some(g, SG_F32, sg_shape_2(sum, 2)) : NULL,
+                         .ids = some(g, SG_I32, sg_shape_2(3, 4)),
+                         .weights = weights > 0 ? some(g, SG_F32, sg_shape_2(3, weights)) : NULL,
+                         .source = some(g, SG_F32, sg_shape_2(bags, 2)),
+                         .sums = some(g, SG_F32, sg_shape_1(SG_MAX_SUMS)),
+                         .step = some(g, SG_F32, sg_shape_1(SG_STEP_SLOTS))};
+
+    return sg_rows_step(g, &in, attr);
+}
+
+static void test_refused_bag(void **state) {
+    const sg_rows_attr sgd = {SG_ROWS_SGD, 1}, adagrad = {SG_ROWS_ADAGRAD, 1};
+    const sg_rows_attr three = {SG_ROWS_SGD, 3};
+
+    (void)state;
+    REFUSED("input 0 is f32, needed is i32", sg_embedding_bag(g, s.matrix, NULL, s.matrix));
+    REFUSED("input 1 has 4 dimensions", sg_embedding_bag(g, s.ids, NULL, s.map));
+    REFUSED("each id needs one weight",
+            sg_embedding_bag(g, s.ids, sg_input(g, "w", SG_F32, sg_shape_2(1, 1)), s.matrix));
+    REFUSED("each bag needs one row",
+            sg_embedding_bag_dw(g, s.ids, NULL, sg_input(g, "dy", SG_F32, sg_shape_2(77, 2)), 5));
+    REFUSED("the sums of squares are Adagrad's", step_rows(g, adagrad, 3, 0, 0));
+    REFUSED("the sums of squares are Adagrad's", step_rows(g, sgd, 3, 9, 0));
+    REFUSED("3 parts are no power of two", step_rows(g, three, 3, 0, 0));
+    REFUSED("input 5 must be (9, 2)", step_rows(g, adagrad, 3, 8, 0));
+    REFUSED("input 6 must be (3, 4)", step_rows(g, sgd, 3, 0, 5));
+    REFUSED("input 2 must be (3, 2)", step_rows(g, sgd, 4, 0, 0));
+}
+
 static void test_refused_tokens(void **state) {
     (void)state;
     REFUSED("input 0 must be (M, C) or (N, T, C)",
@@ -521,6 +558,7 @@ int main(void) {
         cmocka_unit_test(test_refused_linear),    cmocka_unit_test(test_refused_conv2d),
         cmocka_unit_test(test_refused_norm),      cmocka_unit_test(test_refused_pool),
         cmocka_unit_test(test_refused_softmax),   cmocka_unit_test(test_refused_optimizer),
+        cmocka_unit_test(test_refused_bag),       cmocka_unit_test(test_refused_bag),
         cmocka_unit_test(test_refused_tokens),    cmocka_unit_test(test_dropout_left_out),
         cmocka_unit_test(test_computed_again),    cmocka_unit_test(test_no_gradient),
         cmocka_unit_test(test_stop_gradient),     cmocka_unit_test(test_update_in_place),

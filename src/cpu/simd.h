@@ -49,6 +49,7 @@ SG_INLINE vec vec_add(vec a, vec b) { return SG_SIMD(add_ps)(a, b); }
 SG_INLINE vec vec_sub(vec a, vec b) { return SG_SIMD(sub_ps)(a, b); }
 SG_INLINE vec vec_mul(vec a, vec b) { return SG_SIMD(mul_ps)(a, b); }
 SG_INLINE vec vec_div(vec a, vec b) { return SG_SIMD(div_ps)(a, b); }
+SG_INLINE vec vec_sqrt(vec a) { return SG_SIMD(sqrt_ps)(a); }
 /* The second operand where one of the two is a NaN. */
 SG_INLINE vec vec_min(vec a, vec b) { return SG_SIMD(min_ps)(a, b); }
 SG_INLINE vec vec_max(vec a, vec b) { return SG_SIMD(max_ps)(a, b); }

@@ -288,6 +288,7 @@ sg_value *sg_param(sg_graph *g, const char *name, sg_entry_kind kind, sg_shape s
     if (st == SG_OK) st = check_shape("parameter", name, &shape);
     if (st == SG_OK) st = sg_table_entry(g->table, name, kind, &shape, init, &attr.index);
     if (st != SG_OK) return sg_graph_fail(g, st);
+    if (kind == SG_ENTRY_ROWS) attr.place.buffer = SG_BUF_ROWS;
     v = source(g, &sg_op_param, SG_F32, shape, &attr);
     if (v) v->needs_grad = g->mode == SG_TRAIN && kind != SG_ENTRY_STAT;
     return v;

@@ -53,6 +53,49 @@ sg_value *sg_again(sg_graph *g, sg_value *v) {
     return g->again[v->id];
 }
 
+/* --- tables of rows ----------------------------------------------------------------------------
+ */
+
+bool sg_is_rows(const sg_graph *g, const sg_value *v) {
+    const sg_source_attr *attr = v->node->attr;
+
+    return v->node->op == &sg_op_param && g->table->entry[attr->index].kind == SG_ENTRY_ROWS;
+}
+
+/* The number of an input, or -1. */
+static int input_of(const sg_graph *g, const sg_value *v) {
+    for (int i = 0; i < g->n_inputs; i++)
+        if (g->input[i].value == v) return i;
+    return -1;
+}
+
+sg_status sg_rows_into(sg_graph *g, sg_value *table, sg_value *ids, sg_value *weights,
+                       sg_value *source) {
+    const sg_source_attr *attr = table->node->attr;
+    const sg_entry *entry = &g->table->entry[attr->index];
+    sg_rows_use use = {attr->index, input_of(g, ids), weights ? input_of(g, weights) : -1, source};
+
+    if (!source) return sg_graph_status(g);
+    if (use.ids < 0 || (weights && use.weights < 0))
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "parameter %s: to train a table of rows, its %s must be an input of the "
+                       "graph; %s is none",
+                       entry->name, use.ids < 0 ? "ids" : "weights",
+                       (use.ids < 0 ? ids : weights)->node->name);
+    for (int i = 0; i < g->n_rows; i++)
+        if (g->rows[i].entry == use.entry)
+            return sg_fail(SG_ERR_UNSUPPORTED,
+                           "parameter %s: a table of rows is trained by one bag; give the second "
+                           "a table of its own",
+                           entry->name);
+    g->rows[g->n_rows++] = use;
+    sg_sink(g, source, SG_BUF_SOURCE, entry->rows_index);
+    return sg_graph_status(g);
+}
+
+int sg_graph_rows(const sg_graph *g) { return g->n_rows; }
+const sg_rows_use *sg_graph_rows_use(const sg_graph *g, int i) { return &g->rows[i]; }
+
 static sg_status differentiate(sg_graph *g, sg_node *node) {
     sg_value *dy[SG_MAX_OUT] = {NULL};
     bool any = false, wanted = false;
@@ -72,11 +115,16 @@ static sg_status differentiate(sg_graph *g, sg_node *node) {
     return node->op->grad(g, node, dy);
 }
 
-static void sink_parameter(sg_graph *g, sg_value *param) {
+static sg_status sink_parameter(sg_graph *g, sg_value *param) {
     const sg_source_attr *attr = param->node->attr;
     sg_value *d = g->gradient[param->id];
 
-    if (d && attr->index >= 0) sg_sink(g, d, SG_BUF_GRADS, -1 - SG_MAX_SUMS - attr->index);
+    if (d && sg_is_rows(g, param))
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "parameter %s: a table of rows is trained by embedding_bag alone, not by %s",
+                       g->table->entry[attr->index].name, d->node->op->name);
+    if (d) sg_sink(g, d, SG_BUF_GRADS, -1 - SG_MAX_SUMS - attr->index);
+    return SG_OK;
 }
 
 /* Two nodes may stand for one parameter; their gradients meet in the first. */
@@ -124,6 +172,6 @@ sg_status sg_gradients(sg_graph *g, sg_value *loss) {
     memcpy(g->scope, scope, sizeof scope);
     SG_TRY(merge_shared(g, n_forward));
     for (int i = 0; i < n_forward; i++)
-        if (g->node[i]->op == &sg_op_param) sink_parameter(g, &g->node[i]->out[0]);
+        if (g->node[i]->op == &sg_op_param) SG_TRY(sink_parameter(g, &g->node[i]->out[0]));
     return sg_graph_status(g);
 }

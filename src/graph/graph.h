@@ -25,11 +25,14 @@ typedef enum {
     SG_BUF_CONST,   /* constants of the graph */
     SG_BUF_INPUT,   /* `offset` is the input's number */
     SG_BUF_OUTPUT,  /* `offset` is the output's number */
+    SG_BUF_SOURCE,  /* `offset` is the rows_index of a table of rows: sg_rows_use */
     SG_BUF_VALUES,  /* the buffers of state.h; offsets of these are in bytes */
     SG_BUF_GRADS,
     SG_BUF_EMA,
     SG_BUF_MOMENT1,
     SG_BUF_MOMENT2,
+    SG_BUF_ROWS,
+    SG_BUF_ROWS_SUM,
     SG_BUF_STEP, /* what varies from step to step: sg_step_slot in ops/ops.h */
     SG_BUF_COUNT
 } sg_buffer;
@@ -121,6 +124,28 @@ sg_status sg_check_stats(const sg_graph *g) SG_CHECKED;
 /* Write `v` to a place (bytes) of a bound buffer. In an update program this may be where an input
  * of its node lives, if the op works in place. SG_ERR_ARG: another value is written there. */
 void sg_sink(sg_graph *g, sg_value *v, sg_buffer buffer, int64_t offset);
+
+/* --- tables of rows ----------------------------------------------------------------------------
+ */
+
+/* The gradient of a table of rows is kept factored, never as rows: that of row r is the sum of
+ * weight[n, f] source[n] over the (n, f) with ids[n, f] = r, in the order of the samples n. What it
+ * takes is the source, (n, d), which a run writes to SG_BUF_SOURCE, and two inputs of the graph. */
+typedef struct {
+    int entry;        /* of the table of parameters */
+    int ids, weights; /* numbers of inputs, (n, F) each; weights -1: all are 1 */
+    sg_value *source; /* (n, d) */
+} sg_rows_use;
+
+/* For gradient rules: these are the gradient of `table`, a parameter that is a table of rows.
+ * SG_ERR_UNSUPPORTED: ids or weights are no inputs of the graph, or the table has a gradient
+ * already. */
+sg_status sg_rows_into(sg_graph *g, sg_value *table, sg_value *ids, sg_value *weights,
+                       sg_value *source) SG_CHECKED;
+int sg_graph_rows(const sg_graph *g);
+const sg_rows_use *sg_graph_rows_use(const sg_graph *g, int i);
+/* Whether `v` is a parameter that is a table of rows. */
+bool sg_is_rows(const sg_graph *g, const sg_value *v);
 
 /* --- gradients -------------------------------------------------------------------------------- */
 

@@ -28,6 +28,8 @@ struct sg_graph {
     int n_inputs, n_outputs;
     sg_sink_entry *sink; /* owned */
     int n_sinks, sink_capacity;
+    sg_rows_use rows[SG_MAX_ROWS];
+    int n_rows;
     sg_value **gradient; /* by id of a forward value; owned; NULL before sg_gradients */
     sg_value **again;    /* likewise: the same value computed again, or NULL; owned */
     int n_gradients;

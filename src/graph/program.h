@@ -38,6 +38,7 @@ typedef struct {
     void *base[SG_BUF_COUNT];         /* ARENA, WEIGHTS and the buffers of state.h */
     const void *input[SG_MAX_INPUTS]; /* in the order of the graph's inputs */
     void *output[SG_MAX_OUTPUTS];
+    void *source[SG_MAX_ROWS]; /* by rows_index */
     sg_step_info info;
     bool (*stop)(void *context); /* NULL, or asked between nodes: true gives the run up */
     void *stop_context;

@@ -27,6 +27,8 @@ static void *address(const sg_program *p, const sg_bindings *b, int slot) {
         return (void *)(uintptr_t)b->input[place.offset];
     case SG_BUF_OUTPUT:
         return b->output[place.offset];
+    case SG_BUF_SOURCE:
+        return b->source[place.offset];
     case SG_BUF_CONST:
         return p->constants + place.offset;
     default:

@@ -83,12 +83,13 @@ typedef enum {
     SG_STEP_WEIGHT_DECAY, /* multiplied by the learning rate */
     SG_STEP_MOMENTUM,     /* SGD's momentum, AdamW's beta 1 */
     SG_STEP_BETA2,
-    SG_STEP_BIAS1,  /* 1 - beta1^t, AdamW's bias corrections */
-    SG_STEP_BIAS2,  /* 1 - beta2^t */
-    SG_STEP_EMA,    /* decay of the moving average at this step */
-    SG_STEP_STAT,   /* momentum of the running statistics: new = (1 - m) old + m batch */
-    SG_STEP_CLIP,   /* largest global norm of the gradient; 0: no clipping */
-    SG_STEP_SHARDS, /* the number of shards whose statistics were added */
+    SG_STEP_BIAS1,   /* 1 - beta1^t, AdamW's bias corrections */
+    SG_STEP_BIAS2,   /* 1 - beta2^t */
+    SG_STEP_EMA,     /* decay of the moving average at this step */
+    SG_STEP_STAT,    /* momentum of the running statistics: new = (1 - m) old + m batch */
+    SG_STEP_CLIP,    /* largest global norm of the gradient; 0: no clipping */
+    SG_STEP_SHARDS,  /* the number of shards whose statistics were added */
+    SG_STEP_ROWS_LR, /* learning rate of tables of rows */
     /* Not 0 where a sum of gradients is not finite, set on a device: the ops of ops/optimizer.c
      * then leave what they would overwrite as it is. On CPUs the update is not reached. */
     SG_STEP_DIVERGED,
@@ -251,10 +252,16 @@ float sg_dropout_scale(const sg_dropout_attr *attr);
 
 typedef struct {
     int64_t rows;    /* of the table: V */
-} sg_embedding_attr; /* embedding_dw */
+} sg_embedding_attr; /* embedding_dw, embedding_bag_dw */
 
 /* ids i32 (N, T), dy (N, T, C) -> (rows, C) */
 sg_value *sg_embedding_dw(sg_graph *g, sg_value *ids, sg_value *dy, int64_t rows);
+
+/* embedding_bag.c */
+
+/* ids i32 (N, F), weights (N, F) or NULL, dy (N, d) -> (rows, d), dense */
+sg_value *sg_embedding_bag_dw(sg_graph *g, sg_value *ids, sg_value *weights, sg_value *dy,
+                              int64_t rows);
 
 /* attention.c. The node of attention has a second output, lse (N, H, T). */
 
@@ -291,6 +298,49 @@ sg_value *sg_adamw_step(sg_graph *g, sg_value *w, sg_value *m, sg_value *v, sg_v
 sg_value *sg_stats_step(sg_graph *g, sg_value *stats, sg_value *sums, sg_value *step);
 /* ema, w (n) -> ema' */
 sg_value *sg_ema_step(sg_graph *g, sg_value *ema, sg_value *w, sg_value *step);
+
+/* rows.c: the update of a table of rows, of the kind of optimizer.c's. */
+
+typedef struct {
+    sg_rows_rule rule;
+    int parts; /* a power of two: the rows are divided into so many (sg_rows_part), and a run treats
+                  those of part info.shard alone */
+} sg_rows_attr;
+
+/* What a table of rows is updated with; the gradient is graph.h's sg_rows_use. */
+typedef struct {
+    sg_value *table;   /* (R, d) */
+    sg_value *sum;     /* as the rule says, NULL for SGD */
+    sg_value *ids;     /* i32 (B, F), of the whole batch */
+    sg_value *weights; /* (B, F) or NULL */
+    sg_value *source;  /* (B, d) */
+    sg_value *sums;    /* (SG_MAX_SUMS): the normaliser is among them */
+    sg_value *step;    /* the step block */
+} sg_rows_inputs;
+
+/* -> table', and as the second output of the node sum'. */
+sg_value *sg_rows_step(sg_graph *g, const sg_rows_inputs *in, sg_rows_attr attr);
+
+/* The node's inputs in order; its sizes. For kernels. */
+enum {
+    SG_ROWS_TABLE,
+    SG_ROWS_IDS,
+    SG_ROWS_SOURCE,
+    SG_ROWS_SUMS,
+    SG_ROWS_STEP,
+    SG_ROWS_SUM,
+    SG_ROWS_WEIGHTS,
+    SG_ROWS_INPUTS
+};
+/* Neighbouring rows are in one part, so that parts share few cache lines. */
+enum { SG_ROWS_RUN = 4 };
+static inline int32_t sg_rows_part(int32_t row, int parts) {
+    return row / SG_ROWS_RUN & (parts - 1);
+}
+/* Where outputs are not the inputs: copies these, the rows of the part alone. */
+void sg_rows_copy(const sg_args *args);
+/* Added to the root by which Adagrad divides; PyTorch's. */
+#define SG_ROWS_EPS 1e-10f
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,83 @@
+/* Weighted sums of rows of floats: what an embedding bag is, and the gradient of one row of its
+ * table. Rows are added in their order, so the bits depend on nothing else. */
+#ifndef SG_CPU_BAG_H
+#define SG_CPU_BAG_H
+
+#include "cpu/simd.h"
+
+/* Rows that are added at a time, which the first cache holds; vectors that are kept in registers.
+ */
+enum { kBagRows = 16, kBagVecs = 8 };
+
+typedef struct {
+    const float *row[kBagRows];
+    float weight[kBagRows];
+    int n;
+} bag_rows;
+
+/* Have the d floats at `row`, of which any may be the last of its line, in the first cache soon. */
+SG_INLINE void bag_prefetch(const float *row, int64_t d) {
+    for (int64_t c = 0; c < d; c += 64 / (int64_t)sizeof *row)
+        _mm_prefetch((const char *)(row + c), _MM_HINT_T0);
+    if (d > 0) _mm_prefetch((const char *)(row + d - 1), _MM_HINT_T0);
+}
+
+/* V vectors from column c on; the last has `some` floats. */
+SG_INLINE void bag_strip(const bag_rows *b, float *y, int64_t c, int V, int some) {
+    vec sum[kBagVecs];
+
+    for (int v = 0; v < V - 1; v++) sum[v] = vec_load(y + c + v * kBlock);
+    sum[V - 1] = vec_load_some(y + c + (V - 1) * kBlock, some);
+    for (int k = 0; k < b->n; k++) {
+        const float *x = b->row[k] + c;
+        vec w = vec_set1(b->weight[k]);
+
+        for (int v = 0; v < V - 1; v++) sum[v] = vec_fma(w, vec_load(x + v * kBlock), sum[v]);
+        sum[V - 1] = vec_fma(w, vec_load_some(x + (V - 1) * kBlock, some), sum[V - 1]);
+    }
+    for (int v = 0; v < V - 1; v++) vec_store(y + c + v * kBlock, sum[v]);
+    vec_store_some(y + c + (V - 1) * kBlock, some, sum[V - 1]);
+}
+
+/* y (d) += the rows, and none are left. */
+SG_INLINE void bag_add(bag_rows *b, float *y, int64_t d) {
+    for (int64_t c = 0; c < d; c += kBagVecs * kBlock) {
+        int64_t left = d - c < kBagVecs * kBlock ? d - c : kBagVecs * kBlock;
+        int V = (int)((left + kBlock - 1) / kBlock), some = (int)(left - (V - 1) * kBlock);
+
+        switch (V) {
+        case 1:
+            bag_strip(b, y, c, 1, some);
+            break;
+        case 2:
+            bag_strip(b, y, c, 2, some);
+            break;
+        case 3:
+            bag_strip(b, y, c, 3, some);
+            break;
+        case 4:
+            bag_strip(b, y, c, 4, some);
+            break;
+        case 5:
+            bag_strip(b, y, c, 5, some);
+            break;
+        case 6:
+            bag_strip(b, y, c, 6, some);
+            break;
+        case 7:
+            bag_strip(b, y, c, 7, some);
+            break;
+        default:
+            bag_strip(b, y, c, kBagVecs, some);
+        }
+    }
+    b->n = 0;
+}
+
+SG_INLINE void bag_put(bag_rows *b, const float *row, float weight, float *y, int64_t d) {
+    b->row[b->n] = row;
+    b->weight[b->n++] = weight;
+    if (b->n == kBagRows) bag_add(b, y, d);
+}
+
+#endif
