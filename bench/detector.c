@@ -218,7 +218,7 @@ static int64_t time_inference(const request *r, const batch *b, double seconds[]
     must(sg_inference_create(&o, &a.inference));
     must(sg_state_create(sg_inference_table(a.inference), 0, &state));
     sg_state_init(state, 1);
-    must(sg_inference_set_values(a.inference, state->values));
+    must(sg_inference_set_values(a.inference, state->values, state->rows));
     for (int64_t i = 0; i < r->steps + kWarm; i++) {
         double start = sg_now();
 

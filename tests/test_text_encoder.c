@@ -92,7 +92,7 @@ static sg_inference *new_inference(sg_text_encoder_options *model, sg_trainer *t
     sg_inference *f;
 
     assert_int_equal(sg_inference_create(&o, &f), SG_OK);
-    assert_int_equal(sg_inference_set_values(f, sg_trainer_state(trainer)->values), SG_OK);
+    assert_int_equal(sg_inference_set_values(f, sg_trainer_state(trainer)->values, NULL), SG_OK);
     return f;
 }
 

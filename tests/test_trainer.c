@@ -157,7 +157,7 @@ static void inference(void **unused) {
     assert_int_equal(sg_state_create(sg_inference_table(f), 0, &state), SG_OK);
     sg_state_init(state, 1);
     assert_int_equal(sg_inference_run(f, 0, inputs, outputs), SG_ERR_ARG); /* no values yet */
-    assert_int_equal(sg_inference_set_values(f, state->ema), SG_OK);
+    assert_int_equal(sg_inference_set_values(f, state->ema, NULL), SG_OK);
     for (int i = 0; i < 4 * kSide * kSide; i++) image[i] = 0.01f * (float)(i % 37);
     assert_int_equal(sg_inference_run(f, 0, inputs, outputs), SG_OK);
     for (int n = 0; n < 4; n++) {
@@ -198,7 +198,7 @@ static void from_file(void **unused) {
     assert_int_equal(sg_inference_load(f, "/tmp/no-such-folder/model.h5"), SG_ERR_MISSING);
     for (int i = 0; i < 2; i++) assert_int_equal(sg_inference_load(f, name), SG_OK);
     assert_int_equal(sg_inference_run(f, 0, inputs, (void *[]){p[0]}), SG_OK);
-    assert_int_equal(sg_inference_set_values(f, sg_trainer_state(trainer)->ema), SG_OK);
+    assert_int_equal(sg_inference_set_values(f, sg_trainer_state(trainer)->ema, NULL), SG_OK);
     assert_int_equal(sg_inference_run(f, 0, inputs, (void *[]){p[1]}), SG_OK);
     assert_memory_equal(p[0], p[1], sizeof p[0]);
     sg_inference_destroy(f);

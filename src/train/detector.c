@@ -155,7 +155,8 @@ static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, sg_stop_f
         o.workers = sg_pool_threads(sg_trainer_pool(trainer));
         SG_TRY(sg_inference_create(&o, &t->inference));
     }
-    SG_TRY(sg_inference_use_values(t->inference, sg_trainer_averages(trainer)));
+    SG_TRY(sg_inference_use_values(t->inference, sg_trainer_averages(trainer),
+                                   sg_trainer_rows(trainer)));
     return sg_detector_evaluate(&t->config, &t->model, t->inference, sg_trainer_pool(trainer),
                                 t->val, stop, stop_context, t->report, out);
 }

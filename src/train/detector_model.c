@@ -20,7 +20,7 @@ static sg_status make_inference(sg_detector_model *m, const char *path,
     SG_TRY(sg_inference_create(&o, &m->inference));
     SG_TRY(sg_state_create(sg_inference_table(m->inference), 0, &m->state));
     SG_TRY(sg_model_file_load(path, m->state));
-    return sg_inference_set_values(m->inference, m->state->ema);
+    return sg_inference_set_values(m->inference, m->state->ema, m->state->rows);
 }
 
 static void **make_blocks(int n, size_t bytes) {

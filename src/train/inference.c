@@ -11,7 +11,7 @@
 typedef struct {
     pthread_mutex_t lock;
     void *queue;
-    void *values; /* NULL before sg_inference_set_values */
+    void *values, *rows; /* NULL before sg_inference_set_values */
     void *input[SG_MAX_INPUTS], *output[SG_MAX_OUTPUTS];
     void *pinned_input[SG_MAX_INPUTS], *pinned_output[SG_MAX_OUTPUTS];
 } inference_device;
@@ -22,6 +22,7 @@ struct sg_inference {
     sg_graph *graph;
     sg_program *program;
     const float *values; /* borrowed, or of `loaded`, or on.values */
+    const float *rows;   /* likewise */
     sg_state *loaded;    /* owned; NULL before sg_inference_load */
     void *weights;
     void **arena; /* one a worker; one in all on a device */
@@ -98,6 +99,7 @@ static void release_there(sg_inference *f) {
         d->release_host(f->on.pinned_output[i]);
     }
     d->release(f->on.values);
+    d->release(f->on.rows);
 }
 
 sg_status sg_inference_create(const sg_inference_options *options, sg_inference **out) {
@@ -144,31 +146,43 @@ static sg_bindings bind(const sg_inference *f) {
     b.base[SG_BUF_WEIGHTS] = f->weights;
     b.base[SG_BUF_VALUES] =
         (void *)(uintptr_t)f->values; /* only read: an eval graph has no sink there */
+    b.base[SG_BUF_ROWS] = (void *)(uintptr_t)f->rows;
     return b;
 }
 
-sg_status sg_inference_use_values(sg_inference *f, const float *values) {
+sg_status sg_inference_use_values(sg_inference *f, const float *values, const float *rows) {
     sg_bindings b;
 
+    if (f->table->n_rows > 0 && !rows)
+        return sg_fail(SG_ERR_ARG, "inference: the model's tables need rows");
     f->values = values;
+    f->rows = rows;
     b = bind(f);
     SG_TRY(sg_program_prologue(f->program, &b));
     return f->device ? f->device->wait(f->on.queue) : SG_OK;
 }
 
-sg_status sg_inference_set_values(sg_inference *f, const float *values) {
-    size_t bytes = (size_t)f->table->n_values * sizeof(float);
+/* A copy on the device, in *there, which is made once. */
+static sg_status put_floats(sg_inference *f, const char *what, const float *from, int64_t n,
+                            void **there) {
+    size_t bytes = (size_t)n * sizeof(float);
 
-    if (!f->device) return sg_inference_use_values(f, values);
-    if (!f->on.values) SG_TRY(f->device->alloc(bytes, "parameters", &f->on.values));
-    SG_TRY(f->device->put(f->on.queue, f->on.values, values, bytes));
-    return sg_inference_use_values(f, f->on.values);
+    if (n == 0 || !from) return SG_OK;
+    if (!*there) SG_TRY(f->device->alloc(bytes, what, there));
+    return f->device->put(f->on.queue, *there, from, bytes);
+}
+
+sg_status sg_inference_set_values(sg_inference *f, const float *values, const float *rows) {
+    if (!f->device) return sg_inference_use_values(f, values, rows);
+    SG_TRY(put_floats(f, "parameters", values, f->table->n_values, &f->on.values));
+    SG_TRY(put_floats(f, "tables", rows, f->table->n_rows, &f->on.rows));
+    return sg_inference_use_values(f, f->on.values, rows ? f->on.rows : NULL);
 }
 
 sg_status sg_inference_load(sg_inference *f, const char *path) {
     if (!f->loaded) SG_TRY(sg_state_create(f->table, 0, &f->loaded));
     SG_TRY(sg_model_file_load(path, f->loaded));
-    return sg_inference_set_values(f, f->loaded->ema);
+    return sg_inference_set_values(f, f->loaded->ema, f->loaded->rows);
 }
 
 static sg_status put_run(sg_inference *f, const void *const inputs[]) {

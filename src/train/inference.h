@@ -25,11 +25,15 @@ sg_status sg_inference_create(const sg_inference_options *options, sg_inference 
 void sg_inference_destroy(sg_inference *inference);
 
 const sg_table *sg_inference_table(const sg_inference *inference);
-/* Take `values` (table->n_values floats, such as a state's ema): fold norms, re-order filters.
- * Borrowed until the next call; a device has a copy of its own. */
-sg_status sg_inference_set_values(sg_inference *inference, const float *values) SG_CHECKED;
-/* The same where the backend's kernels read them: sg_trainer_averages. */
-sg_status sg_inference_use_values(sg_inference *inference, const float *values) SG_CHECKED;
+/* Take `values` (table->n_values floats, such as a state's ema) and `rows` (table->n_rows, a
+ * state's; NULL where there are none): fold norms, re-order filters. Both are borrowed until the
+ * next call; a device has copies of its own. SG_ERR_ARG: the model has tables of rows, and there
+ * are no rows. */
+sg_status sg_inference_set_values(sg_inference *inference, const float *values,
+                                  const float *rows) SG_CHECKED;
+/* The same where the backend's kernels read them: sg_trainer_averages, sg_trainer_rows. */
+sg_status sg_inference_use_values(sg_inference *inference, const float *values,
+                                  const float *rows) SG_CHECKED;
 /* The same with the averaged weights of a model file. Errors of sg_model_file_load. */
 sg_status sg_inference_load(sg_inference *inference, const char *path) SG_CHECKED;
 

@@ -12,7 +12,7 @@
 enum { kReduceBlock = 16384, kWarmEma = 10 };
 
 sg_optimizer sg_optimizer_defaults(void) {
-    sg_optimizer o = {SG_OPTIMIZER_SGD, 0.9, 0.999, 5e-4, 10.0, 0.999, 0.1};
+    sg_optimizer o = {SG_OPTIMIZER_SGD, 0.9, 0.999, 5e-4, 10.0, 0.999, 0.1, SG_ROWS_ADAGRAD, 1.0};
 
     return o;
 }
@@ -74,7 +74,8 @@ static sg_status build_shape(sg_trainer *t, sg_trainer_shape *s, void *context) 
         return sg_fail(SG_ERR_ARG, "trainer: the model calls no sg_loss");
     SG_TRY(sg_check_stats(s->graph));
     SG_TRY(check_inputs(t, s));
-    return sg_program_compile(s->graph, t->backend, &compile, &s->program);
+    SG_TRY(sg_program_compile(s->graph, t->backend, &compile, &s->program));
+    return sg_graph_rows(s->graph) > 0 ? sg_trainer_rows_build(t, s) : SG_OK;
 }
 
 static sg_status build_shapes(sg_trainer *t) {
@@ -202,8 +203,8 @@ static sg_status allocate_arenas(sg_trainer *t) {
 
 static sg_status allocate(sg_trainer *t) {
     const sg_optimizer *o = &t->options.optimizer;
-    sg_state_options state = {.n_moments = o->kind == SG_OPTIMIZER_ADAMW ? 2 : 1,
-                              .device = t->device};
+    sg_state_options state = {
+        .n_moments = o->kind == SG_OPTIMIZER_ADAMW ? 2 : 1, .rule = o->rows, .device = t->device};
 
     SG_TRY(sg_state_create_with(t->table, &state, &t->state));
     t->arena = sg_calloc((size_t)t->threads, sizeof *t->arena);
@@ -216,7 +217,7 @@ static sg_status allocate(sg_trainer *t) {
                           &t->update_weights));
     SG_TRY(allocate_arenas(t));
     for (int i = 0; i < t->options.shards; i++) SG_TRY(allocate_grads(t, i));
-    return SG_OK;
+    return t->table->n_row_tables > 0 ? sg_trainer_rows_allocate(t) : SG_OK;
 }
 
 /* On a device shards follow each other on its queue, and the pool is for the host's own work. */
@@ -284,9 +285,12 @@ void sg_trainer_destroy(sg_trainer *t) {
     sg_block_release(t->device, t->weights);
     sg_block_release(t->device, t->update_arena);
     sg_block_release(t->device, t->update_weights);
+    sg_trainer_rows_destroy(t);
     for (int i = 0; t->shape && i < t->n_shapes; i++) {
         sg_program_destroy(t->shape[i].program);
+        sg_program_destroy(t->shape[i].rows);
         sg_graph_destroy(t->shape[i].graph);
+        sg_graph_destroy(t->shape[i].rows_graph);
     }
     sg_free(t->shape);
     sg_program_destroy(t->update);
@@ -305,6 +309,9 @@ sg_pool *sg_trainer_pool(sg_trainer *t) { return t->pool; }
 const sg_backend *sg_trainer_backend(const sg_trainer *t) { return t->backend; }
 const float *sg_trainer_averages(const sg_trainer *t) {
     return t->device ? t->on.ema : t->state->ema;
+}
+const float *sg_trainer_rows(const sg_trainer *t) {
+    return t->device ? t->on.rows : t->state->rows;
 }
 int sg_trainer_threads(const sg_trainer *t) { return t->threads; }
 
@@ -325,10 +332,11 @@ void sg_trainer_stop_when(sg_trainer *t, bool (*stop)(void *context), void *cont
 
 size_t sg_trainer_bytes(const sg_trainer *t) {
     size_t floats = (size_t)(t->table->n_grads * t->options.shards +
-                             t->table->n_values * (2 + t->state->n_moments));
+                             t->table->n_values * (2 + t->state->n_moments) + t->table->n_rows +
+                             sg_table_rows_sum(t->table, t->state->rule));
 
     return floats * sizeof(float) + sg_trainer_weights_bytes(t) +
-           sg_trainer_arena_bytes(t) * (size_t)t->threads;
+           sg_trainer_arena_bytes(t) * (size_t)t->threads + sg_trainer_rows_bytes(t);
 }
 
 /* --- a step ----------------------------------------------------------------------------------- */
@@ -339,6 +347,7 @@ sg_bindings sg_trainer_bind(sg_trainer *t) {
     memset(&b, 0, sizeof b);
     b.base[SG_BUF_WEIGHTS] = t->weights;
     b.base[SG_BUF_VALUES] = t->state->values;
+    b.base[SG_BUF_ROWS] = t->state->rows;
     b.base[SG_BUF_STEP] = t->step_block;
     return b;
 }
@@ -351,6 +360,7 @@ static sg_status run_shard(void *context, int64_t shard, int worker) {
     b.base[SG_BUF_ARENA] = t->arena[worker];
     b.base[SG_BUF_GRADS] = t->grads[shard];
     b.info.shard = (int32_t)shard;
+    sg_trainer_bind_sources(t, (int)shard, &b);
     b.stop = t->stop;
     b.stop_context = t->stop_context;
     if (sg_trainer_profiled(t))
@@ -413,6 +423,7 @@ void sg_trainer_fill_step_block(sg_trainer *t, double lr) {
     t->step_block[SG_STEP_STAT] = (float)o->stat_momentum;
     t->step_block[SG_STEP_CLIP] = (float)o->clip_norm;
     t->step_block[SG_STEP_SHARDS] = (float)t->options.shards;
+    t->step_block[SG_STEP_ROWS_LR] = (float)(lr * o->rows_lr);
     memcpy(&t->step_block[SG_STEP_KEY], &key, sizeof key);
 }
 
@@ -457,8 +468,10 @@ static sg_status step_here(sg_trainer *t, double lr) {
     SG_TRY(sg_pool_run(t->pool, t->options.shards, run_shard, t));
     clock[2] = sg_now();
     SG_TRY(sg_pool_run(t->pool, blocks, add_block, t));
+    if (t->table->n_row_tables > 0) SG_TRY(sg_trainer_rows_check(t));
     clock[3] = sg_now();
     SG_TRY(run_update(t));
+    if (t->shape[t->at_shape].rows) SG_TRY(sg_trainer_rows_step(t));
     clock[4] = sg_now();
     if (sg_trainer_profiled(t)) add_times(t->times, clock);
     memcpy(t->sum, t->grads[0] + t->table->n_values, sizeof t->sum);

@@ -4,6 +4,7 @@
  *   shard      V times, each by one thread: forward, backward -> a flat gradient slot
  *   tree       slots added pairwise, always in the same order, whatever thread did what
  *   update     normalise, clip, optimizer, running statistics, moving average
+ *   rows       of tables of rows: those that occur in the batch, in parts side by side
  *
  * The bits of the result depend on the number of shards, never on the number of threads. */
 #ifndef SG_TRAIN_TRAINER_H
@@ -35,9 +36,13 @@ typedef struct {
     double clip_norm;     /* largest global norm of the gradient; 0: no clipping */
     double ema;           /* decay of the moving average, 0: it equals the values */
     double stat_momentum; /* of running statistics: new = (1 - m) old + m batch */
+    /* Of tables of rows, to which nothing of the above applies (ops/rows.c). */
+    sg_rows_rule rows;
+    double rows_lr; /* times the step's learning rate */
 } sg_optimizer;
 
-/* SGD, momentum 0.9, decay 5e-4, clip 10, ema 0.999, statistics 0.1; beta2 0.999. */
+/* SGD, momentum 0.9, decay 5e-4, clip 10, ema 0.999, statistics 0.1; beta2 0.999. Rows: Adagrad, as
+ * fast as the rest. */
 sg_optimizer sg_optimizer_defaults(void);
 
 typedef struct {
@@ -86,6 +91,8 @@ sg_status sg_trainer_store(sg_trainer *trainer) SG_CHECKED;
 /* The averaged values where the backend's kernels read them (on its device), not while a step is
  * under way. */
 const float *sg_trainer_averages(const sg_trainer *trainer);
+/* Tables of rows likewise, which have no average; NULL where there are none. */
+const float *sg_trainer_rows(const sg_trainer *trainer);
 const sg_table *sg_trainer_table(const sg_trainer *trainer);
 /* Of a shard of that shape. */
 const sg_program *sg_trainer_program(const sg_trainer *trainer, int shape);
@@ -131,7 +138,7 @@ sg_status sg_trainer_snapshot(sg_trainer *trainer) SG_CHECKED;
  * with SG_ERR_INTERRUPTED, the state being that of before it. NULL: never. */
 void sg_trainer_stop_when(sg_trainer *trainer, bool (*stop)(void *context), void *context);
 
-/* Seconds of the parts of steps. */
+/* Seconds of the parts of steps; rows are part of the update. */
 typedef struct {
     double prologue, shards, tree, update;
 } sg_step_times;

@@ -77,6 +77,10 @@ static sg_status allocate(sg_trainer *t) {
     SG_TRY(alloc_floats(d, t->table->n_values, "averaged parameters", &on->ema));
     for (int i = 0; i < t->state->n_moments; i++)
         SG_TRY(alloc_floats(d, t->table->n_params, "moments", &on->moment[i]));
+    if (t->table->n_rows > 0) SG_TRY(alloc_floats(d, t->table->n_rows, "tables", &on->rows));
+    if (t->state->rows_sum)
+        SG_TRY(alloc_floats(d, sg_table_rows_sum(t->table, t->state->rule), "sums of tables",
+                            &on->rows_sum));
     SG_TRY(alloc_floats(d, SG_STEP_SLOTS, "the step block", &on->step_block));
     SG_TRY(alloc_floats(d, 1, "the norm", &on->result));
     for (int i = 0; i < count_inputs(t); i++) {
@@ -109,7 +113,10 @@ void sg_trainer_device_destroy(sg_trainer *t) {
     d->queue_destroy(on->upload);
     d->queue_destroy(on->download);
     d->queue_destroy(on->queue);
-    for (int i = 0; t->shape && i < t->n_shapes; i++) d->recording_destroy(t->shape[i].recording);
+    for (int i = 0; t->shape && i < t->n_shapes; i++) {
+        d->recording_destroy(t->shape[i].recording);
+        d->recording_destroy(t->shape[i].rows_recording);
+    }
     d->recording_destroy(on->update_recording);
     for (int i = 0; i < SG_TRAINER_SLOTS; i++) release_slot(d, &on->slot[i]);
     for (int i = 0; i < SG_MAX_INPUTS; i++) {
@@ -118,6 +125,8 @@ void sg_trainer_device_destroy(sg_trainer *t) {
     }
     d->release(on->result);
     d->release(on->step_block);
+    d->release(on->rows_sum);
+    d->release(on->rows);
     d->release(on->moment[1]);
     d->release(on->moment[0]);
     d->release(on->ema);
@@ -134,17 +143,21 @@ typedef struct {
     size_t bytes;
 } mirrored;
 
-enum { kMirrored = 4 };
+enum { kMirrored = 6 };
 
 static int mirrors(const sg_trainer *t, mirrored m[kMirrored]) {
     size_t values = (size_t)t->table->n_values * sizeof(float);
     size_t params = (size_t)t->table->n_params * sizeof(float);
+    size_t rows = (size_t)t->table->n_rows * sizeof(float);
+    size_t sums = (size_t)sg_table_rows_sum(t->table, t->state->rule) * sizeof(float);
     int n = 0;
 
     m[n++] = (mirrored){t->state->values, t->on.values, values};
     m[n++] = (mirrored){t->state->ema, t->on.ema, values};
     for (int i = 0; i < t->state->n_moments; i++)
         m[n++] = (mirrored){t->state->moment[i], t->on.moment[i], params};
+    if (rows > 0) m[n++] = (mirrored){t->state->rows, t->on.rows, rows};
+    if (sums > 0) m[n++] = (mirrored){t->state->rows_sum, t->on.rows_sum, sums};
     return n;
 }
 
@@ -215,6 +228,7 @@ static sg_bindings bind(sg_trainer *t) {
     sg_bindings b = sg_trainer_bind(t);
 
     b.base[SG_BUF_VALUES] = t->on.values;
+    b.base[SG_BUF_ROWS] = t->on.rows;
     b.base[SG_BUF_STEP] = t->on.step_block;
     b.queue = t->on.queue;
     if (sg_trainer_profiled(t)) b.seconds = t->seconds;
@@ -228,9 +242,18 @@ static sg_status put_shard(sg_trainer *t, int shard) {
     b.base[SG_BUF_ARENA] = t->arena[0];
     b.base[SG_BUF_GRADS] = t->grads[shard];
     b.info.shard = shard;
+    sg_trainer_bind_sources(t, shard, &b);
     for (int i = 0; i < sg_graph_inputs(s->graph); i++)
         b.input[i] = (const char *)t->on.input[i] + s->input_stride[i] * (size_t)shard;
     return sg_program_run(s->program, &b);
+}
+
+/* The sum of one shard is that shard, and looks for what is not finite. */
+static sg_status put_source_check(sg_trainer *t) {
+    for (int i = 0; i < t->table->n_row_tables; i++)
+        SG_TRY(t->device->add_shards(t->on.queue, &t->source[i], 1, sg_trainer_source_floats(t, i),
+                                     t->on.step_block));
+    return SG_OK;
 }
 
 static sg_status put_shards(sg_trainer *t) {
@@ -238,6 +261,7 @@ static sg_status put_shards(sg_trainer *t) {
 
     SG_TRY(sg_program_prologue(t->shape[t->at_shape].program, &b));
     for (int s = 0; s < t->options.shards; s++) SG_TRY(put_shard(t, s));
+    SG_TRY(put_source_check(t));
     return t->device->add_shards(t->on.queue, t->grads, t->options.shards, t->table->n_grads,
                                  t->on.step_block);
 }
@@ -254,6 +278,20 @@ static sg_status put_update(sg_trainer *t) {
     b.base[SG_BUF_MOMENT2] = t->on.moment[1];
     b.output[0] = t->on.result;
     return sg_program_run(t->update, &b);
+}
+
+static sg_status put_rows(sg_trainer *t) {
+    const sg_trainer_shape *s = &t->shape[t->at_shape];
+    sg_bindings b = sg_trainer_bind_rows(t);
+
+    b.queue = t->on.queue;
+    b.base[SG_BUF_ARENA] = t->rows_arena[0];
+    b.base[SG_BUF_ROWS] = t->on.rows;
+    b.base[SG_BUF_ROWS_SUM] = t->on.rows_sum;
+    b.base[SG_BUF_STEP] = t->on.step_block;
+    for (int i = 0; i < sg_graph_inputs(s->rows_graph); i++)
+        b.input[i] = t->on.input[s->rows_input[i]];
+    return sg_program_run(s->rows, &b);
 }
 
 /* A recording that failed halfway must be ended, or the queue is of no more use. */
@@ -345,6 +383,7 @@ sg_status sg_trainer_device_launch(sg_trainer *t, double lr) {
     if (t->on.saving) SG_TRY(t->device->event_follow(t->on.queue, t->on.saved));
     t->on.saving = false;
     SG_TRY(run_part(t, put_update, &t->on.update_recording));
+    if (shape->rows) SG_TRY(run_part(t, put_rows, &shape->rows_recording));
     SG_TRY(get_answer(t, s));
     shape->launched++;
     t->on.next = (t->on.next + 1) % SG_TRAINER_SLOTS;

@@ -22,7 +22,7 @@ typedef struct {
     void *upload, *download;     /* copies beside them */
     void *input[SG_MAX_INPUTS];  /* what the shards read: a whole batch each */
     void *staged[SG_MAX_INPUTS]; /* the next batch, while the shards read */
-    float *values, *ema, *moment[2], *step_block;
+    float *values, *ema, *moment[2], *rows, *rows_sum, *step_block;
     float *result; /* the norm */
     sg_trainer_slot slot[SG_TRAINER_SLOTS];
     int next;                       /* slot of the next launch */
@@ -37,9 +37,15 @@ typedef struct {
     sg_graph *graph;
     sg_program *program;
     size_t input_stride[SG_MAX_INPUTS]; /* bytes of a shard's part of an input */
+    /* Of tables of rows, where there are any: their update, and which of the shards' inputs its
+     * inputs are, whole batches. */
+    sg_graph *rows_graph;
+    sg_program *rows;
+    int rows_input[SG_MAX_INPUTS];
     /* on a device */
-    void *recording;  /* of a step up to the tree; NULL at first */
-    int64_t launched; /* steps since the program was made */
+    void *recording;      /* of a step up to the tree; NULL at first */
+    void *rows_recording; /* of `rows` */
+    int64_t launched;     /* steps since the program was made */
 } sg_trainer_shape;
 
 struct sg_trainer {
@@ -59,6 +65,8 @@ struct sg_trainer {
     void **arena;  /* one a thread */
     float **grads; /* one a shard; after the tree the sum is in grads[0] */
     void *update_arena, *update_weights;
+    float *source[SG_MAX_ROWS]; /* of a table of rows: (batch, d), what its rows are updated with */
+    void **rows_arena;          /* one a thread */
     float step_block[SG_STEP_SLOTS];
     float norm;             /* output of the update program */
     float sum[SG_MAX_SUMS]; /* of the last step, over its shards */
@@ -86,6 +94,22 @@ bool sg_trainer_profiled(const sg_trainer *t);
 sg_bindings sg_trainer_bind(sg_trainer *t);
 void sg_trainer_fill_step_block(sg_trainer *t, double lr);
 sg_status sg_trainer_diverged(const sg_trainer *t) SG_CHECKED;
+
+/* trainer_rows.c: the part of tables of rows in building and in a step. */
+sg_status sg_trainer_rows_build(sg_trainer *t, sg_trainer_shape *s) SG_CHECKED;
+sg_status sg_trainer_rows_allocate(sg_trainer *t) SG_CHECKED;
+void sg_trainer_rows_destroy(sg_trainer *t);
+/* Bytes of sources and arenas. */
+size_t sg_trainer_rows_bytes(const sg_trainer *t);
+/* Floats of the source of a table (by rows_index). */
+int64_t sg_trainer_source_floats(const sg_trainer *t, int table);
+/* Where a shard writes its part of the sources. */
+void sg_trainer_bind_sources(const sg_trainer *t, int shard, sg_bindings *b);
+/* What the update of rows works on, but for the inputs and what a device has its own of. */
+sg_bindings sg_trainer_bind_rows(sg_trainer *t);
+/* On CPUs, when the shards are done, and after the update. */
+sg_status sg_trainer_rows_check(sg_trainer *t) SG_CHECKED;
+sg_status sg_trainer_rows_step(sg_trainer *t) SG_CHECKED;
 
 /* trainer_device.c */
 sg_status sg_trainer_device_create(sg_trainer *t) SG_CHECKED;

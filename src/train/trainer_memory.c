@@ -17,9 +17,11 @@ static void divide(const sg_trainer *t, double *each, double *fixed) {
 
     for (int i = 0; i < sg_graph_inputs(t->shape[0].graph); i++)
         inputs += 2.0 * (double)sg_trainer_input_bytes(t, i); /* read, and staged */
-    *each = ((double)sg_trainer_arena_bytes(t) + inputs) / (double)n;
+    *each =
+        ((double)sg_trainer_arena_bytes(t) + (double)sg_trainer_rows_bytes(t) + inputs) / (double)n;
     *fixed = sizeof(float) * (double)(2 * table->n_values + moments * table->n_params +
-                                      shards * table->n_grads) +
+                                      shards * table->n_grads + table->n_rows +
+                                      sg_table_rows_sum(table, t->options.optimizer.rows)) +
              (double)sg_trainer_weights_bytes(t) + (double)sg_program_arena_bytes(t->update) +
              (double)sg_program_weights_bytes(t->update);
 }
