@@ -521,9 +521,7 @@ sg_status sg_model_file_load_fitting(const char *path, sg_state *state, int *fit
         copy_floats(state->values, fresh->values, table->n_values);
         copy_floats(state->ema, fresh->values, table->n_values);
         copy_floats(state->rows, fresh->rows, table->n_rows);
-        if (state->rows_sum)
-            memset(state->rows_sum, 0,
-                   (size_t)sg_table_rows_sum(table, state->rule) * sizeof(float));
+        sg_state_begin_sums(state);
         *fitting = n;
     }
     sg_state_destroy(fresh);

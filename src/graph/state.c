@@ -207,6 +207,7 @@ sg_status sg_state_create_with(const sg_table *table, const sg_state_options *op
     state->table = table;
     state->n_moments = options->n_moments;
     state->rule = options->rule;
+    state->sum_start = options->sum_start;
     state->device = device;
     st = alloc_floats(device, table->n_values, &state->values);
     if (st == SG_OK) st = alloc_floats(device, table->n_values, &state->ema);
@@ -288,14 +289,19 @@ void sg_state_init(sg_state *state, uint64_t seed) {
     sg_state_begin(state, seed);
 }
 
+void sg_state_begin_sums(sg_state *state) {
+    int64_t n = sg_table_rows_sum(state->table, state->rule);
+
+    for (int64_t i = 0; i < n; i++) state->rows_sum[i] = state->sum_start;
+}
+
 void sg_state_begin(sg_state *state, uint64_t seed) {
     const sg_table *table = state->table;
-    size_t sums = (size_t)sg_table_rows_sum(table, state->rule);
 
     memcpy(state->ema, state->values, (size_t)table->n_values * sizeof(float));
     for (int i = 0; i < state->n_moments; i++)
         memset(state->moment[i], 0, (size_t)table->n_params * sizeof(float));
-    if (sums > 0) memset(state->rows_sum, 0, sums * sizeof(float));
+    sg_state_begin_sums(state);
     state->step = state->samples = 0;
     state->seed = seed;
 }

@@ -111,6 +111,7 @@ typedef struct {
     sg_rows_rule rule;     /* SG_ROWS_SGD also where nothing is to be trained */
     float *rows;           /* n_rows; NULL where there are none, as is */
     float *rows_sum;       /* sg_table_rows_sum(table, rule) */
+    float sum_start;       /* what they begin at */
     int64_t step;          /* finished optimizer steps */
     int64_t samples;       /* samples consumed: the whole state of the sampler */
     uint64_t seed;
@@ -120,6 +121,7 @@ typedef struct {
 typedef struct {
     int n_moments;
     sg_rows_rule rule;
+    float sum_start;                /* what Adagrad's sums of rows begin at */
     const struct sg_device *device; /* the buffers are in host memory that it copies to and from
                                        while it computes; NULL: none */
 } sg_state_options;
@@ -130,13 +132,16 @@ sg_status sg_state_create_with(const sg_table *table, const sg_state_options *op
 /* The same in ordinary memory, without sums of rows: enough for inference. */
 sg_status sg_state_create(const sg_table *table, int n_moments, sg_state **out) SG_CHECKED;
 void sg_state_destroy(sg_state *state);
-/* Draw all entries anew from `seed`; ema = values, moments and sums = 0, step = samples = 0. */
+/* Draw all entries anew from `seed`; ema = values, moments = 0, sums of rows as sum_start says,
+ * step = samples = 0. */
 void sg_state_init(sg_state *state, uint64_t seed);
 /* The same in two parts, on zeroed buffers, so that threads can share it: piece i of the
  * sg_state_pieces(table) into which all values are divided; then, once all are drawn, the rest. */
 int64_t sg_state_pieces(const sg_table *table);
 void sg_state_draw(sg_state *state, int64_t piece, uint64_t seed);
 void sg_state_begin(sg_state *state, uint64_t seed);
+/* Only the sums of rows. */
+void sg_state_begin_sums(sg_state *state);
 
 #ifdef __cplusplus
 }

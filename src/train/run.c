@@ -438,6 +438,11 @@ static sg_status make_trainer(const sg_config *c, sg_task *task, const sg_comput
     o.optimizer.weight_decay = c->train.weight_decay;
     o.optimizer.clip_norm = c->train.clip_norm;
     o.optimizer.ema = c->train.ema;
+    o.optimizer.rows = sg_choice_is(c->train.rows, "sgd")           ? SG_ROWS_SGD
+                       : sg_choice_is(c->train.rows, "adagrad_row") ? SG_ROWS_ADAGRAD_ROW
+                                                                    : SG_ROWS_ADAGRAD;
+    o.optimizer.rows_lr = c->train.rows_lr;
+    o.optimizer.rows_start = c->train.rows_start;
     return sg_trainer_create(&o, out);
 }
 

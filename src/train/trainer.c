@@ -12,7 +12,8 @@
 enum { kReduceBlock = 16384, kWarmEma = 10 };
 
 sg_optimizer sg_optimizer_defaults(void) {
-    sg_optimizer o = {SG_OPTIMIZER_SGD, 0.9, 0.999, 5e-4, 10.0, 0.999, 0.1, SG_ROWS_ADAGRAD, 1.0};
+    sg_optimizer o = {SG_OPTIMIZER_SGD, 0.9, 0.999, 5e-4, 10.0, 0.999, 0.1,
+                      SG_ROWS_ADAGRAD,  1.0, 0.0};
 
     return o;
 }
@@ -203,8 +204,10 @@ static sg_status allocate_arenas(sg_trainer *t) {
 
 static sg_status allocate(sg_trainer *t) {
     const sg_optimizer *o = &t->options.optimizer;
-    sg_state_options state = {
-        .n_moments = o->kind == SG_OPTIMIZER_ADAMW ? 2 : 1, .rule = o->rows, .device = t->device};
+    sg_state_options state = {.n_moments = o->kind == SG_OPTIMIZER_ADAMW ? 2 : 1,
+                              .rule = o->rows,
+                              .sum_start = (float)o->rows_start,
+                              .device = t->device};
 
     SG_TRY(sg_state_create_with(t->table, &state, &t->state));
     t->arena = sg_calloc((size_t)t->threads, sizeof *t->arena);

@@ -38,7 +38,8 @@ typedef struct {
     double stat_momentum; /* of running statistics: new = (1 - m) old + m batch */
     /* Of tables of rows, to which nothing of the above applies (ops/rows.c). */
     sg_rows_rule rows;
-    double rows_lr; /* times the step's learning rate */
+    double rows_lr;    /* times the step's learning rate */
+    double rows_start; /* what Adagrad's sums begin at: a brake for first steps */
 } sg_optimizer;
 
 /* SGD, momentum 0.9, decay 5e-4, clip 10, ema 0.999, statistics 0.1; beta2 0.999. Rows: Adagrad, as
