@@ -13,6 +13,9 @@ OPTIMISE_asan    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
                    -fno-sanitize-recover=all
 # ThreadSanitizer follows the fibers of the emulated GPU (gcc's; see docs/contributing.md)
 OPTIMISE_tsan    = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+# clang's, for the emulation and what it needs of the rest: oneDNN and others are not instrumented
+OPTIMISE_msan    = -O1 -g -fno-omit-frame-pointer -fsanitize=memory \
+                   -fsanitize-ignorelist=tests/emulation/msan.txt
 # clang's; the profile tells scripts/fuzz which lines were reached
 OPTIMISE_fuzz    = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
                    -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping
@@ -148,6 +151,10 @@ $(BUILD)/emulated/%.o: %.cpp Makefile
 ifeq ($(CONFIG),tsan)
 EMULATION += -DSG_EMULATED_TSAN
 $(BUILD)/emulated/tests/emulation/cuda_%.o: CXXFLAGS += -fno-sanitize=thread
+endif
+
+ifeq ($(CONFIG),msan)
+EMULATION += -DSG_EMULATED_MSAN
 endif
 
 $(BUILD)/emulated/%.o: %.c Makefile

@@ -315,6 +315,88 @@ static void test_same_bits(void **state) {
     sg_cuda_use(SG_CUDA_FP32, NULL);
 }
 
+/* Blocks that every step writes before it reads them. */
+static struct {
+    void *block[16];
+    size_t bytes[16];
+    int n;
+} transient;
+
+static sg_status alloc_noted(size_t bytes, const char *what, void **out) {
+    static const char *const kinds[] = {"a shard's activations",
+                                        "weights",
+                                        "the update's arena",
+                                        "image",
+                                        "label",
+                                        "boxes",
+                                        "classes",
+                                        "count"};
+
+    SG_TRY(sg_cuda_device.alloc(bytes, what, out));
+    for (int i = 0; i < (int)(sizeof kinds / sizeof kinds[0]); i++) {
+        if (strncmp(what, kinds[i], strlen(kinds[i])) != 0) continue;
+        assert_true(transient.n < 16);
+        transient.block[transient.n] = *out;
+        transient.bytes[transient.n++] = bytes;
+    }
+    return SG_OK;
+}
+
+static void fill_transient(int garbage) {
+    for (int i = 0; i < transient.n; i++) {
+        size_t bytes = transient.bytes[i];
+        void *full = sg_malloc(bytes + 1);
+
+        assert_non_null(full);
+        memset(full, garbage, bytes);
+        CHECK_OK(sg_cuda_device.put(NULL, transient.block[i], full, bytes));
+        CHECK_OK(sg_cuda_device.wait(NULL));
+        sg_free(full);
+    }
+}
+
+/* Before each step these blocks are full of `garbage`, others as they are. */
+static void run_on_garbage(const subject *s, sg_optimizer_kind kind, int garbage,
+                           char hash[SG_STATE_HASH_BYTES]) {
+    sg_device device = sg_cuda_device;
+    sg_backend backend = sg_backend_cuda;
+    sg_trainer *t;
+
+    device.alloc = alloc_noted;
+    backend.device = &device;
+    transient.n = 0;
+    t = new_trainer(s, &backend, kind, 2);
+    assert_true(transient.n >= 7); /* of inputs there are two each */
+    for (int k = 0; k < kBitSteps; k++) {
+        fill_transient(garbage);
+        (void)step(t, s, kind);
+    }
+    finish(t, hash);
+}
+
+/* What a step reads it has written: neither what the memory began with nor what the step before
+ * left there is part of the result. */
+static void check_garbage(const subject *s, sg_optimizer_kind kind) {
+    char want[SG_STATE_HASH_BYTES], got[SG_STATE_HASH_BYTES];
+
+    run_recorded(s, kind, 2, want);
+    run_on_garbage(s, kind, 0xff, got);
+    assert_string_equal(want, got);
+    run_on_garbage(s, kind, 0x33, got);
+    assert_string_equal(want, got);
+}
+
+static void test_garbage(void **state) {
+    (void)state;
+    check_garbage(&kClassifier, SG_OPTIMIZER_SGD);
+    check_garbage(&kClassifier, SG_OPTIMIZER_ADAMW);
+    check_garbage(&kDetector, SG_OPTIMIZER_SGD);
+    sg_cuda_use(SG_CUDA_BF16, NULL);
+    check_garbage(&kClassifier, SG_OPTIMIZER_SGD);
+    check_garbage(&kDetector, SG_OPTIMIZER_ADAMW);
+    sg_cuda_use(SG_CUDA_FP32, NULL);
+}
+
 /* Shards are other computations, not other orders of the same: their bits differ. */
 static void test_shards_count(void **state) {
     char one[SG_STATE_HASH_BYTES], three[SG_STATE_HASH_BYTES];
@@ -505,6 +587,7 @@ int main(void) {
         cmocka_unit_test(test_resume),     cmocka_unit_test(test_diverged),
         cmocka_unit_test(test_ahead),      cmocka_unit_test(test_diverged_ahead),
         cmocka_unit_test(test_stopped),    cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_garbage),
     };
 
     return cmocka_run_group_tests_name("cuda trainer", tests, NULL, NULL);

@@ -19,6 +19,9 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifdef SG_EMULATED_MSAN
+#include <sanitizer/msan_interface.h>
+#endif
 #ifdef SG_EMULATED_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
@@ -466,7 +469,7 @@ static void *new_array(const void *key, size_t bytes) {
     void *data = malloc(bytes);
 
     if (!data) fail(gpu.running, "no memory for %zu bytes of shared memory", bytes);
-    memset(data, 0xff, bytes);
+    sg_emulation_garbage(data, bytes);
     gpu.arrays.push_back({key, data});
     gpu.shared_bytes += bytes;
     if (gpu.shared_bytes > kMaxShared)
@@ -658,6 +661,13 @@ const char *cudaGetErrorString(cudaError_t error) {
 extern "C" uint64_t sg_emulation_seed() { return sg_emulated::seed; }
 
 extern "C" void sg_emulation_set_seed(uint64_t seed) { sg_emulated::seed = seed; }
+
+extern "C" void sg_emulation_garbage(void *block, size_t bytes) {
+    memset(block, sg_emulated::seed % 2 ? 0xff : 0x33, bytes);
+#ifdef SG_EMULATED_MSAN
+    __msan_allocated_memory(block, bytes);
+#endif
+}
 
 extern "C" bool sg_emulation_has_run(const char *kernel) {
     std::lock_guard<std::mutex> lock(sg_emulated::gpu.one);

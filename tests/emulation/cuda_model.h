@@ -9,7 +9,8 @@
  *   - a __syncthreads that part of the block never reaches, or reaches elsewhere in the source;
  *   - a shuffle or vote without one of its mask's lanes, or a shuffle from a lane outside it;
  *   - more shared memory than a block has.
- * Shared memory starts as bytes 0xff, NaNs. Under AddressSanitizer each array has its redzones;
+ * Shared memory starts as garbage that the seed decides, of which one half of the seeds has NaNs.
+ * Under AddressSanitizer each array has its redzones;
  * under ThreadSanitizer two accesses that no barrier orders are a race, also between blocks. */
 #ifndef SG_TESTS_CUDA_MODEL_H
 #define SG_TESTS_CUDA_MODEL_H

@@ -118,7 +118,7 @@ static size_t memory_used;
 static cudaError_t allocate(void **block, size_t bytes) {
     *block = malloc(bytes);
     if (!*block) return cudaErrorMemoryAllocation;
-    memset(*block, 0xff, bytes);
+    sg_emulation_garbage(*block, bytes);
     return cudaSuccess;
 }
 

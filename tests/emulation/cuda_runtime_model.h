@@ -1,5 +1,5 @@
-/* The CUDA runtime's calls that cuda/ makes, on a CPU. Device memory is the host's, filled with
- * 0xff until it is written. A stream's work is done when it is put there, or where
+/* The CUDA runtime's calls that cuda/ makes, on a CPU. Device memory is the host's, full of
+ * garbage until it is written (emulation.h). A stream's work is done when it is put there, or where
  * SG_EMULATION_STREAMS=lazy is in the environment as late as can be: when it is waited for, by the
  * host or through an event by another stream; random: some streams so, others not, changing with
  * the seed. Whoever forgot to wait gets other bits in one of these orders. While a stream is

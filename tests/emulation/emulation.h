@@ -14,10 +14,17 @@ extern "C" {
  * (tests/gpu/), where what only the emulation shows is skipped, and the rest below does nothing. */
 bool sg_emulation_is_on(void);
 
-/* The order in which the blocks of a launch, and the threads of a block, are run. It is the
- * environment's SG_EMULATION_SEED, 1 where that is not set, until a test chooses another. */
+/* What a GPU leaves open: the order in which the blocks of a launch, and the threads of a block, are
+ * run, and what memory holds before it is written. It is the environment's SG_EMULATION_SEED, 1
+ * where that is not set, until a test chooses another. */
 uint64_t sg_emulation_seed(void);
 void sg_emulation_set_seed(uint64_t seed);
+
+/* Fill memory with what fresh memory is full of, device, pinned and shared: bytes 0xff where the
+ * seed is odd, so that floats are NaNs and integers -1, else 0x33, small floats and large integers.
+ * Whoever reads what was never written gets other results under seed + 1, and is told so by
+ * MemorySanitizer. */
+void sg_emulation_garbage(void *block, size_t bytes);
 
 /* Whether a kernel of that name, without template arguments, has been launched in this process. */
 bool sg_emulation_has_run(const char *kernel);

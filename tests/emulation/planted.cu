@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "emulation/emulation.h"
 #include "launch.h"
 
 enum { kThreads = 64, kBlocks = 3, kCount = kThreads * kBlocks };
@@ -78,7 +79,7 @@ __global__ void read_past_global(const float *x, float *y, int64_t count, bool f
     if (i < count) y[i] = value;
 }
 
-/* What fills memory: half of the array is never written. */
+/* What fills memory: half of the array is never written, and a NaN comes of it. */
 __global__ void uninitialised_shared(const float *x, float *y, bool fault) {
     SG_SHARED(float, shared, kThreads);
     unsigned i = blockIdx.x * kThreads + threadIdx.x;
@@ -86,6 +87,25 @@ __global__ void uninitialised_shared(const float *x, float *y, bool fault) {
     if (!fault || threadIdx.x < kWarp) shared[threadIdx.x] = x[i];
     __syncthreads();
     y[i] = shared[threadIdx.x];
+}
+
+/* Two kinds of garbage, for no integer is a NaN: half of the array is never written. */
+__global__ void uninitialised_shared_integer(const float *x, float *y, bool fault) {
+    SG_SHARED(int, shared, kThreads);
+    unsigned i = blockIdx.x * kThreads + threadIdx.x;
+
+    if (!fault || threadIdx.x < kWarp) shared[threadIdx.x] = (int)i;
+    __syncthreads();
+    y[i] = x[(unsigned)shared[threadIdx.x] % kCount];
+}
+
+/* Two kinds of garbage, in global memory. */
+__global__ void uninitialised_global_integer(const float *x, float *y, int *scratch, bool fault) {
+    unsigned i = blockIdx.x * kThreads + threadIdx.x;
+
+    if (!fault || threadIdx.x < kWarp) scratch[i] = (int)i;
+    __syncthreads();
+    y[i] = x[(unsigned)scratch[i] % kCount];
 }
 
 /* The emulation itself: part of the block never comes. */
@@ -126,10 +146,11 @@ __global__ void shuffle_without_lane(const float *x, float *y, bool fault) {
     } while (0)
 
 /* 64: there is no such kernel. 1: an element of y is not a number that the kernels give. */
-static int run(const char *name, bool fault) {
-    float *x = new float[kCount - 1], *all = new float[kCount], *y = new float[kCount];
-    int status = 64;
+static int run(const char *name, bool fault, float y[kCount]) {
+    float *x = new float[kCount - 1], *all = new float[kCount];
+    int status = 64, *scratch;
 
+    if (cudaMalloc((void **)&scratch, kCount * sizeof *scratch) != cudaSuccess) return 71;
     for (int i = 0; i < kCount; i++) all[i] = (float)i;
     for (int i = 0; i < kCount - 1; i++) x[i] = (float)i;
     for (int i = 0; i < kCount; i++) y[i] = 0.0f;
@@ -140,19 +161,33 @@ static int run(const char *name, bool fault) {
     PLANTED(read_of_another_block, all, y, fault);
     PLANTED(write_past_shared, all, y, fault);
     PLANTED(uninitialised_shared, all, y, fault);
+    PLANTED(uninitialised_shared_integer, all, y, fault);
+    PLANTED(uninitialised_global_integer, all, y, scratch, fault);
     PLANTED(divergent_barrier, all, y, fault);
     PLANTED(barriers_apart, all, y, fault);
     PLANTED(shuffle_without_lane, all, y, fault);
     PLANTED(read_past_global, x, y, kCount - 1, fault);
     for (int i = 0; i < kCount; i++) status = y[i] == y[i] ? status : 1;
     if (status == 1) fprintf(stderr, "planted: %s: a NaN\n", name);
-    delete[] y;
+    (void)cudaFree(scratch);
     delete[] all;
     delete[] x;
     return status;
 }
 
+/* Twice, in two orders of the threads and on two kinds of garbage. */
 int main(int argc, char **argv) {
-    if (argc < 2) return 64;
-    return run(argv[1], argc > 2 && strcmp(argv[2], "fault") == 0);
+    float *y = new float[kCount], *again = new float[kCount];
+    bool fault = argc > 2 && strcmp(argv[2], "fault") == 0;
+    int status = argc < 2 ? 64 : run(argv[1], fault, y);
+
+    sg_emulation_set_seed(sg_emulation_seed() + 1);
+    if (status == 0) status = run(argv[1], fault, again);
+    if (status == 0 && memcmp(y, again, kCount * sizeof *y) != 0) {
+        fprintf(stderr, "planted: %s: other results on other garbage\n", argv[1]);
+        status = 1;
+    }
+    delete[] again;
+    delete[] y;
+    return status;
 }

@@ -4,7 +4,8 @@
  * Work is put on the queue as a kernel is: a recording keeps it with the pointers it was made with.
  * A convolution without groups has bias and activation in it, one with groups leaves them to the
  * caller, and so does a product with its epilogue where N is odd: both ways are taken. A plan asks
- * for scratch memory and fills it with NaNs, and pointers that are not aligned as promised fail. */
+ * for scratch memory and fills it with garbage, and pointers that are not aligned as promised fail.
+ */
 #include "vendor/vendor.h"
 
 #include <math.h>
@@ -279,7 +280,7 @@ typedef struct {
 static void run_plan(const void *arguments) {
     const plan_call *c = arguments;
 
-    memset(c->scratch, 0xff, kScratch);
+    sg_emulation_garbage(c->scratch, kScratch);
     if (c->plan.is_conv)
         run_conv(&c->plan, c->in, c->out[0]);
     else

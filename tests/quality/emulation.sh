@@ -38,6 +38,9 @@ for kernel in write_past_shared read_past_global; do
     planted asan $kernel 'AddressSanitizer: heap-buffer-overflow'
 done
 planted release uninitialised_shared 'a NaN'
+for kernel in uninitialised_shared_integer uninitialised_global_integer; do
+    planted release $kernel 'other results on other garbage'
+done
 planted release divergent_barrier 'waits in __syncthreads .*has left the kernel'
 planted release barriers_apart 'waits in __syncthreads .*but thread .* waits in __syncthreads'
 planted release shuffle_without_lane 'waits in __shfl_xor_sync .*has left the kernel'
