@@ -22,7 +22,15 @@ extern "C" sg_status sg_cuda_check(int code, const char *what) {
     if (is_lost(error))
         return sg_fail(SG_ERR_UNAVAILABLE, "%s: the device is lost: %s", what,
                        cudaGetErrorString(error));
-    return sg_fail(SG_ERR_CUDA, "%s: %s", what, cudaGetErrorString(error));
+    return sg_fail(error == cudaErrorMemoryAllocation ? SG_ERR_OOM : SG_ERR_CUDA, "%s: %s", what,
+                   cudaGetErrorString(error));
+}
+
+/* A lost device gives its error to whatever is asked of it. */
+extern "C" sg_status sg_cuda_check_device(const char *what) {
+    size_t free_bytes, total;
+
+    return sg_cuda_check(cudaMemGetInfo(&free_bytes, &total), what);
 }
 
 static sg_status no_memory(size_t bytes, const char *what) {

@@ -1,4 +1,5 @@
 /* What launchers ask of the CUDA runtime. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "backend_cuda.h"
@@ -12,10 +13,11 @@ static bool synchronous() {
 
 extern "C" sg_status sg_cuda_launched(const sg_args *a) {
     cudaError_t error = cudaGetLastError();
+    char what[256];
 
     if (error == cudaSuccess && synchronous())
         error = cudaStreamSynchronize((cudaStream_t)a->queue);
     if (error == cudaSuccess) return SG_OK;
-    return sg_fail(SG_ERR_CUDA, "%s (%s): %s", a->node->name, a->node->op->name,
-                   cudaGetErrorString(error));
+    snprintf(what, sizeof what, "%s (%s)", a->node->name, a->node->op->name);
+    return sg_cuda_check(error, what);
 }

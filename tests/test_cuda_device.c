@@ -1,16 +1,21 @@
 /* What a trainer asks of the CUDA device (graph/device.h), under the emulation of a GPU: the sum of
  * shards in the order of the CPU's tree, bit for bit, its flag for sums that are not finite,
  * copies, and recordings that are replayed with the arguments they were made with. */
+#define _GNU_SOURCE
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend_cuda.h"
 #include "core/philox.h"
+#include "emulation/emulation.h"
+#include "graph/program.h"
+#include "vendor/vendor.h"
 
 enum { kMostShards = 64, kFloats = 1027 };
 
@@ -150,19 +155,70 @@ static void test_fresh_memory_is_zero(void **state) {
     device->release(NULL);
 }
 
+/* y = 2 x, by a kernel of an op. */
+static sg_program *compile_scale(sg_graph *g) {
+    sg_program *program;
+
+    sg_output(g, "y", sg_scale(g, sg_input(g, "x", SG_F32, sg_shape_1(kFloats)), 2.0f));
+    OK(sg_program_compile(g, &sg_backend_cuda, NULL, &program));
+    return program;
+}
+
 static void test_errors(void **state) {
     (void)state;
     OK(sg_cuda_check(0, "a call"));
     assert_int_equal(sg_cuda_check(1, "a call"), SG_ERR_CUDA);
     assert_int_equal(sg_cuda_check(214, "a call"), SG_ERR_UNAVAILABLE); /* ECC */
     assert_non_null(strstr(sg_last_error(), "lost"));
+    assert_int_equal(sg_cuda_check(2, "a call"), SG_ERR_OOM); /* cudaErrorMemoryAllocation */
+    OK(sg_cuda_check_device("a call"));
+}
+
+/* Whatever is asked of a lost device says so: copies, memory, a kernel of ours, libraries. */
+static void test_lost(void **state) {
+    static const sg_vendor_matmul product = {.precision = SG_CUDA_FP32, .M = 1, .N = 1, .K = 1};
+    fixture *f = *state;
+    float *x = f->grads[0];
+    sg_bindings b = {.input = {x}, .output = {x}, .queue = f->queue};
+    sg_program *program;
+    sg_graph *g;
+    sg_vendor_plan *plan;
+    sg_cuda_vendor *v;
+    size_t bytes;
+    void *block;
+
+    if (!sg_emulation_is_on()) skip();
+    OK(device->wait(f->queue)); /* the wait at which it is lost */
+    OK(sg_graph_create(SG_EVAL, NULL, &g));
+    program = compile_scale(g);
+    OK(sg_cuda_vendor_create(NULL, &v));
+    OK(sg_vendor_plan_matmul(v, &product, &plan));
+    setenv("SG_EMULATION_LOST", "1", 1);
+    assert_int_equal(device->put(f->queue, x, &bytes, 4), SG_ERR_UNAVAILABLE);
+    assert_int_equal(device->memory(&bytes, &bytes), SG_ERR_UNAVAILABLE);
+    assert_int_equal(device->alloc(1, "a block", &block), SG_ERR_UNAVAILABLE);
+    assert_int_equal(device->add_shards(f->queue, f->grads, 2, kFloats, f->step),
+                     SG_ERR_UNAVAILABLE);
+    assert_int_equal(sg_program_run(program, &b), SG_ERR_UNAVAILABLE);
+    assert_non_null(strstr(sg_last_error(), "(scale): the device is lost"));
+    assert_int_equal(sg_vendor_plan_run(plan, (const void *const[]){x, x, NULL},
+                                        (void *const[]){x, NULL}, x, f->queue),
+                     SG_ERR_UNAVAILABLE);
+    assert_int_equal(sg_vendor_zero(x, 4, f->queue), SG_ERR_UNAVAILABLE);
+    assert_non_null(strstr(sg_last_error(), "the device is lost"));
+    unsetenv("SG_EMULATION_LOST");
+    OK(sg_program_run(program, &b));
+    sg_vendor_plan_destroy(plan);
+    sg_cuda_vendor_destroy(v);
+    sg_program_destroy(program);
+    sg_graph_destroy(g);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sum_of_shards), cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_recording),     cmocka_unit_test(test_fresh_memory_is_zero),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_errors),        cmocka_unit_test(test_lost),
     };
 
     return cmocka_run_group_tests_name("cuda device", tests, begin, end);

@@ -34,7 +34,4 @@ sg_status sg_vendor_time(sg_cuda_vendor *vendor, const sg_vendor_plan *plan,
                          const size_t in_bytes[3], const size_t out_bytes[2],
                          double *seconds) SG_CHECKED;
 
-/* SG_ERR_OOM or SG_ERR_CUDA, unless it is cudaSuccess. */
-sg_status sg_vendor_check(cudaError_t error, const char *what) SG_CHECKED;
-
 #endif

@@ -10,12 +10,6 @@
 static const size_t kWorkspace = (size_t)256 << 20;
 enum { kTimedRuns = 7 };
 
-sg_status sg_vendor_check(cudaError_t error, const char *what) {
-    if (error == cudaSuccess) return SG_OK;
-    return sg_fail(error == cudaErrorMemoryAllocation ? SG_ERR_OOM : SG_ERR_CUDA, "%s: %s", what,
-                   cudaGetErrorString(error));
-}
-
 static sg_status describe_device(const char *json, cudnnBackendDescriptor_t *out) {
     cudnnStatus_t st = cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, out);
 
@@ -78,11 +72,15 @@ const char *sg_vendor_plan_label(const sg_vendor_plan *plan) { return plan->labe
 
 sg_status sg_vendor_plan_run(const sg_vendor_plan *plan, const void *const in[], void *const out[],
                              void *scratch, void *queue) {
-    return plan->run(plan, in, out, scratch, queue);
+    sg_status st = plan->run(plan, in, out, scratch, queue);
+
+    /* of a lost device the libraries say no more than that something went wrong */
+    if (st == SG_ERR_CUDA) SG_TRY(sg_cuda_check_device(plan->label));
+    return st;
 }
 
 sg_status sg_vendor_zero(void *out, size_t bytes, void *queue) {
-    return sg_vendor_check(cudaMemsetAsync(out, 0, bytes, queue), "filling with zeros");
+    return sg_cuda_check(cudaMemsetAsync(out, 0, bytes, queue), "filling with zeros");
 }
 
 /* --- timing ----------------------------------------------------------------------------------- */
@@ -107,11 +105,11 @@ static sg_status bench_create(bench *b, const sg_vendor_plan *plan, const size_t
 
     for (int i = 0; i < 6; i++) {
         if (bytes[i] == 0) continue;
-        SG_TRY(sg_vendor_check(cudaMalloc(&b->block[i], bytes[i]), "memory for timing a kernel"));
-        SG_TRY(sg_vendor_check(cudaMemset(b->block[i], 0x3c, bytes[i]), "timing a kernel"));
+        SG_TRY(sg_cuda_check(cudaMalloc(&b->block[i], bytes[i]), "memory for timing a kernel"));
+        SG_TRY(sg_cuda_check(cudaMemset(b->block[i], 0x3c, bytes[i]), "timing a kernel"));
     }
-    SG_TRY(sg_vendor_check(cudaEventCreate(&b->begin), "timing a kernel"));
-    return sg_vendor_check(cudaEventCreate(&b->end), "timing a kernel");
+    SG_TRY(sg_cuda_check(cudaEventCreate(&b->begin), "timing a kernel"));
+    return sg_cuda_check(cudaEventCreate(&b->end), "timing a kernel");
 }
 
 static void bench_clear(bench *b) {
@@ -123,11 +121,11 @@ static void bench_clear(bench *b) {
 static sg_status bench_run(bench *b, const sg_vendor_plan *plan, cudaStream_t queue, float *ms) {
     const void *in[3] = {b->block[0], b->block[1], b->block[2]};
 
-    SG_TRY(sg_vendor_check(cudaEventRecord(b->begin, queue), "timing a kernel"));
-    SG_TRY(plan->run(plan, in, &b->block[3], b->block[5], queue));
-    SG_TRY(sg_vendor_check(cudaEventRecord(b->end, queue), "timing a kernel"));
-    SG_TRY(sg_vendor_check(cudaEventSynchronize(b->end), "timing a kernel"));
-    return sg_vendor_check(cudaEventElapsedTime(ms, b->begin, b->end), "timing a kernel");
+    SG_TRY(sg_cuda_check(cudaEventRecord(b->begin, queue), "timing a kernel"));
+    SG_TRY(sg_vendor_plan_run(plan, in, &b->block[3], b->block[5], queue));
+    SG_TRY(sg_cuda_check(cudaEventRecord(b->end, queue), "timing a kernel"));
+    SG_TRY(sg_cuda_check(cudaEventSynchronize(b->end), "timing a kernel"));
+    return sg_cuda_check(cudaEventElapsedTime(ms, b->begin, b->end), "timing a kernel");
 }
 
 sg_status sg_vendor_time(sg_cuda_vendor *v, const sg_vendor_plan *plan, const size_t in_bytes[3],
@@ -137,10 +135,10 @@ sg_status sg_vendor_time(sg_cuda_vendor *v, const sg_vendor_plan *plan, const si
     sg_status st = SG_OK;
 
     if (!v->queue)
-        SG_TRY(sg_vendor_check(cudaStreamCreateWithFlags(&v->queue, cudaStreamNonBlocking),
-                               "a stream for timing"));
+        SG_TRY(sg_cuda_check(cudaStreamCreateWithFlags(&v->queue, cudaStreamNonBlocking),
+                             "a stream for timing"));
     st = bench_create(&b, plan, in_bytes, out_bytes);
-    if (st == SG_OK) st = sg_vendor_check(cudaDeviceSynchronize(), "timing a kernel");
+    if (st == SG_OK) st = sg_cuda_check(cudaDeviceSynchronize(), "timing a kernel");
     if (st == SG_OK) st = bench_run(&b, plan, v->queue, &warm);
     for (int i = 0; i < kTimedRuns && st == SG_OK; i++) st = bench_run(&b, plan, v->queue, &ms[i]);
     bench_clear(&b);

@@ -100,6 +100,19 @@ static sg_status unavailable(const char *device, sg_status st) {
     return sg_fail(SG_ERR_UNAVAILABLE, "run.device=%s: %s", device, reason);
 }
 
+/* A GPU that is full is one that somebody means to use: a run that went to the CPU for it would
+ * stay there for good, many times slower. */
+static sg_status full(void) {
+    char reason[kReasonBytes];
+
+    snprintf(reason, sizeof reason, "%s", sg_last_error());
+    return sg_fail(
+        SG_ERR_OOM,
+        "run.device=auto: there is a GPU, but not enough memory: %s; stop what uses it, or "
+        "say run.device=cpu",
+        reason);
+}
+
 /* A run that began on a CPU stays there: the bits of a GPU are others. */
 static sg_status open_automatic(const sg_compute_options *o, sg_compute *out) {
     bool silent;
@@ -112,6 +125,7 @@ static sg_status open_automatic(const sg_compute_options *o, sg_compute *out) {
     silent = st == SG_ERR_MISSING; /* no driver: an ordinary machine */
     if (st == SG_OK) st = open_gpu(o, ordinal, &gpu, out);
     if (st == SG_OK || st == SG_ERR_CONFIG || st == SG_ERR_DATA) return st;
+    if (st == SG_ERR_OOM) return full();
     if (!silent)
         sg_log(SG_LOG_INFO, "run.device=auto: the CPU, as the GPU cannot be used: %s",
                sg_last_error());

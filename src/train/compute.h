@@ -25,8 +25,9 @@ typedef struct {
 } sg_compute;
 
 /* `auto` takes a GPU where all that it needs is there. Where there is a driver and something else
- * is missing, the log says what; without a driver it is silent. SG_ERR_UNAVAILABLE: the device that
- * is asked for by name cannot be had, and why; SG_ERR_CONFIG: it does not have that precision.
+ * is missing, the log says what; without a driver it is silent. SG_ERR_OOM: the GPU, or this
+ * machine, has no memory left; SG_ERR_UNAVAILABLE: the device that is asked for by name cannot be
+ * had, and why; SG_ERR_CONFIG: it does not have that precision.
  * Zeroed memory in *out is the CPU, open. One GPU a process, one user at a time. */
 sg_status sg_compute_open(const sg_compute_options *options, sg_compute *out) SG_CHECKED;
 void sg_compute_close(sg_compute *compute); /* after all programs of its backend */

@@ -649,7 +649,7 @@ cudaError_t cudaGetLastError() {
     cudaError_t error = sg_emulated::last_error;
 
     sg_emulated::last_error = cudaSuccess;
-    return error;
+    return sg_emulation_is_lost() ? cudaErrorECCUncorrectable : error;
 }
 
 const char *cudaGetErrorString(cudaError_t error) {

@@ -96,12 +96,20 @@ static long long asked(const char *name) {
 }
 
 /* The device is lost at the SG_EMULATION_LOST-th wait of the host for a stream of ours or an event,
- * and stays so. */
-static cudaError_t wait() {
+ * and stays so: whatever is asked of it then, its error is the answer. */
+bool sg_emulation_is_lost(void) {
     long long lost = asked("SG_EMULATION_LOST");
 
+    return lost && (long long)host_waits >= lost;
+}
+
+static cudaError_t answer() {
+    return sg_emulation_is_lost() ? cudaErrorECCUncorrectable : cudaSuccess;
+}
+
+static cudaError_t wait() {
     host_waits++;
-    return lost && (long long)host_waits >= lost ? cudaErrorECCUncorrectable : cudaSuccess;
+    return answer();
 }
 
 /* Bytes of the device's memory: SG_EMULATION_MEMORY, or more than there are. */
@@ -123,8 +131,9 @@ static cudaError_t allocate(void **block, size_t bytes) {
 }
 
 cudaError_t cudaMalloc(void **block, size_t bytes) {
-    cudaError_t error;
+    cudaError_t error = answer();
 
+    if (error != cudaSuccess) return error;
     if (bytes > memory_total() - memory_used) return cudaErrorMemoryAllocation;
     error = allocate(block, bytes);
     if (error == cudaSuccess) memory_used += malloc_usable_size(*block);
@@ -150,23 +159,23 @@ cudaError_t cudaFreeHost(void *block) {
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
     *total = memory_total();
     *free_bytes = *total > memory_used ? *total - memory_used : 0;
-    return cudaSuccess;
+    return answer();
 }
 
 cudaError_t cudaMemset(void *to, int byte, size_t bytes) {
     memset(to, byte, bytes);
-    return cudaSuccess;
+    return answer();
 }
 
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream) {
     sg_emulated::put(stream, [=] { memset(to, byte, bytes); });
-    return cudaSuccess;
+    return answer();
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
     sg_emulated::put(stream, [=] { memcpy(to, from, bytes); });
-    return cudaSuccess;
+    return answer();
 }
 
 /* --- streams and events ----------------------------------------------------------------------- */
@@ -177,7 +186,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     *stream = new CUstream_st();
     (*stream)->work->number = created++;
     streams.insert(*stream);
-    return cudaSuccess;
+    return answer();
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -197,7 +206,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
     *event = new CUevent_st();
-    return cudaSuccess;
+    return answer();
 }
 
 /* A recording would keep this mark for ever: no code of ours means that. */
@@ -205,7 +214,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     if (stream->records) return cudaErrorIllegalState;
     event->work = stream->work;
     event->count = stream->work->put;
-    return cudaSuccess;
+    return answer();
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
@@ -214,7 +223,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
     if (stream->records) return cudaErrorIllegalState;
     if (work) sg_emulated::put(stream, [=] { work->run_up_to(count); });
-    return cudaSuccess;
+    return answer();
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
@@ -246,12 +255,12 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
     *exec = new CUgraphExec_st{graph->work};
-    return cudaSuccess;
+    return answer();
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     for (const auto &work : exec->work) sg_emulated::put(stream, work);
-    return cudaSuccess;
+    return answer();
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {

@@ -29,6 +29,9 @@ void sg_emulation_garbage(void *block, size_t bytes);
 /* Whether a kernel of that name, without template arguments, has been launched in this process. */
 bool sg_emulation_has_run(const char *kernel);
 
+/* Whether the device is lost, as SG_EMULATION_LOST of the environment has it. */
+bool sg_emulation_is_lost(void);
+
 /* For what is no kernel and yet runs on a stream: put work(arguments) on `queue`, which keeps a
  * copy of the `bytes` of its arguments. A stream that is being recorded keeps the work as well. */
 void sg_emulation_put(void *queue, void (*work)(const void *arguments), const void *arguments,
