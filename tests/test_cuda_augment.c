@@ -8,7 +8,9 @@
 #include "data/loader.h"
 #include "data/resample.h"
 #include "data/staging.h"
+#include "data/synthetic.h"
 #include "emulation/emulation.h"
+#include "train/detector.h"
 
 enum { kPictures = 10, kMostSide = 416, kMostRows = 16, kPad = 64 };
 
@@ -558,6 +560,78 @@ static void raw_memory_may_fail_anywhere(void **state) {
     sg_dataset_destroy(d);
 }
 
+/* --- an evaluation ---------------------------------------------------------------------------- */
+
+static int augmented;
+
+static sg_status augment_counted(void *queue, const sg_warp_job *jobs, int64_t n,
+                                 const uint8_t *kept, const uint8_t *staged, int64_t side,
+                                 uint8_t *image) {
+    augmented++;
+    return device->augment(queue, jobs, n, kept, staged, side, image);
+}
+
+/* Of a model with random weights, which finds very little in very many places. */
+static void evaluate(const sg_dataset *d, const sg_backend *backend, int threads,
+                     sg_evaluation *out) {
+    sg_mask_detector_options model = sg_mask_detector_defaults();
+    sg_inference_options o = {.build = sg_detector_build, .context = &model, .backend = backend};
+    sg_inference *inference;
+    sg_config config;
+    sg_state *weights;
+    sg_pool *pool;
+
+    sg_config_default(&config);
+    model.input = 64;
+    model.classes = d->classes.n;
+    o.batch = SG_DETECTOR_EVAL_BATCH;
+    o.workers = threads;
+    assert_ok(sg_pool_create(threads, NULL, &pool));
+    assert_ok(sg_inference_create(&o, &inference));
+    assert_ok(sg_state_create(sg_inference_table(inference), 0, &weights));
+    sg_state_init(weights, 5);
+    assert_ok(sg_inference_set_values(inference, weights->values));
+    assert_ok(sg_detector_evaluate(&config, &model, inference, pool, d, NULL, NULL, NULL, out));
+    sg_state_destroy(weights);
+    sg_inference_destroy(inference);
+    sg_pool_destroy(pool);
+}
+
+/* With pictures made on the device, and, where it is emulated, by the loader's threads: an emulated
+ * device computes the same without being one. */
+static void evaluations_are_the_same(void **state) {
+    sg_backend hosted = sg_backend_cuda, counted = sg_backend_cuda;
+    sg_synthetic_options drawn = sg_synthetic_defaults();
+    sg_device table = *device;
+    sg_evaluation want, got;
+    char root[256];
+    sg_dataset *d;
+
+    (void)state;
+    if (!sg_emulation_is_on()) skip();
+    snprintf(root, sizeof root, "%s", fixture_path("drawn"));
+    drawn.n_train = 19; /* a padded batch at the end */
+    drawn.n_val = 1;
+    drawn.side = SG_SYNTHETIC_SIDE_MIN;
+    assert_ok(sg_synthetic_make(root, &drawn));
+    assert_ok(sg_dataset_read_voc(root, "train.txt", NULL, &d));
+    hosted.device = NULL;
+    evaluate(d, &hosted, 1, &want);
+    assert_true(want.score > 0.0);
+    table.augment = augment_counted;
+    counted.device = &table;
+    for (int threads = 1; threads < 4; threads += 2) {
+        augmented = 0;
+        evaluate(d, &counted, threads, &got);
+        assert_int_equal(augmented, 2); /* batches of 16 */
+        assert_string_equal(want.json, got.json);
+        assert_string_equal(want.table, got.table);
+        sg_evaluation_clear(&got);
+    }
+    sg_evaluation_clear(&want);
+    sg_dataset_destroy(d);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_plans_give_the_same_bytes),
@@ -571,6 +645,7 @@ int main(void) {
         cmocka_unit_test(raw_evaluation_is_the_same),
         cmocka_unit_test(raw_errors_reach_the_caller),
         cmocka_unit_test(raw_memory_may_fail_anywhere),
+        cmocka_unit_test(evaluations_are_the_same),
     };
 
     return cmocka_run_group_tests_name("cuda augmentation", tests, fixture_setup, fixture_teardown);

@@ -1,11 +1,16 @@
 /* Evaluation: pictures in fixed groups through the model, answers gathered in the order of the
- * list. How many threads share the groups changes nothing. */
+ * list. How many threads share the groups changes nothing.
+ *
+ * With a device the loader's threads only decode, batches ahead, and the device makes the input
+ * pictures, to the same bytes, on the queue of the runs; while it runs one group, threads turn the
+ * answers of those before it into boxes. */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
 
 #include "core/mem.h"
 #include "data/loader.h"
+#include "data/staging.h"
 #include "nn/detect_decode.h"
 #include "report/progress.h"
 #include "train/detection_metrics.h"
@@ -22,6 +27,9 @@ typedef struct {
     sg_detector_report *report; /* NULL: none */
     sg_nms_options nms;
     int64_t input, anchors, classes;
+    sg_loader *loader;
+    sg_staging *staging; /* with a device: its half of the loader, */
+    uint8_t *there;      /* and the input pictures there, (batch, 3, input, input) */
     sg_batch batch;
     sg_detection *found; /* (batch, max_boxes) */
     int64_t *count;      /* (batch) */
@@ -32,11 +40,13 @@ typedef struct {
 static sg_status run_group(void *context, int64_t group, int worker) {
     evaluation *e = context;
     int64_t first = group * SG_DETECTOR_EVAL_BATCH;
-    const void *inputs[SG_MAX_INPUTS] = {e->batch.image + first * 3 * e->input * e->input};
+    const uint8_t *images = e->staging ? e->there : e->batch.image;
+    const void *inputs[SG_MAX_INPUTS] = {images + first * 3 * e->input * e->input};
     void *outputs[SG_MAX_OUTPUTS] = {e->boxes + first * e->anchors * 4,
                                      e->scores + first * e->anchors * e->classes};
 
-    SG_TRY(sg_inference_run(e->inference, worker, inputs, outputs));
+    SG_TRY(e->staging ? sg_inference_run_there(e->inference, inputs, outputs)
+                      : sg_inference_run(e->inference, worker, inputs, outputs));
     for (int64_t i = first; i < first + SG_DETECTOR_EVAL_BATCH; i++) {
         const sg_sample *sample;
 
@@ -65,12 +75,19 @@ static sg_status add_batch(const evaluation *e, int64_t n, sg_detection_metrics 
     return SG_OK;
 }
 
-static sg_status measure(evaluation *e, sg_loader *loader, sg_pool *pool, sg_stop_fn stop,
-                         void *stop_context, sg_detection_metrics *metrics) {
-    for (int64_t b = 0; b < sg_loader_batches(loader); b++) {
+static sg_status next_batch(evaluation *e) {
+    if (e->staging) SG_TRY(sg_staging_wait(e->staging));
+    SG_TRY(sg_loader_next(e->loader, &e->batch));
+    if (!e->staging) return SG_OK;
+    return sg_staging_put(e->staging, sg_inference_queue(e->inference), &e->batch, e->there);
+}
+
+static sg_status measure(evaluation *e, sg_pool *pool, sg_stop_fn stop, void *stop_context,
+                         sg_detection_metrics *metrics) {
+    for (int64_t b = 0; b < sg_loader_batches(e->loader); b++) {
         if (stop && stop(stop_context))
             return sg_fail(SG_ERR_INTERRUPTED, "interrupted during an evaluation");
-        SG_TRY(sg_loader_next(loader, &e->batch));
+        SG_TRY(next_batch(e));
         SG_TRY(sg_pool_run(pool, kGroupsPerBatch, run_group, e));
         SG_TRY(add_batch(e, kGroupsPerBatch * SG_DETECTOR_EVAL_BATCH, metrics));
     }
@@ -151,16 +168,32 @@ static sg_status allocate(evaluation *e, int64_t n) {
     return SG_OK;
 }
 
-static sg_status open_loader(const sg_config *config, const sg_dataset *dataset, int threads,
-                             sg_loader **out) {
+static sg_status open_loader(evaluation *e, int threads) {
     sg_loader_options o = sg_loader_defaults();
+    void *block;
 
     o.batch = kGroupsPerBatch * SG_DETECTOR_EVAL_BATCH;
-    o.input = config->model.input;
+    o.input = e->input;
     o.threads = threads;
     o.prefetch = kPrefetch;
     o.cache_bytes = 0; /* each picture is read once */
-    return sg_loader_create(dataset, &o, out);
+    o.device = sg_inference_device(e->inference);
+    SG_TRY(sg_loader_create(e->dataset, &o, &e->loader));
+    if (!o.device) return SG_OK;
+    SG_TRY(o.device->alloc((size_t)(o.batch * 3 * o.input * o.input), "pictures of an evaluation",
+                           &block));
+    e->there = block;
+    return sg_staging_create(e->loader, &e->staging);
+}
+
+static void clear(evaluation *e) {
+    if (e->there) sg_inference_device(e->inference)->release(e->there);
+    sg_staging_destroy(e->staging);
+    sg_loader_destroy(e->loader);
+    sg_free(e->found);
+    sg_free(e->count);
+    sg_free(e->boxes);
+    sg_free(e->scores);
 }
 
 sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_options *model,
@@ -169,7 +202,6 @@ sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_o
                                sg_evaluation *out) {
     sg_anchors anchors = sg_mask_detector_anchors(model);
     sg_detection_metrics *metrics = NULL;
-    sg_loader *loader = NULL;
     evaluation e;
     sg_status st;
 
@@ -184,17 +216,13 @@ sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_o
     e.anchors = sg_anchor_count(&anchors);
     e.classes = model->classes;
     st = allocate(&e, kGroupsPerBatch * SG_DETECTOR_EVAL_BATCH);
-    if (st == SG_OK) st = open_loader(config, dataset, sg_pool_threads(pool), &loader);
+    if (st == SG_OK) st = open_loader(&e, sg_pool_threads(pool));
     if (st == SG_OK) st = sg_detection_metrics_create(e.classes, SG_AP_MAX_BOXES, &metrics);
     if (report) sg_detector_report_begin(report);
-    if (st == SG_OK) st = measure(&e, loader, pool, stop, stop_context, metrics);
+    if (st == SG_OK) st = measure(&e, pool, stop, stop_context, metrics);
     if (st == SG_OK && report) sg_detector_report_finish(report, metrics);
     if (st == SG_OK) st = fill(metrics, &dataset->classes, out);
-    sg_loader_destroy(loader);
     sg_detection_metrics_destroy(metrics);
-    sg_free(e.found);
-    sg_free(e.count);
-    sg_free(e.boxes);
-    sg_free(e.scores);
+    clear(&e);
     return st;
 }

@@ -185,17 +185,24 @@ sg_status sg_inference_load(sg_inference *f, const char *path) {
     return sg_inference_set_values(f, f->loaded->ema, f->loaded->rows);
 }
 
-static sg_status put_run(sg_inference *f, const void *const inputs[]) {
+static sg_status put_inputs(sg_inference *f, const void *const inputs[]) {
+    const inference_device *on = &f->on;
+
+    for (int i = 0; i < sg_graph_inputs(f->graph); i++) {
+        memcpy(on->pinned_input[i], inputs[i], input_bytes(f, i));
+        SG_TRY(f->device->put(on->queue, on->input[i], on->pinned_input[i], input_bytes(f, i)));
+    }
+    return SG_OK;
+}
+
+/* `there`: on the device. */
+static sg_status put_run(sg_inference *f, const void *const there[]) {
     const sg_device *d = f->device;
     inference_device *on = &f->on;
     sg_bindings b = bind(f);
 
     b.base[SG_BUF_ARENA] = f->arena[0];
-    for (int i = 0; i < sg_graph_inputs(f->graph); i++) {
-        memcpy(on->pinned_input[i], inputs[i], input_bytes(f, i));
-        SG_TRY(d->put(on->queue, on->input[i], on->pinned_input[i], input_bytes(f, i)));
-        b.input[i] = on->input[i];
-    }
+    for (int i = 0; i < sg_graph_inputs(f->graph); i++) b.input[i] = there[i];
     for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = on->output[i];
     SG_TRY(sg_program_run(f->program, &b));
     for (int i = 0; i < sg_graph_outputs(f->graph); i++)
@@ -203,30 +210,49 @@ static sg_status put_run(sg_inference *f, const void *const inputs[]) {
     return SG_OK;
 }
 
-static sg_status run_there(sg_inference *f, const void *const inputs[], void *const outputs[]) {
-    sg_status st = put_run(f, inputs);
-
-    if (st != SG_OK) return st;
+/* Where the inputs are already there `inputs` is NULL. */
+static sg_status run_there(sg_inference *f, const void *const inputs[], const void *const there[],
+                           void *const outputs[]) {
+    if (inputs) SG_TRY(put_inputs(f, inputs));
+    SG_TRY(put_run(f, there));
     SG_TRY(f->device->wait(f->on.queue));
     for (int i = 0; i < sg_graph_outputs(f->graph); i++)
         memcpy(outputs[i], f->on.pinned_output[i], output_bytes(f, i));
     return SG_OK;
 }
 
+static sg_status run_in_turn(sg_inference *f, const void *const inputs[], const void *const there[],
+                             void *const outputs[]) {
+    sg_status st;
+
+    pthread_mutex_lock(&f->on.lock);
+    st = run_there(f, inputs, there, outputs);
+    pthread_mutex_unlock(&f->on.lock);
+    return st;
+}
+
+static sg_status check_values(const sg_inference *f) {
+    return f->values ? SG_OK : sg_fail(SG_ERR_ARG, "inference: the model has no values yet");
+}
+
 sg_status sg_inference_run(sg_inference *f, int worker, const void *const inputs[],
                            void *const outputs[]) {
     sg_bindings b = bind(f);
-    sg_status st;
 
-    if (!f->values) return sg_fail(SG_ERR_ARG, "inference: the model has no values yet");
-    if (f->device) {
-        pthread_mutex_lock(&f->on.lock);
-        st = run_there(f, inputs, outputs);
-        pthread_mutex_unlock(&f->on.lock);
-        return st;
-    }
+    SG_TRY(check_values(f));
+    if (f->device) return run_in_turn(f, inputs, (const void *const *)f->on.input, outputs);
     b.base[SG_BUF_ARENA] = f->arena[worker];
     for (int i = 0; i < sg_graph_inputs(f->graph); i++) b.input[i] = inputs[i];
     for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = outputs[i];
     return sg_program_run(f->program, &b);
+}
+
+const sg_device *sg_inference_device(const sg_inference *f) { return f->device; }
+
+void *sg_inference_queue(const sg_inference *f) { return f->on.queue; }
+
+sg_status sg_inference_run_there(sg_inference *f, const void *const inputs[],
+                                 void *const outputs[]) {
+    SG_TRY(check_values(f));
+    return run_in_turn(f, NULL, inputs, outputs);
 }

@@ -42,6 +42,14 @@ sg_status sg_inference_load(sg_inference *inference, const char *path) SG_CHECKE
 sg_status sg_inference_run(sg_inference *inference, int worker, const void *const inputs[],
                            void *const outputs[]) SG_CHECKED;
 
+/* Where the backend has a device: that, else NULL, and the queue on which its runs are put. */
+const sg_device *sg_inference_device(const sg_inference *inference);
+void *sg_inference_queue(const sg_inference *inference);
+/* With a device: the same with inputs that are there, or will be once what was put on the queue
+ * before is done. Outputs come to the host. */
+sg_status sg_inference_run_there(sg_inference *inference, const void *const inputs[],
+                                 void *const outputs[]) SG_CHECKED;
+
 #ifdef __cplusplus
 }
 #endif
