@@ -74,7 +74,7 @@ CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
 FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] bundle/*.c tests/*.c tests/*.h \
-               tests/emulation/*.[ch] tests/emulation/*.cpp tests/emulation/*.cu tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c bench/*.c examples/*.c)
+               tests/emulation/*.[ch] tests/emulation/*.cpp tests/emulation/*.cu tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c bench/*.[ch] examples/*.c)
 
 MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
@@ -242,10 +242,10 @@ $(GPU_TESTS): $(CHECK)/test_%: $(CHECK)/test_%.o $(CHECK)/gpu/staged.o $(CHECK)/
 	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(RPATH) -lcmocka -lz $(LDLIBS) $(GPU_LIBS) -o $@
 
 # these load the plug-in beside them, which looks for all of the library in the program
-$(GPU_BENCH): $(CHECK)/bench_%: bench/%.c $(BUILD)/libspotgrad.a
+$(GPU_BENCH): $(CHECK)/bench_%: bench/%.c bench/common.c bench/common.h $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(call say,cc,"$< (for a GPU)")
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $< -Wl,--whole-archive $(BUILD)/libspotgrad.a -Wl,--no-whole-archive $(LDFLAGS) $(RPATH) \
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c,$^) -Wl,--whole-archive $(BUILD)/libspotgrad.a -Wl,--no-whole-archive $(LDFLAGS) $(RPATH) \
 	    -Wl,--export-dynamic-symbol='sg_*' $(LDLIBS) -o $@
 
 # a card's ceilings: bare cuBLASLt and copies
@@ -287,10 +287,12 @@ $(BUILD)/examples/%: examples/%.c $(BUILD)/libspotgrad.a
 ## examples      build the programs of examples/, into build/release/examples/
 examples: $(EXAMPLES)
 
+$(BUILD)/bench/detector $(BUILD)/bench/text_encoder: bench/common.c bench/common.h
+
 $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c,$^) $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
 
 ## bench         speed beside PyTorch's (installs python3-torch, 0.6 GB; 10 minutes)
 bench:

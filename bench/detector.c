@@ -11,30 +11,25 @@
  * 1), after two steps that warm up, peak memory in MiB, parameters; on a GPU also the MiB of its
  * memory that are in use at the end. --ops: instead a JSON object a kernel of the step:
  * milliseconds (on a GPU the mean of ten runs), operations and bytes. */
-#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
+#include "common.h"
 #include "core/mem.h"
 #include "core/philox.h"
 #include "cpu/cpu.h"
 #include "nn/mask_detector.h"
-#include "train/compute.h"
 #include "train/detector.h"
 #include "train/inference.h"
-#include "train/trainer.h"
 
-enum { kWarm = 2, kFaces = 5 };
+enum { kFaces = 5 };
+static const double kLearningRate = 1e-3;
 
 typedef struct {
+    bench_request run;
     sg_mask_detector_options model;
-    int64_t batch, steps, group;
-    int shards, threads;
-    const char *isa, *device, *precision;
-    bool infer, ops, tune;
-    sg_compute compute;
+    bool infer, ops;
 } request;
 
 /* One batch, the same for every step. */
@@ -44,24 +39,11 @@ typedef struct {
     int32_t *classes, *count;
 } batch;
 
-static void must(sg_status st) {
-    if (st == SG_OK) return;
-    fprintf(stderr, "detector: %s\n", sg_last_error());
-    exit(1);
-}
-
-static void *block(size_t bytes) {
-    void *p = sg_calloc(1, bytes);
-
-    if (!p) must(sg_fail(SG_ERR_OOM, "no memory for %zu bytes", bytes));
-    return p;
-}
-
 static batch draw(const request *r) {
-    size_t n = (size_t)r->batch, side = (size_t)r->model.input;
+    size_t n = (size_t)r->run.batch, side = (size_t)r->model.input;
     sg_random random = sg_random_init(1);
-    batch b = {block(n * 3 * side * side), block(n * SG_MAX_TRUTHS * 4 * sizeof(float)),
-               block(n * SG_MAX_TRUTHS * sizeof(int32_t)), block(n * sizeof(int32_t))};
+    batch b = {bench_block(n * 3 * side * side), bench_block(n * SG_MAX_TRUTHS * 4 * sizeof(float)),
+               bench_block(n * SG_MAX_TRUTHS * sizeof(int32_t)), bench_block(n * sizeof(int32_t))};
 
     for (size_t i = 0; i < n * 3 * side * side; i++) b.image[i] = (uint8_t)sg_random_u32(&random);
     for (size_t i = 0; i < n; i++) {
@@ -87,58 +69,18 @@ static void release(batch *b) {
     sg_free(b->count);
 }
 
-/* Up to as many steps as may be are under way, so that a device never waits for the host. */
-static void run_steps(sg_trainer *t, const void *const inputs[], int64_t n) {
-    sg_step_report report;
-
-    for (int64_t launched = 0, settled = 0; settled < n;) {
-        while (launched < n && sg_trainer_under_way(t) < sg_trainer_ahead(t)) {
-            must(sg_trainer_launch(t, 0, inputs, 1e-3));
-            launched++;
-        }
-        must(sg_trainer_settle(t, &report));
-        settled++;
-    }
-}
-
-static sg_trainer *new_trainer(const request *r, sg_mask_detector_options *model) {
-    sg_trainer_options o = sg_trainer_defaults();
-    sg_trainer *trainer;
-
-    o.build = sg_detector_build;
-    o.context = model;
-    o.batch = r->batch;
-    o.shards = r->shards;
-    o.threads = r->threads;
-    o.backend = sg_compute_backend(&r->compute);
-    o.optimizer.kind = SG_OPTIMIZER_ADAMW;
-    must(sg_trainer_create(&o, &trainer));
-    return trainer;
-}
-
-/* MiB of the GPU's memory that are in use, by whomever; 0 on a CPU. */
-static double device_mib(const request *r) {
-    const sg_device *device = sg_compute_backend(&r->compute)->device;
-    size_t free_bytes = 0, total = 0;
-
-    if (device) must(device->memory(&free_bytes, &total));
-    return (double)(total - free_bytes) / 1048576.0;
-}
-
 static int64_t time_training(const request *r, const batch *b, double seconds[], double *mib) {
     const void *inputs[SG_MAX_INPUTS] = {b->image, b->boxes, b->classes, b->count};
     sg_mask_detector_options model = r->model;
-    sg_trainer *trainer = new_trainer(r, &model);
-    int64_t parameters;
+    sg_trainer *trainer = bench_trainer(&r->run, sg_detector_build, &model);
+    sg_step_report report;
+    int64_t parameters, group = r->run.group;
 
-    run_steps(trainer, inputs, kWarm);
-    for (int64_t i = 0; i < r->steps; i++) {
-        double start = sg_now();
-
-        run_steps(trainer, inputs, r->group);
-        seconds[i] = (sg_now() - start) / (double)r->group;
-    }
-    *mib = device_mib(r);
+    bench_run_steps(trainer, inputs, BENCH_WARM, kLearningRate, &report);
+    for (int64_t i = 0; i < r->run.steps; i++)
+        seconds[i] =
+            bench_run_steps(trainer, inputs, group, kLearningRate, &report) / (double)group;
+    *mib = bench_device_mib(&r->run);
     parameters = sg_trainer_table(trainer)->n_params;
     sg_trainer_destroy(trainer);
     return parameters;
@@ -155,18 +97,18 @@ static void print_op(const sg_step_view *view, double seconds) {
 static void time_ops(const request *r, const batch *b) {
     const void *inputs[SG_MAX_INPUTS] = {b->image, b->boxes, b->classes, b->count};
     sg_mask_detector_options model = r->model;
-    sg_trainer *trainer = new_trainer(r, &model);
+    sg_trainer *trainer = bench_trainer(&r->run, sg_detector_build, &model);
     const sg_program *program = sg_trainer_program(trainer, 0);
-    double *seconds = block((size_t)sg_program_steps(program) * sizeof *seconds);
+    double *seconds = bench_block((size_t)sg_program_steps(program) * sizeof *seconds);
     sg_step_times times = {0};
     sg_step_report report;
     sg_status st;
 
-    run_steps(trainer, inputs, 1);
+    bench_run_steps(trainer, inputs, 1, kLearningRate, &report);
     sg_trainer_profile(trainer, 0, seconds, &times);
-    must(sg_trainer_launch(trainer, 0, inputs, 0.0));
+    bench_must(sg_trainer_launch(trainer, 0, inputs, 0.0));
     st = sg_trainer_settle(trainer, &report);
-    if (st != SG_ERR_DIVERGED) must(st); /* kernels that are repeated compute nonsense */
+    if (st != SG_ERR_DIVERGED) bench_must(st); /* kernels that are repeated compute nonsense */
     for (int i = 0; i < sg_program_steps(program); i++) {
         sg_step_view view = sg_program_step(program, i);
 
@@ -194,11 +136,11 @@ static sg_status answer(void *context, int64_t group, int worker) {
 }
 
 static int64_t time_inference(const request *r, const batch *b, double seconds[]) {
-    int groups = r->batch % r->threads == 0 ? r->threads : 1;
+    int groups = r->run.batch % r->run.threads == 0 ? r->run.threads : 1;
     sg_anchors anchors = sg_mask_detector_anchors(&r->model);
-    size_t n = (size_t)(r->batch * sg_anchor_count(&anchors));
+    size_t n = (size_t)(r->run.batch * sg_anchor_count(&anchors));
     answers a = {.b = b,
-                 .group = r->batch / groups,
+                 .group = r->run.batch / groups,
                  .anchors = sg_anchor_count(&anchors),
                  .classes = r->model.classes,
                  .side = r->model.input};
@@ -207,23 +149,23 @@ static int64_t time_inference(const request *r, const batch *b, double seconds[]
                               .context = &model,
                               .batch = a.group,
                               .workers = groups,
-                              .op_threads = groups == 1 ? r->threads : 1};
+                              .op_threads = groups == 1 ? r->run.threads : 1};
     sg_pool *pool;
     sg_state *state;
     int64_t parameters;
 
-    a.boxes = block(n * 4 * sizeof(float));
-    a.scores = block(n * (size_t)a.classes * sizeof(float));
-    must(sg_pool_create(groups, groups > 1 ? sg_backend_cpu.enter_thread : NULL, &pool));
-    must(sg_inference_create(&o, &a.inference));
-    must(sg_state_create(sg_inference_table(a.inference), 0, &state));
+    a.boxes = bench_block(n * 4 * sizeof(float));
+    a.scores = bench_block(n * (size_t)a.classes * sizeof(float));
+    bench_must(sg_pool_create(groups, groups > 1 ? sg_backend_cpu.enter_thread : NULL, &pool));
+    bench_must(sg_inference_create(&o, &a.inference));
+    bench_must(sg_state_create(sg_inference_table(a.inference), 0, &state));
     sg_state_init(state, 1);
-    must(sg_inference_set_values(a.inference, state->values, state->rows));
-    for (int64_t i = 0; i < r->steps + kWarm; i++) {
+    bench_must(sg_inference_set_values(a.inference, state->values, NULL));
+    for (int64_t i = 0; i < r->run.steps + BENCH_WARM; i++) {
         double start = sg_now();
 
-        must(sg_pool_run(pool, groups, answer, &a));
-        if (i >= kWarm) seconds[i - kWarm] = sg_now() - start;
+        bench_must(sg_pool_run(pool, groups, answer, &a));
+        if (i >= BENCH_WARM) seconds[i - BENCH_WARM] = sg_now() - start;
     }
     parameters = sg_inference_table(a.inference)->n_params;
     sg_inference_destroy(a.inference);
@@ -235,99 +177,63 @@ static int64_t time_inference(const request *r, const batch *b, double seconds[]
 }
 
 static void usage(void) {
-    fprintf(stderr, "usage: detector [--size nano|small] [--input N] [--stride 4|8] [--batch N] "
-                    "[--shards N] [--threads N] [--steps N] [--group N] [--isa avx2|native] "
-                    "[--infer] [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--tune] "
-                    "[--ops]\n");
+    fprintf(stderr, "usage: detector [--size nano|small] [--input N] [--stride 4|8] [--infer] "
+                    "[--ops] " BENCH_USAGE "\n");
     exit(64);
 }
 
-/* False if it is none of them. */
-static bool take_flag(request *r, const char *name) {
+/* As bench_take. */
+static int take(request *r, const char *name, const char *value) {
+    const bench_number numbers[] = {{"--input", &r->model.input}, {"--stride", &r->model.finest}};
     bool infer = strcmp(name, "--infer") == 0, ops = strcmp(name, "--ops") == 0;
-    bool tune = strcmp(name, "--tune") == 0;
 
     r->infer |= infer;
     r->ops |= ops;
-    r->tune |= tune;
-    return infer || ops || tune;
+    if (infer || ops) return 1;
+    if (value && strcmp(name, "--size") == 0) {
+        r->model.size = strcmp(value, "small") == 0 ? SG_DETECTOR_SMALL : SG_DETECTOR_NANO;
+        return 2;
+    }
+    if (value && bench_take_number(numbers, 2, name, value)) return 2;
+    return bench_take(&r->run, name, value);
 }
 
 static request parse(int argc, char **argv) {
-    request r = {.model = sg_mask_detector_defaults(),
-                 .batch = 16,
-                 .steps = 8,
-                 .group = 1,
-                 .shards = 2,
-                 .threads = 2,
-                 .isa = "avx2",
-                 .device = "cpu",
-                 .precision = "auto"};
+    request r = {.run = bench_defaults(16), .model = sg_mask_detector_defaults()};
+    int taken;
 
-    for (int i = 1; i < argc; i++) {
-        const char *name = argv[i];
-        int64_t number;
-
-        if (take_flag(&r, name)) continue;
-        if (++i == argc) usage();
-        number = strtoll(argv[i], NULL, 10);
-        if (strcmp(name, "--size") == 0)
-            r.model.size = strcmp(argv[i], "small") == 0 ? SG_DETECTOR_SMALL : SG_DETECTOR_NANO;
-        else if (strcmp(name, "--isa") == 0)
-            r.isa = argv[i];
-        else if (strcmp(name, "--device") == 0)
-            r.device = argv[i];
-        else if (strcmp(name, "--precision") == 0)
-            r.precision = argv[i];
-        else if (strcmp(name, "--group") == 0)
-            r.group = number;
-        else if (strcmp(name, "--input") == 0)
-            r.model.input = number;
-        else if (strcmp(name, "--stride") == 0)
-            r.model.finest = number;
-        else if (strcmp(name, "--batch") == 0)
-            r.batch = number;
-        else if (strcmp(name, "--shards") == 0)
-            r.shards = (int)number;
-        else if (strcmp(name, "--threads") == 0)
-            r.threads = (int)number;
-        else if (strcmp(name, "--steps") == 0)
-            r.steps = number;
-        else
-            usage();
+    for (int i = 1; i < argc; i += taken) {
+        taken = take(&r, argv[i], argv[i + 1]); /* argv ends with NULL */
+        if (taken == 0) usage();
     }
-    if (r.batch < 1 || r.threads < 1 || r.steps < 1 || r.group < 1) usage();
-    if (r.infer && (strcmp(r.device, "cpu") != 0 || r.ops)) usage(); /* of the CPU, whole */
+    if (!bench_is_sound(&r.run)) usage();
+    if (r.infer && (strcmp(r.run.device, "cpu") != 0 || r.ops)) usage(); /* of the CPU, whole */
     return r;
 }
 
 static void print_times(const request *r, const batch *b) {
-    double *seconds = block((size_t)r->steps * sizeof *seconds), mib = 0.0;
+    double *seconds = bench_block((size_t)r->run.steps * sizeof *seconds), mib = 0.0;
     int64_t parameters =
         r->infer ? time_inference(r, b, seconds) : time_training(r, b, seconds, &mib);
-    struct rusage used;
+    char more[96];
 
-    getrusage(RUSAGE_SELF, &used);
-    printf("{\"seconds\": [");
-    for (int64_t i = 0; i < r->steps; i++) printf("%s%.6f", i ? ", " : "", seconds[i]);
-    printf("], \"peak_mib\": %.1f, \"device_mib\": %.1f, \"parameters\": %lld}\n",
-           (double)used.ru_maxrss / 1024.0, mib, (long long)parameters);
+    snprintf(more, sizeof more, "\"device_mib\": %.1f, \"parameters\": %lld", mib,
+             (long long)parameters);
+    bench_print(&r->run, seconds, more);
     sg_free(seconds);
 }
 
 int main(int argc, char **argv) {
     request r = parse(argc, argv);
-    sg_compute_options options = {.device = r.device, .precision = r.precision, .timed = r.tune};
     batch b;
 
-    must(sg_cpu_set_isa(r.isa));
-    must(sg_compute_open(&options, &r.compute));
+    bench_open(&r.run);
     b = draw(&r);
     if (r.ops)
         time_ops(&r, &b);
     else
         print_times(&r, &b);
     release(&b);
-    sg_compute_close(&r.compute);
+    bench_close(&r.run);
     return 0;
 }
