@@ -159,7 +159,7 @@ extra=(SG_EMULATION_MEMORY=3000000)
 train "$work/full" --fresh
 expect "nothing would fit" 71 "no device memory for"
 extra=(SG_EMULATION_MEMORY=16)
-on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/none"
+on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/full-auto"
 expect "auto, and the GPU is full" 71 "run.device=auto: there is a GPU, but not enough memory: " "MiB asked for"
 extra=(SG_EMULATION_LOST=30)
 train "$work/lost" train.steps=0 train.epochs=3 checkpoint.every_steps=1
