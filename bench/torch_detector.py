@@ -4,15 +4,17 @@
 usage: torch_detector.py [--size nano|small] [--input N] [--stride 4|8] [--batch N] [--threads N]
                          [--layout nchw|nhwc] [--steps N] [--infer] [--compile] [--describe]
                          [--save save|async] [--device cpu|cuda] [--amp] [--mode MODE] [--group N]
-                         [--loader FOLDER]
+                         [--loader FOLDER [--workers N]]
 
 The same layers, batch, precision (f32) and optimizer (AdamW with an average of the weights). Its
 loss is simpler than ours: the targets are given instead of assigned, which favours PyTorch. --save:
 a checkpoint after each step, of weights, moments and average: torch.save, then fsync and rename, or
 torch.distributed.checkpoint.async_save (waiting for the one before, as it asks to). --amp: autocast to bf16; --compile: torch.compile, in --mode. --loader: not
-one batch in memory but pictures of that folder, decoded and augmented (flip, colour) by 8 workers of a
-DataLoader. Prints one JSON object: seconds a step of every group of steps (--group, 1), after those that
-warm up, peak memory in MiB (of the GPU's with --device cuda), parameters.
+one batch in memory but pictures of that folder, decoded by the first of torchvision, Pillow and OpenCV
+that is here, resized, flipped and coloured by --workers processes of a DataLoader. Prints one JSON
+object: seconds a step of every group of steps (--group, 1), after those that warm up; seconds until the
+first step had ended, compilation and all; peak memory in MiB (of the GPU's with --device cuda),
+parameters.
 """
 import argparse
 import glob
@@ -166,33 +168,51 @@ def tell(a, loss):
         print("stamp", time.time(), file=sys.stderr)
 
 
+def decoder_of():
+    """(name, path -> uint8 tensor (3, H, W)). torch itself decodes no pictures."""
+    try:
+        from torchvision.io import ImageReadMode, read_image
+        return "torchvision", lambda path: read_image(path, ImageReadMode.RGB)
+    except ImportError:
+        pass
+    try:
+        import numpy
+        from PIL import Image
+        return "Pillow", lambda path: torch.from_numpy(numpy.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+    except ImportError:
+        pass
+    try:
+        import cv2
+        return "OpenCV", lambda path: torch.from_numpy(cv2.imread(path)[:, :, ::-1].copy()).permute(2, 0, 1)
+    except ImportError:
+        sys.exit("nothing here decodes pictures: No module named torchvision, PIL or cv2")
+
+
 class Pictures(torch.utils.data.Dataset):
     """Files of a folder: decoded, resized to the input, flipped and coloured at random."""
 
-    def __init__(self, folder, side):
+    def __init__(self, folder, side, decode):
         self.files = sorted(glob.glob(os.path.join(folder, "*.png")) +
                             glob.glob(os.path.join(folder, "*.jpg")))
-        self.side = side
+        self.side, self.decode = side, decode
 
     def __len__(self):
         return len(self.files)
 
     def __getitem__(self, i):
-        import numpy
-        from PIL import Image
-        picture = Image.open(self.files[i]).convert("RGB").resize((self.side, self.side))
-        pixels = torch.from_numpy(numpy.array(picture)).permute(2, 0, 1)
+        pixels = self.decode(self.files[i])[None].float()
+        pixels = F.interpolate(pixels, (self.side, self.side), mode="bilinear")[0]
         if torch.rand(()) < 0.5:
             pixels = pixels.flip(2)
         gain = 1.0 + 0.4 * (torch.rand(3, 1, 1) - 0.5)
-        return (pixels.float() * gain).clamp_(0, 255).to(torch.uint8)
+        return (pixels * gain).clamp_(0, 255).to(torch.uint8)
 
 
-def loader_of(a):
+def loader_of(a, decode):
     """Batches without end."""
-    data = Pictures(a.loader, a.input)
+    data = Pictures(a.loader, a.input, decode)
     sampler = torch.utils.data.RandomSampler(data, replacement=True, num_samples=10**7)
-    return iter(torch.utils.data.DataLoader(data, a.batch, sampler=sampler, num_workers=min(8, os.cpu_count()),
+    return iter(torch.utils.data.DataLoader(data, a.batch, sampler=sampler, num_workers=a.workers,
                                             pin_memory=a.device == "cuda", drop_last=True))
 
 
@@ -236,12 +256,13 @@ def main():
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--infer", action="store_true")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--mode", default="max-autotune", help="of torch.compile")
+    parser.add_argument("--mode", default="default", help="of torch.compile")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--amp", action="store_true")
     parser.add_argument("--group", type=int, default=1)
     parser.add_argument("--warm", type=int, default=2)
     parser.add_argument("--loader")
+    parser.add_argument("--workers", type=int, default=min(8, os.cpu_count()))
     parser.add_argument("--save", choices=("save", "async"), help="a checkpoint after each step")
     parser.add_argument("--stamp", action="store_true", help="tell the clock after each step")
     parser.add_argument("--describe", action="store_true", help="print the version and parameters")
@@ -270,10 +291,10 @@ def main():
     grid, stride = grid.to(a.device), stride.to(a.device)
     if a.device == "cuda":
         image, targets = image.pin_memory(), tuple(x.pin_memory() for x in targets)
-    mode = {"mode": a.mode} if a.device == "cuda" else {}
-    forward = torch.compile(model, **mode) if a.compile else model
-    loss_fn = torch.compile(loss_of, **mode) if a.compile and a.device == "cuda" else loss_of
-    pictures = loader_of(a) if a.loader else None
+    forward = torch.compile(model, mode=a.mode) if a.compile else model
+    loss_fn = torch.compile(loss_of, mode=a.mode) if a.compile and a.device == "cuda" else loss_of
+    decoder, decode = decoder_of() if a.loader else (None, None)
+    pictures = loader_of(a, decode) if a.loader else None
 
     def train():
         batch = next(pictures) if pictures else image
@@ -304,9 +325,13 @@ def main():
         model.eval()
     saver = Saver(a.save) if a.save else None
     seconds = []
+    begin, first = time.perf_counter(), 0.0
     for step in range(a.warm):  # at first cuDNN chooses and torch.compile compiles
         loss = infer() if a.infer else train()
         tell(a, loss)
+        first = first or time.perf_counter() - begin
+        if a.compile:  # whoever stops this sees how far it came
+            print(f"warm step {step + 1} after {time.perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
     for step in range(a.steps):
         start = time.perf_counter()
         for _ in range(a.group):
@@ -322,8 +347,9 @@ def main():
     if a.device == "cuda":
         free, total = torch.cuda.mem_get_info()
         peak, device = torch.cuda.max_memory_allocated() / 2**20, (total - free) / 2**20
-    print(json.dumps({"seconds": seconds, "peak_mib": peak, "device_mib": device,
-                      "parameters": parameters}))
+    files = {"decoder": decoder, "workers": a.workers} if a.loader else {}
+    print(json.dumps({"seconds": seconds, "first": first, "peak_mib": peak, "device_mib": device,
+                      "parameters": parameters, **files}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The part `bench` of scripts/gpu-check: ours beside PyTorch's in the same run, what the card can do at
-most, where the time of a step goes, resumes, checkpoints. Everything is measured by programs that are
-also run alone: bench/detector.c, bench/text_encoder.c, bench/torch_*.py, bench/ceilings.c."""
+"""The parts `bench`, `loader` and `compile` of scripts/gpu-check: ours beside PyTorch's in the same run,
+what the card can do at most, where the time of a step goes, resumes, checkpoints. Everything is measured
+by programs that are also run alone: bench/detector.c, bench/text_encoder.c, bench/torch_*.py,
+bench/ceilings.c."""
 import json
 import os
 import pty
@@ -12,48 +13,74 @@ import time
 STEP = re.compile(r"step (\d+)/")
 
 
-def run(check):
-    ceilings(check)
-    size = ["--size", "small", "--input", "416", "--batch", "64", "--steps", "8", "--group", "10"]
+def models(check):
+    """{title: (our program, PyTorch's, options of both, options of PyTorch's)}"""
+    detector = ["--size", "small", "--input", "416", "--batch", "64", "--steps", "8", "--group", "10"]
     text = ["--layers", "4", "--width", "256", "--length", "64", "--batch", "256", "--steps", "8", "--group", "20"]
     if check.options.tiny:
-        size = ["--size", "nano", "--input", "64", "--batch", "2", "--steps", "2", "--group", "1"]
+        detector = ["--size", "nano", "--input", "64", "--batch", "2", "--steps", "2", "--group", "1"]
         text = ["--layers", "1", "--width", "32", "--heads", "2", "--length", "8", "--batch", "4", "--steps", "2",
                 "--group", "1"]
-    ops(check, size)
+    return {"detector": ("bench_detector", "torch_detector.py", detector, ["--layout", "nhwc"]),
+            "text encoder": ("bench_text_encoder", "torch_text_encoder.py", text, [])}
+
+
+def run(check):
+    ceilings(check)
+    ops(check, models(check)["detector"][2])
     starts(check)
     checkpoints(check)
-    models = {"detector": ("bench_detector", "torch_detector.py", size, ["--layout", "nhwc"]),
-              "text encoder": ("bench_text_encoder", "torch_text_encoder.py", text, [])}
-    found = {title: together(check, title, *model) for title, model in models.items()}
-    loaders(check, size)
-    # what takes longest comes last; reduce-overhead is max-autotune without the timing of kernels
-    for title, mode, limit in (("detector", "reduce-overhead", 90), ("text encoder", "max-autotune", 120),
-                               ("detector", "max-autotune", 260), ("text encoder", "reduce-overhead", 60)):
-        if check.gpu and getattr(check, "torch", False) and found[title]:
-            _, theirs, options, extra = models[title]
-            found[title]["PyTorch, compiled, " + mode] = answer(
-                check, "%s, PyTorch, %s" % (title, mode), torch_command(check, theirs, options, extra) +
-                ["--compile", "--mode", mode, "--warm", "6"], limit, "skipped")
-    for title in models:
-        show(check, title, {name: one for name, one in found[title].items() if one}, 1.3)
+    for title in models(check):
+        show(check, title, together(check, title))
+
+
+def compiled(check):
+    """torch.compile, the quick modes first; each tells what it gave when it has ended, for a later one may
+    use up the time. What was compiled is kept in OUT/inductor, where a second run finds it again."""
+    if not getattr(check, "torch", False):
+        return check.result("skipped", "PyTorch, compiled", "no PyTorch")
+    found = {title: together(check, title) for title in models(check)}
+    cache = os.path.join(check.out, "inductor")
+    kept = {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": os.path.join(cache, "triton"),
+            "TORCHINDUCTOR_FX_GRAPH_CACHE": "1", "TORCHINDUCTOR_AUTOGRAD_CACHE": "1"}
+    for mode in check.options.modes.split(","):
+        for title, (_, theirs, options, extra) in models(check).items():
+            name = "%s, PyTorch, compiled, %s" % (title, mode)
+            one = answer(check, name, torch_command(check, theirs, options, extra) +
+                         ["--compile", "--mode", mode, "--warm", "4"], check.options.limit, "skipped", **kept)
+            found[title]["PyTorch, compiled, " + mode] = one
+            if one:
+                tell(check, name, one, found[title])
+    for title in found:
+        show(check, title, found[title])
+
+
+def tell(check, name, one, found):
+    """One line of a peer, as soon as it has ended."""
+    seconds = statistics.median(one["seconds"])
+    ours = next((o for n, o in found.items() if n.startswith("ours") and o), None)
+    beside = ", ours %.2f times that" % (seconds / statistics.median(ours["seconds"])) if ours else ""
+    check.result("passed", name, "%.2f steps/s, first step after %.1f s%s" % (1 / seconds, one["first"], beside))
 
 
 def device(check):
     return "cuda" if check.gpu else "cpu"
 
 
-def answer(check, name, command, limit, late="failed"):
+def answer(check, name, command, limit, late="failed", **environment):
     """The JSON object that a program ends with; None, told, if it fails; `late`: what it then is if it
     was stopped at its limit."""
-    status, output = check.run(command, limit)
+    begin = time.monotonic()
+    status, output = check.run(command, limit, **environment)
     try:
         found = json.loads(output.strip().splitlines()[-1]) if status == 0 else None
     except (ValueError, IndexError):
         found = None
     if found is None:
         lines = [line for line in output.strip().splitlines() if line.strip()]
-        why = "stopped at its time limit" if status == -1 else (lines[-1][:200] if lines else "no output")
+        why = lines[-1][:200] if lines else "no output"
+        if status == -1:
+            why = "stopped after %.0f s; its last line: %s" % (time.monotonic() - begin, why)
         absent = re.search(r"No module named", why) is not None
         verdict = "skipped" if status == -2 or absent else late if status == -1 else "failed"
         check.result(verdict, name, "status %d: %s" % (status, why))
@@ -192,9 +219,12 @@ def torch_command(check, theirs, size, extra):
         ["--amp"] if check.gpu else [])
 
 
-def together(check, title, ours, theirs, size, extra):
-    """Seconds a step, batch in memory: ours, and PyTorch's as it comes."""
-    found = {}
+def together(check, title):
+    """Seconds a step, batch in memory: ours, and PyTorch's as it comes. Measured once in a check."""
+    if title in check.measured:
+        return check.measured[title]
+    ours, theirs, size, extra = models(check)[title]
+    found = check.measured[title] = {}
     program = check.program(ours)
     if program:
         kinds = (("bf16", []), ("bf16", ["--tune"]), ("tf32", [])) if check.gpu else (("auto", []),)
@@ -212,7 +242,8 @@ def together(check, title, ours, theirs, size, extra):
     return found
 
 
-def show(check, title, found, aim):
+def show(check, title, found, aim=1.3):
+    found = {name: one for name, one in found.items() if one}
     medians = {name: statistics.median(one["seconds"]) for name, one in found.items()}
     peers = [name for name in medians if name.startswith("PyTorch")]
     best = min(peers, key=medians.get) if peers else None
@@ -237,26 +268,47 @@ def ratio(ours, theirs):
     return ours["peak_mib"] / theirs["peak_mib"]
 
 
-def loaders(check, size):
-    """The same with pictures from files, decoded and augmented, on both sides."""
+# --- the real data loader --------------------------------------------------------------------------
+
+
+def loader(check):
+    """Training on pictures from files, the same files on both sides. Ours decodes, makes mosaics, moves,
+    scales and colours, and keeps what it has decoded in data.cache_mb; or decodes each anew. PyTorch's
+    workers decode each anew, resize, flip and colour."""
+    _, theirs, size, extra = models(check)["detector"]
     value = dict(zip(size[::2], size[1::2]))
-    steps = 6 if check.options.tiny else 120
     folder = os.path.join(check.work, "data-loader")
-    seen, status = step_times(check, training(
-        check, "loader", steps, "data.root=" + folder, "data.synthetic=%d" % (20 if check.options.tiny else 640),
-        "data.synthetic_side=0", "model.size=" + value["--size"], "model.input=" + value["--input"], "model.stride=8",
-        "train.batch=" + value["--batch"]), 90)
+    keys = ["data.root=" + folder, "data.synthetic=%d" % (20 if check.options.tiny else 640), "data.synthetic_side=0",
+            "model.size=" + value["--size"], "model.input=" + value["--input"], "model.stride=8",
+            "train.batch=" + value["--batch"]]
+    steps = 6 if check.options.tiny else 160
+    found = {"ours, pictures kept": loader_steps(check, "loader", steps, keys),
+             "ours, decoded anew": loader_steps(check, "loader-anew", steps, keys + ["data.cache_mb=0"])}
+    if getattr(check, "torch", False):
+        files = ["--loader", os.path.join(folder, "images"), "--workers", str(min(os.cpu_count(), 16))]
+        found["PyTorch, eager"] = answer(check, "loader, PyTorch", torch_command(
+            check, theirs, size[:6] + ["--steps", "8", "--group", "4", "--warm", "6"], extra + files), 90)
+    else:
+        check.result("skipped", "loader, PyTorch", "no PyTorch")
+    found = {name: one for name, one in found.items() if one}
+    medians = {name: statistics.median(one["seconds"]) for name, one in found.items()}
+    peer = medians.get("PyTorch, eager")
+    check.table("| from files | steps/s | pictures/s | beside PyTorch |\n|---|---|---|---|\n" + "\n".join(
+        "| %s | %.2f | %.0f | %s |" % (name, 1 / s, int(value["--batch"]) / s, "%.2f x" % (peer / s) if peer else "-")
+        for name, s in medians.items()))
+    for name, seconds in medians.items():
+        if peer and name.startswith("ours"):
+            check.result("passed", "with the real data loader, " + name, "%.2f steps/s, PyTorch eager (%s, %d workers) "
+                         "%.2f: %.2f times (aim 2)" % (1 / seconds, found["PyTorch, eager"]["decoder"],
+                                                       found["PyTorch, eager"]["workers"], 1 / peer, peer / seconds))
+
+
+def loader_steps(check, name, steps, keys):
+    """Seconds a step of ours once the first quarter is over, as a terminal shows them."""
+    seen, status = step_times(check, training(check, name, steps, *keys), 90)
     inner = sorted(seen)[len(seen) // 4:]
     if status != 0 or len(inner) < 2:
-        return check.result("failed", "loader, ours", "status %d, %d steps seen" % (status, len(seen)))
-    ours = (seen[inner[-1]] - seen[inner[0]]) / (inner[-1] - inner[0])
-    check.record(bench="loader, ours", seconds=[ours])
-    if not getattr(check, "torch", False):
-        return check.result("skipped", "loader, PyTorch", "no PyTorch; ours %.2f steps/s" % (1 / ours))
-    fewer = size[:6] + ["--steps", "5", "--group", "4"]
-    theirs = answer(check, "loader, PyTorch", torch_command(
-        check, "torch_detector.py", fewer, ["--layout", "nhwc", "--loader", folder + "/images"]), 60)
-    if theirs:
-        their = statistics.median(theirs["seconds"])
-        check.result("passed", "with the real data loader", "ours %.2f steps/s, PyTorch eager %.2f: %.2f times (aim 2)" % (
-            1 / ours, 1 / their, their / ours))
+        return check.result("failed", name + ", ours", "status %d, %d steps seen" % (status, len(seen))) or None
+    seconds = (seen[inner[-1]] - seen[inner[0]]) / (inner[-1] - inner[0])
+    check.record(bench=name + ", ours", seconds=[seconds])
+    return {"seconds": [seconds]}
