@@ -23,8 +23,6 @@ enum {
     kOutShift = SG_WEIGHT_BITS + SG_ROW_BITS,
 };
 
-static const int64_t kMaxGridZ = 65535;
-
 /* Column or row e takes `count` source pixels from `first` on, with weight[k][e] of 1 << 14: lanes
  * lie side by side. */
 typedef struct {
@@ -147,7 +145,7 @@ extern "C" sg_status sg_cuda_augment(void *queue, const struct sg_warp_job *jobs
     unsigned tiles = blocks_for(side, kTile);
 
     if (n == 0 || side == 0) return SG_OK;
-    SG_LAUNCH(augment_kernel, dim3(tiles, tiles, (unsigned)(n < kMaxGridZ ? n : kMaxGridZ)),
-              dim3(kWarp, kWarps), 0, (cudaStream_t)queue, jobs, n, kept, staged, (int)side, image);
+    SG_LAUNCH(augment_kernel, dim3(tiles, tiles, grid_side(n)), dim3(kWarp, kWarps), 0,
+              (cudaStream_t)queue, jobs, n, kept, staged, (int)side, image);
     return sg_cuda_check(cudaGetLastError(), "augmentation");
 }

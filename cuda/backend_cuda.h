@@ -65,14 +65,15 @@ void sg_cuda_plan(sg_kernel_plan *plan, const sg_node *node, sg_kernel run, sg_l
 /* A copy of `state` that the step owns and sg_free releases. */
 sg_status sg_cuda_plan_state(sg_kernel_plan *plan, const void *state, size_t bytes) SG_CHECKED;
 
-/* After each launch: what sg_cuda_check says, with the name of the node. With SG_CUDA_SYNC=1 in the environment
- * it waits for the kernel, so that the guilty one is named. */
+/* After each launch: what sg_cuda_check says, with the name of the node. With SG_CUDA_SYNC=1 in the
+ * environment it waits for the kernel, so that the guilty one is named. */
 sg_status sg_cuda_launched(const sg_args *a) SG_CHECKED;
 
 /* device.cu: SG_OK for cudaSuccess; SG_ERR_UNAVAILABLE once the device is lost, SG_ERR_OOM where it
  * has no memory left, else SG_ERR_CUDA. */
 sg_status sg_cuda_check(int error, const char *what) SG_CHECKED;
-/* After a failure that is not CUDA's own text: SG_OK, unless the device is lost or else at fault. */
+/* After a failure that is not CUDA's own text: SG_OK, unless the device is lost or else at fault.
+ */
 sg_status sg_cuda_check_device(const char *what) SG_CHECKED;
 extern const sg_device sg_cuda_device;
 /* Take that GPU, and see whether our kernels run on it. */

@@ -1,18 +1,7 @@
 /* How blocks lie on a picture, and the second stage of sums over its pixels: channels.h. */
 #include "channels.h"
 
-static const int64_t kMaxChunks = 65535; /* of a grid's y */
 enum { kSumBlocks = 1024, kColumns = 8 };
-
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-/* The least power of two that is not below `n`, at most `most`, itself a power of two. */
-static int lanes_for(int64_t n, int most) {
-    int lanes = 1;
-
-    while (lanes < most && lanes < n) lanes *= 2;
-    return lanes;
-}
 
 /* Rows of the last axis of (N, T, C) are a matrix. */
 static sg_cuda_dims dims_of(const sg_value *v) {
@@ -26,6 +15,7 @@ sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t ea
     sg_cuda_dims d = dims_of(v);
     sg_cuda_pixels p = {};
     int64_t rows, lanes;
+    sg_cuda_chunks c;
 
     p.M = d.N * d.HW;
     p.C = d.C;
@@ -38,13 +28,9 @@ sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t ea
     p.lanes = p.inner ? lanes_for(lanes, kMaxLanes) : 1;
     p.tiles = ceil_div(lanes, p.lanes);
     rows = kThreads / p.lanes;
-    if (most > kMaxChunks) most = kMaxChunks;
-    p.chunks = ceil_div(p.M, rows * each);
-    if (p.chunks > most) p.chunks = most;
-    if (p.chunks > 0) {
-        p.chunk = ceil_div(ceil_div(p.M, p.chunks), rows) * rows;
-        p.chunks = ceil_div(p.M, p.chunk);
-    }
+    c = chunks_of(p.M, rows, rows * each, grid_side(most));
+    p.chunk = c.each;
+    p.chunks = c.n;
     return p;
 }
 

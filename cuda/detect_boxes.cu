@@ -72,8 +72,7 @@ __global__ void decode_dx_kernel(const float4 *raw, const float4 *dy, float4 *dx
 }
 
 static dim3 grid_of(const decode_state *s) {
-    return dim3(blocks_for(s->anchors.start[s->anchors.levels], kThreads),
-                (unsigned)(s->N < kMaxGridY ? s->N : kMaxGridY));
+    return dim3(blocks_for(s->anchors.start[s->anchors.levels], kThreads), grid_side(s->N));
 }
 
 static sg_status box_decode_run(const sg_args *a) {

@@ -6,7 +6,7 @@
 #include "launch.h"
 #include "ops/detect.h"
 
-static const int64_t kMaxGridY = 65535, kMaxAnchors = 1 << 30;
+static const int64_t kMaxAnchors = 1 << 30;
 
 /* sg_anchors, by value in a kernel's arguments. */
 typedef struct {

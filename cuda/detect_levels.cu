@@ -19,7 +19,7 @@ template <typename T> struct level_maps {
 };
 
 static dim3 grid_of(int64_t elements, int64_t N) {
-    return dim3(blocks_for(elements, kThreads), (unsigned)(N < kMaxGridY ? N : kMaxGridY));
+    return dim3(blocks_for(elements, kThreads), grid_side(N));
 }
 
 /* y (N, A, C). grid: elements of a picture, pictures. */

@@ -49,9 +49,8 @@ __global__ void embedding_kernel(const int32_t *ids, const float *table, const f
 
 template <typename T, int V> static sg_status embedding_as(const sg_args *a) {
     const embedding_state *s = static_cast<const embedding_state *>(a->state);
-    unsigned lanes = 1;
+    unsigned lanes = (unsigned)lanes_for(ceil_div(s->C, V), kThreads);
 
-    while (lanes < kThreads && lanes * V < s->C) lanes *= 2;
     SG_LAUNCH((embedding_kernel<T, V>), blocks_for(s->M, kThreads / lanes),
               dim3(lanes, kThreads / lanes), 0, (cudaStream_t)a->queue,
               static_cast<const int32_t *>(a->in[0]), static_cast<const float *>(a->in[1]),
@@ -238,16 +237,14 @@ extern "C" sg_status sg_cuda_select_embedding_dw(sg_cuda *, const sg_node *node,
     sg_layout layout = sg_cuda_common_layout(node, have);
     embedding_state s = {dy->dim[0] * dy->dim[1],   dy->dim[1], dy->dim[2],
                          node->out[0].shape.dim[0], 0,          0};
+    sg_cuda_chunks c;
 
     if (s.M > INT32_MAX || s.V > INT32_MAX)
         return sg_fail(SG_ERR_UNSUPPORTED, "%s: cuda numbers positions and rows by 31 bits",
                        node->name);
-    s.chunks = blocks_for(s.M, kThreads);
-    if (s.chunks > kMaxChunks) s.chunks = kMaxChunks;
-    if (s.chunks > 0) {
-        s.chunk = (s.M + s.chunks * kThreads - 1) / (s.chunks * kThreads) * kThreads;
-        s.chunks = blocks_for(s.M, s.chunk);
-    }
+    c = chunks_of(s.M, kThreads, kThreads, kMaxChunks);
+    s.chunk = c.each;
+    s.chunks = c.n;
     sg_cuda_plan(plan, node,
                  sg_cuda_is_bf16(layout) ? embedding_dw_run<bf16> : embedding_dw_run<float>,
                  layout);

@@ -12,6 +12,8 @@ extern "C" {
  * as y, or NULL: then the sums are in y and stay nowhere. b (C) may be NULL. */
 sg_status sg_cuda_epilogue(const sg_args *a, sg_layout layout, const float *b, void *z,
                            sg_act act) SG_CHECKED;
+/* pointwise.cu: dx = dx act'(z), dx output 0 of `a`, z in its layout and size. */
+sg_status sg_cuda_slope(const sg_args *a, sg_layout layout, const void *z, sg_act act) SG_CHECKED;
 
 #ifdef __cplusplus
 }

@@ -87,8 +87,40 @@ __device__ inline float warp_max(float x) {
     return x;
 }
 
+/* --- sizes of a launch ------------------------------------------------------------------------ */
+
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 static inline unsigned blocks_for(int64_t count, int64_t each) {
-    return (unsigned)((count + each - 1) / each);
+    return (unsigned)ceil_div(count, each);
+}
+
+/* Of a grid's y and z: the others are taken by steps of gridDim. */
+static inline unsigned grid_side(int64_t blocks) {
+    return (unsigned)(blocks < 65535 ? blocks : 65535);
+}
+
+/* The least power of two that is not below `n`, at most `most`, itself a power of two. */
+static inline int lanes_for(int64_t n, int most) {
+    int lanes = 1;
+
+    while (lanes < most && lanes < n) lanes *= 2;
+    return lanes;
+}
+
+typedef struct {
+    int64_t each, n; /* things of a chunk, chunks; 0, 0 for no things */
+} sg_cuda_chunks;
+
+/* `count` things in at most `most` chunks of a multiple of `unit` each, of `least` if most allows.
+ */
+static inline sg_cuda_chunks chunks_of(int64_t count, int64_t unit, int64_t least, int64_t most) {
+    int64_t wanted = ceil_div(count, least), each;
+
+    if (wanted > most) wanted = most;
+    if (wanted <= 0) return {0, 0};
+    each = ceil_div(ceil_div(count, wanted), unit) * unit;
+    return {each, ceil_div(count, each)};
 }
 
 #endif

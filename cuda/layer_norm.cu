@@ -391,12 +391,10 @@ extern "C" sg_status sg_cuda_select_layer_norm_dx(sg_cuda *, const sg_node *node
     norm_state s = state_for(x, 0.0f);
 
     if (is_held(&s)) {
-        s.chunks = (s.M + kWarps * kRowsEach - 1) / (kWarps * kRowsEach);
-        if (s.chunks > kMaxChunks) s.chunks = kMaxChunks;
-        if (s.chunks > 0) {
-            s.chunk = (s.M + s.chunks - 1) / s.chunks;
-            s.chunks = (s.M + s.chunk - 1) / s.chunk;
-        }
+        sg_cuda_chunks c = chunks_of(s.M, 1, kWarps * kRowsEach, kMaxChunks);
+
+        s.chunk = c.each;
+        s.chunks = c.n;
     } else {
         s.sums = sg_cuda_pixels_of(x, SG_CUDA_PLAIN, kSumEach, sg_cuda_sum_chunks(x));
         s.chunks = s.sums.chunks;

@@ -11,8 +11,6 @@
 
 enum { kTile = 32, kRows = 8, kThreads = 256, kEach = 4, kThinRows = 4 };
 
-static const int64_t kMaxGrid = 65535; /* of y and z */
-
 typedef struct {
     int64_t N, rows, cols; /* N matrices (rows, cols) */
 } transpose_state;
@@ -67,8 +65,7 @@ __global__ void cast_kernel(const From *x, To *y, int64_t count) {
 
 template <typename From, typename To> static sg_status transpose_run(const sg_args *a) {
     const transpose_state *s = static_cast<const transpose_state *>(a->state);
-    dim3 grid(blocks_for(s->cols, kTile), blocks_for(s->rows, kTile),
-              (unsigned)(s->N < kMaxGrid ? s->N : kMaxGrid));
+    dim3 grid(blocks_for(s->cols, kTile), blocks_for(s->rows, kTile), grid_side(s->N));
 
     if (s->N * s->rows * s->cols == 0) return SG_OK;
     if (s->rows <= kThinRows) {

@@ -4,13 +4,10 @@
  * and steps. */
 #include <stdio.h>
 
-#include "activation.h"
 #include "channels.h"
 #include "core/mem.h"
 #include "epilogue.h"
 #include "vendor/vendor.h"
-
-enum { kEach = 4 };
 
 typedef struct {
     sg_vendor_plan *plan; /* owned; NULL: there is nothing to add up */
@@ -51,35 +48,13 @@ static sg_status linear_run(const sg_args *a) {
     return sg_cuda_epilogue(a, s->layout, static_cast<const float *>(a->in[2]), z, s->act);
 }
 
-/* dx = dx act'(z) */
-template <typename T> __global__ void slope_kernel(const T *z, T *dx, int64_t count, sg_act act) {
-    int64_t first = (int64_t)blockIdx.x * kThreads * kEach + threadIdx.x;
-
-    for (int k = 0; k < kEach; k++) {
-        int64_t i = first + k * kThreads;
-
-        if (i < count) dx[i] = from_float<T>(to_float(dx[i]) * act_slope(act, to_float(z[i])));
-    }
-}
-
-template <typename T> static sg_status slope_run(const sg_args *a) {
-    int64_t count = sg_shape_count(&a->node->out[0].shape);
-
-    if (count == 0) return SG_OK;
-    SG_LAUNCH((slope_kernel<T>), blocks_for(count, kThreads * kEach), kThreads, 0,
-              (cudaStream_t)a->queue, static_cast<const T *>(a->in[2]), static_cast<T *>(a->out[0]),
-              count, state_of(a)->act);
-    return sg_cuda_launched(a);
-}
-
 static sg_status matmul_run(const sg_args *a) { return multiply(a, a->out[0], NULL); }
 
 static sg_status linear_dx_run(const sg_args *a) {
     const linear_state *s = state_of(a);
 
     SG_TRY(multiply(a, a->out[0], NULL));
-    if (!s->rest) return SG_OK;
-    return sg_cuda_is_bf16(s->layout) ? slope_run<bf16>(a) : slope_run<float>(a);
+    return s->rest ? sg_cuda_slope(a, s->layout, a->in[2], s->act) : SG_OK;
 }
 
 static sg_status linear_dw_run(const sg_args *a) {

@@ -9,8 +9,6 @@ typedef struct {
     int64_t N, T, C;
 } mean_state;
 
-static const int64_t kMaxGrid = 65535; /* of y */
-
 template <typename T>
 __global__ void masked_mean_kernel(const T *x, const int32_t *length, float *y, mean_state s) {
     SG_SHARED(float, shared, kThreads);
@@ -52,12 +50,10 @@ static const mean_state *state_of(const sg_args *a) {
 
 template <typename T> static sg_status masked_mean_run(const sg_args *a) {
     const mean_state *s = state_of(a);
-    unsigned lanes = 1;
+    unsigned lanes = (unsigned)lanes_for(s->C, kMaxLanes);
 
     if (s->N * s->C == 0) return SG_OK;
-    while (lanes < kMaxLanes && lanes < s->C) lanes *= 2;
-    SG_LAUNCH((masked_mean_kernel<T>),
-              dim3(blocks_for(s->C, lanes), (unsigned)(s->N < kMaxGrid ? s->N : kMaxGrid)),
+    SG_LAUNCH((masked_mean_kernel<T>), dim3(blocks_for(s->C, lanes), grid_side(s->N)),
               dim3(lanes, kThreads / lanes), 0, (cudaStream_t)a->queue,
               static_cast<const T *>(a->in[0]), static_cast<const int32_t *>(a->in[1]),
               static_cast<float *>(a->out[0]), *s);

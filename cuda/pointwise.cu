@@ -3,6 +3,7 @@
  * only values inside a program are, is aligned and moved by fours. */
 #include "activation.h"
 #include "channels.h"
+#include "epilogue.h"
 
 enum { kEach = 8 };
 
@@ -34,15 +35,20 @@ __global__ void pointwise_kernel(const In *p, const In *q, T *y, int64_t count, 
 template <typename T> struct width_of { static const int V = 1; };
 template <> struct width_of<bf16> { static const int V = kPack; };
 
-template <typename T, typename In, typename F> static sg_status launch(const sg_args *a, F f) {
-    int64_t count = static_cast<const pointwise_state *>(a->state)->count;
-    const In *p = static_cast<const In *>(a->in[0]);
-    const In *q = a->node->n_in > 1 ? static_cast<const In *>(a->in[1]) : p;
-
+/* out 0 = f(p, q) */
+template <typename T, typename In, typename F>
+static sg_status launch_on(const sg_args *a, const void *p, const void *q, int64_t count, F f) {
     if (count == 0) return SG_OK; /* a grid of no blocks is an error */
     SG_LAUNCH((pointwise_kernel<T, In, width_of<T>::V, F>), blocks_for(count, kThreads * kEach),
-              kThreads, 0, (cudaStream_t)a->queue, p, q, static_cast<T *>(a->out[0]), count, f);
+              kThreads, 0, (cudaStream_t)a->queue, static_cast<const In *>(p),
+              static_cast<const In *>(q), static_cast<T *>(a->out[0]), count, f);
     return sg_cuda_launched(a);
+}
+
+template <typename T, typename In, typename F> static sg_status launch(const sg_args *a, F f) {
+    int64_t count = static_cast<const pointwise_state *>(a->state)->count;
+
+    return launch_on<T, In>(a, a->in[0], a->in[a->node->n_in > 1], count, f);
 }
 
 /* --- the functions ---------------------------------------------------------------------------- */
@@ -66,14 +72,13 @@ struct relu_dx_f { /* y, dy */
 struct silu_f {
     __device__ float operator()(float p, float) const { return act_value(SG_ACT_SILU, p); }
 };
-struct silu_dx_f { /* x, dy */
-    __device__ float operator()(float x, float dy) const { return dy * act_slope(SG_ACT_SILU, x); }
+template <sg_act Act> struct slope_f { /* x, dy */
+    __device__ float operator()(float x, float dy) const { return dy * act_slope(Act, x); }
 };
+typedef slope_f<SG_ACT_SILU> silu_dx_f;
+typedef slope_f<SG_ACT_GELU> gelu_dx_f;
 struct gelu_f {
     __device__ float operator()(float p, float) const { return act_value(SG_ACT_GELU, p); }
-};
-struct gelu_dx_f { /* x, dy */
-    __device__ float operator()(float x, float dy) const { return dy * act_slope(SG_ACT_GELU, x); }
 };
 struct sigmoid_f {
     __device__ float operator()(float p, float) const { return sigmoid(p); }
@@ -138,4 +143,26 @@ extern "C" sg_status sg_cuda_select_scale(sg_cuda *, const sg_node *node, const 
 extern "C" sg_status sg_cuda_select_to_float(sg_cuda *, const sg_node *node, const sg_layout *,
                                              sg_kernel_plan *plan) {
     return select_in(node, affine_run<float, uint8_t>, SG_CUDA_PLAIN, -1, plan);
+}
+
+/* --- after a product -------------------------------------------------------------------------- */
+
+template <typename T> static sg_status slope(const sg_args *a, const void *z, sg_act act) {
+    int64_t count = sg_shape_count(&a->node->out[0].shape);
+    const void *dx = a->out[0];
+
+    switch (act) {
+    case SG_ACT_RELU:
+        return launch_on<T, T>(a, z, dx, count, slope_f<SG_ACT_RELU>{});
+    case SG_ACT_SILU:
+        return launch_on<T, T>(a, z, dx, count, slope_f<SG_ACT_SILU>{});
+    case SG_ACT_GELU:
+        return launch_on<T, T>(a, z, dx, count, slope_f<SG_ACT_GELU>{});
+    default: /* of no activation it is 1 */
+        return SG_OK;
+    }
+}
+
+extern "C" sg_status sg_cuda_slope(const sg_args *a, sg_layout layout, const void *z, sg_act act) {
+    return sg_cuda_is_bf16(layout) ? slope<bf16>(a, z, act) : slope<float>(a, z, act);
 }

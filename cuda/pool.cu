@@ -12,8 +12,6 @@
 
 enum { kEach = 4, kMaxKernel = 32767 };
 
-static const int64_t kMaxGrid = 65535; /* of y */
-
 /* Pixels and channels of one picture. */
 typedef struct {
     int64_t C, H, W;
@@ -230,9 +228,8 @@ template <typename T, int V, bool Inner> static sg_status global_avg_pool_as(con
     int64_t N = p->M / p->HW; /* there are pixels: the op asks for them */
 
     if (is_empty(*p)) return SG_OK;
-    SG_LAUNCH((global_avg_pool_kernel<T, V, Inner>),
-              dim3((unsigned)p->tiles, (unsigned)(N < kMaxGrid ? N : kMaxGrid)), block_of(*p), 0,
-              (cudaStream_t)a->queue, static_cast<const T *>(a->in[0]),
+    SG_LAUNCH((global_avg_pool_kernel<T, V, Inner>), dim3((unsigned)p->tiles, grid_side(N)),
+              block_of(*p), 0, (cudaStream_t)a->queue, static_cast<const T *>(a->in[0]),
               static_cast<float *>(a->out[0]), N, *p);
     return sg_cuda_launched(a);
 }

@@ -9,8 +9,6 @@
 
 enum { kEach = 4 };
 
-static const int64_t kMaxGrid = 65535; /* of y */
-
 /* Columns before .. end - 1 of y, `before` being the end of the part before. */
 typedef struct {
     int64_t end;
@@ -57,8 +55,7 @@ template <typename T, int V> static sg_status launch(const sg_args *a, const gat
     while (lanes < kThreads && kThreads / lanes > g.rows && lanes < g.cols) lanes *= 2;
     rows = kThreads / lanes;
     blocks = blocks_for(g.rows, rows * kEach);
-    SG_LAUNCH((gather_kernel<T, V>),
-              dim3(blocks_for(g.cols, lanes), (unsigned)(blocks < kMaxGrid ? blocks : kMaxGrid)),
+    SG_LAUNCH((gather_kernel<T, V>), dim3(blocks_for(g.cols, lanes), grid_side(blocks)),
               dim3(lanes, rows), 0, (cudaStream_t)a->queue, g,
               static_cast<pack<T, V> *>(a->out[0]));
     return sg_cuda_launched(a);
