@@ -590,7 +590,7 @@ static void evaluate(const sg_dataset *d, const sg_backend *backend, int threads
     assert_ok(sg_inference_create(&o, &inference));
     assert_ok(sg_state_create(sg_inference_table(inference), 0, &weights));
     sg_state_init(weights, 5);
-    assert_ok(sg_inference_set_values(inference, weights->values));
+    assert_ok(sg_inference_set_values(inference, weights->values, NULL));
     assert_ok(sg_detector_evaluate(&config, &model, inference, pool, d, NULL, NULL, NULL, out));
     sg_state_destroy(weights);
     sg_inference_destroy(inference);
