@@ -79,6 +79,28 @@ static void buffers(void **unused) {
     sg_table_destroy(table);
 }
 
+/* What tables lie in: zeroed, and failing and freed as any other block. */
+static void large_blocks(void **unused) {
+    static const size_t sizes[] = {0, 100, 2 << 20, (5 << 20) + 3};
+    long live = sg_mem_live();
+
+    (void)unused;
+    for (int i = 0; i < 4; i++) {
+        unsigned char *block = sg_calloc_large(sizes[i]);
+
+        assert_non_null(block);
+        assert_int_equal((uintptr_t)block % SG_ALIGN, 0);
+        assert_int_equal(sg_mem_live(), live + 1);
+        for (size_t k = 0; k < sizes[i]; k++) assert_true(block[k] == 0);
+        memset(block, 1, sizes[i]);
+        sg_free(block);
+        assert_int_equal(sg_mem_live(), live);
+        sg_mem_fail_at(1);
+        assert_null(sg_calloc_large(sizes[i]));
+    }
+    assert_null(sg_calloc_large(SIZE_MAX - 5));
+}
+
 /* Pieces are parts of one sequence, whoever draws which. */
 static void drawing(void **unused) {
     sg_table *table = new_table();
@@ -680,6 +702,7 @@ static void no_memory(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buffers),
+        cmocka_unit_test(large_blocks),
         cmocka_unit_test(drawing),
         cmocka_unit_test(shapes_of_tables),
         cmocka_unit_test(files),

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "core/mem.h"
 
 #include <stdatomic.h>
@@ -5,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_long fail_countdown; /* 0: off */
 static atomic_long live_blocks;
@@ -18,13 +20,21 @@ static int must_fail(void) {
     return atomic_fetch_sub(&fail_countdown, 1) == 1;
 }
 
-void *sg_malloc(size_t bytes) {
+static const size_t kHugePage = (size_t)2 << 20;
+
+/* `bytes` is a multiple of `align`. */
+static void *allocate(size_t align, size_t bytes) {
     void *block;
 
-    if (bytes > SIZE_MAX - SG_ALIGN || must_fail()) return NULL;
-    block = aligned_alloc(SG_ALIGN, sg_align_up(bytes > 0 ? bytes : 1));
+    if (must_fail()) return NULL;
+    block = aligned_alloc(align, bytes);
     if (block) atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
     return block;
+}
+
+void *sg_malloc(size_t bytes) {
+    if (bytes > SIZE_MAX - SG_ALIGN) return NULL;
+    return allocate(SG_ALIGN, sg_align_up(bytes > 0 ? bytes : 1));
 }
 
 void *sg_calloc(size_t count, size_t size) {
@@ -34,6 +44,17 @@ void *sg_calloc(size_t count, size_t size) {
     block = sg_malloc(count * size);
     if (block) memset(block, 0, count * size);
     return block;
+}
+
+void *sg_calloc_large(size_t bytes) {
+    size_t whole = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+    void *block;
+
+    if (bytes < kHugePage || whole < bytes) return sg_calloc(1, bytes);
+    block = allocate(kHugePage, whole);
+    if (!block) return NULL;
+    (void)madvise(block, whole, MADV_HUGEPAGE); /* a wish: without it all is slower and the same */
+    return memset(block, 0, bytes);
 }
 
 void *sg_realloc(void *block, size_t old_bytes, size_t new_bytes) {

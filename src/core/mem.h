@@ -18,6 +18,9 @@ enum { SG_ALIGN = 64 };
  */
 void *sg_malloc(size_t bytes);
 void *sg_calloc(size_t count, size_t size); /* zeroed; NULL on overflow too */
+/* The same, of one size, for what is large and read here and there: in huge pages where the system
+ * gives such, so that an access needs no walk through tables of pages. */
+void *sg_calloc_large(size_t bytes);
 /* Grow or shrink `block` of `old_bytes`; the old block stays valid on failure. */
 void *sg_realloc(void *block, size_t old_bytes, size_t new_bytes);
 void sg_free(void *block); /* NULL is fine */

@@ -22,12 +22,33 @@ SG_INLINE void bag_prefetch(const float *row, int64_t d) {
     if (d > 0) _mm_prefetch((const char *)(row + d - 1), _MM_HINT_T0);
 }
 
-/* V vectors from column c on; the last has `some` floats. */
+/* The first n (1 .. kBlock) floats: a masked store takes dozens of cycles on some processors, and
+ * what is loaded there next waits until it has reached the cache. */
+SG_INLINE void bag_store_some(float *p, int n, vec x) {
+    __m128 part = _mm256_castps256_ps128(x);
+
+    if (n == kBlock) {
+        vec_store(p, x);
+        return;
+    }
+    if (n & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps(x, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, part);
+        part = _mm_movehl_ps(part, part);
+        p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, part);
+}
+
+/* V vectors from column c on; the last has `some` floats in the rows. */
 SG_INLINE void bag_strip(const bag_rows *b, float *y, int64_t c, int V, int some) {
     vec sum[kBagVecs];
 
-    for (int v = 0; v < V - 1; v++) sum[v] = vec_load(y + c + v * kBlock);
-    sum[V - 1] = vec_load_some(y + c + (V - 1) * kBlock, some);
+    for (int v = 0; v < V; v++) sum[v] = vec_load(y + c + v * kBlock);
     for (int k = 0; k < b->n; k++) {
         const float *x = b->row[k] + c;
         vec w = vec_set1(b->weight[k]);
@@ -35,11 +56,13 @@ SG_INLINE void bag_strip(const bag_rows *b, float *y, int64_t c, int V, int some
         for (int v = 0; v < V - 1; v++) sum[v] = vec_fma(w, vec_load(x + v * kBlock), sum[v]);
         sum[V - 1] = vec_fma(w, vec_load_some(x + (V - 1) * kBlock, some), sum[V - 1]);
     }
-    for (int v = 0; v < V - 1; v++) vec_store(y + c + v * kBlock, sum[v]);
-    vec_store_some(y + c + (V - 1) * kBlock, some, sum[V - 1]);
+    for (int v = 0; v < V; v++) vec_store(y + c + v * kBlock, sum[v]);
 }
 
-/* y (d) += the rows, and none are left. */
+/* Floats of a sum of rows of d: whole vectors, so that none is stored in part. */
+static inline int64_t bag_width(int64_t d) { return (d + kBlock - 1) / kBlock * kBlock; }
+
+/* y (bag_width) += the rows of d floats, and none are left. */
 SG_INLINE void bag_add(bag_rows *b, float *y, int64_t d) {
     for (int64_t c = 0; c < d; c += kBagVecs * kBlock) {
         int64_t left = d - c < kBagVecs * kBlock ? d - c : kBagVecs * kBlock;

@@ -192,9 +192,12 @@ static void free_floats(const sg_device *device, float *block) {
         sg_free(block);
 }
 
-/* NULL for no floats, so that a model without tables of rows pays nothing for them. */
-static sg_status alloc_some(const sg_device *device, int64_t count, float **out) {
-    return count > 0 ? alloc_floats(device, count, out) : SG_OK;
+/* Rows are read here and there. NULL for no floats: a model without tables pays nothing. */
+static sg_status alloc_rows(const sg_device *device, int64_t count, float **out) {
+    if (count == 0) return SG_OK;
+    if (device) return alloc_floats(device, count, out);
+    *out = sg_calloc_large((size_t)count * sizeof(float));
+    return *out ? SG_OK : sg_fail(SG_ERR_OOM, "state: no memory for %lld floats", (long long)count);
 }
 
 sg_status sg_state_create_with(const sg_table *table, const sg_state_options *options,
@@ -213,9 +216,9 @@ sg_status sg_state_create_with(const sg_table *table, const sg_state_options *op
     if (st == SG_OK) st = alloc_floats(device, table->n_values, &state->ema);
     for (int i = 0; i < options->n_moments && st == SG_OK; i++)
         st = alloc_floats(device, table->n_params, &state->moment[i]);
-    if (st == SG_OK) st = alloc_some(device, table->n_rows, &state->rows);
+    if (st == SG_OK) st = alloc_rows(device, table->n_rows, &state->rows);
     if (st == SG_OK)
-        st = alloc_some(device, sg_table_rows_sum(table, options->rule), &state->rows_sum);
+        st = alloc_rows(device, sg_table_rows_sum(table, options->rule), &state->rows_sum);
     if (st != SG_OK) {
         sg_state_destroy(state);
         return st;
