@@ -297,9 +297,10 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 ## bench         speed beside PyTorch's (installs python3-torch, 0.6 GB; 10 minutes)
 bench:
 	scripts/setup bench
-	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint text_encoder tokenizer)
+	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint text_encoder tokenizer bag)
 	scripts/bench
 	scripts/bench-text --rounds 3
+	scripts/bench-bag
 	scripts/bench-checkpoint
 	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels
