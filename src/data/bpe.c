@@ -144,7 +144,7 @@ const char *sg_bpe_entry(const sg_bpe *bpe, int32_t id, size_t *bytes) {
 
 /* --- encoding --- */
 
-enum { kCacheSlots = 1 << 14, kCachedBytes = 30, kCachedIds = 16 };
+enum { kCacheSlots = 1 << 12, kCachedBytes = 30, kCachedIds = 16 };
 
 /* A word and its ids, in 64 bytes; length 0 is free. */
 typedef struct {

@@ -64,7 +64,7 @@ const char *sg_bpe_entry(const sg_bpe *bpe, int32_t id, size_t *bytes);
 
 /* --- encoding --- */
 
-/* Remembers words that it has seen (1 MB). One thread's; `bpe` must outlive it. */
+/* Remembers words that it has seen (256 KB). One thread's; `bpe` must outlive it. */
 typedef struct sg_bpe_encoder sg_bpe_encoder;
 
 sg_status sg_bpe_encoder_create(const sg_bpe *bpe,
