@@ -78,6 +78,7 @@ static void print_profile(const request *r, sg_trainer *trainer, double *seconds
                           .seconds = seconds,
                           .steps = r->run.steps * r->run.group,
                           .shards = r->run.shards,
+                          .runs = r->run.steps * r->run.group * r->run.shards,
                           .threads = threads,
                           .prologue = times->prologue,
                           .parallel = times->shards,

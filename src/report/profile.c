@@ -42,7 +42,7 @@ static row step_row(const sg_profile *p, int i) {
     sg_step_view view = sg_program_step(p->program, i);
     row r = {p->seconds[i], view.flop, view.bytes, 0.0, 1, view.label, ""};
 
-    r.roof = sg_cpu_peak_seconds(&p->peak, view.flop, view.bytes);
+    if (!p->on_device) r.roof = sg_cpu_peak_seconds(&p->peak, view.flop, view.bytes);
     snprintf(r.name, sizeof r.name, "%s%s", view.node->name, view.conversion ? " (convert)" : "");
     return r;
 }
@@ -79,11 +79,12 @@ static double share(double part, double whole) { return whole > 0.0 ? 100.0 * pa
 
 static void print_row(FILE *out, const row *r, int64_t runs, double total) {
     double seconds = r->seconds > 0 ? r->seconds / (double)runs : 1e-12; /* of one run */
+    char roof[16] = "-";
 
-    fprintf(out, "%8.3f %5.1f %8.1f %7.1f %6.1f %4d  %-*.*s %s\n", 1e3 * seconds,
-            share(r->seconds, total), 1e-9 * r->flop / seconds, 1e-9 * r->bytes / seconds,
-            share(r->roof, seconds), r->n, kKernelWidth, kKernelWidth, r->label,
-            short_name(r->name, kNameWidth));
+    if (r->roof > 0.0) snprintf(roof, sizeof roof, "%.1f", share(r->roof, seconds));
+    fprintf(out, "%8.3f %5.1f %8.1f %7.1f %6s %4d  %-*.*s %s\n", 1e3 * seconds,
+            share(r->seconds, total), 1e-9 * r->flop / seconds, 1e-9 * r->bytes / seconds, roof,
+            r->n, kKernelWidth, kKernelWidth, r->label, short_name(r->name, kNameWidth));
 }
 
 static void print_rows(FILE *out, const char *title, row_list *list, int64_t runs, double total) {
@@ -129,6 +130,16 @@ static void print_step(FILE *out, const sg_profile *p, const row *total) {
     print_part(out, p, p->whole, line);
 }
 
+/* Nodes were timed alone, so their sum is no part of the whole. */
+static void print_device_step(FILE *out, const sg_profile *p, const row *total) {
+    double nodes = total->seconds / (double)p->runs * (double)p->shards;
+
+    fprintf(out, "\n%8s %5s  a step\n", "ms", "%");
+    print_part(out, p, p->wait, "waiting for the batch");
+    print_part(out, p, p->whole, "the whole step, recorded, none ahead of it");
+    fprintf(out, "%8.3f        its shards' nodes, each alone and ten times over\n", 1e3 * nodes);
+}
+
 static double gap(const row *r, int64_t runs) { return r->seconds / (double)runs - r->roof; }
 
 /* The kGaps rows that are furthest above the roofline, largest first; NULL where there are fewer.
@@ -164,17 +175,21 @@ static void print_gaps(FILE *out, const row_list *body, const row_list *groups, 
 
 static sg_status write_table(FILE *out, const sg_profile *p, row_list *body, row_list *groups) {
     row total = {0, 0, 0, 0, 0, "", "all"};
-    int64_t runs = p->steps * p->shards;
+    int64_t runs = p->runs;
 
     for (int i = 0; i < body->n; i++) add_to(&total, &body->rows[i]);
     group(p->program, body, groups);
-    print_peaks(out, &p->peak);
+    if (!p->on_device) print_peaks(out, &p->peak);
     print_rows(out, "node", body, runs, total.seconds);
     fprintf(out, "\n");
     print_rows(out, "op", groups, runs, total.seconds);
     print_row(out, &total, runs, total.seconds);
-    print_step(out, p, &total);
-    print_gaps(out, body, groups, runs);
+    if (p->on_device) {
+        print_device_step(out, p, &total);
+    } else {
+        print_step(out, p, &total);
+        print_gaps(out, body, groups, runs);
+    }
     return ferror(out) ? sg_fail(SG_ERR_OOM, "profile: no memory") : SG_OK;
 }
 

@@ -557,6 +557,8 @@ sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observe
 
 /* --- profile ---------------------------------------------------------------------------------- */
 
+enum { kRecorded = 3, kMostShapes = 64 }; /* a device replays from the third step of a shape on */
+
 /* One step; *seconds: in all, waiting for data included, *waited: only that. */
 static sg_status profile_step(sg_task *task, sg_trainer *trainer, double lr, int *shape,
                               double *seconds, double *waited) {
@@ -571,24 +573,45 @@ static sg_status profile_step(sg_task *task, sg_trainer *trainer, double lr, int
     return SG_OK;
 }
 
-/* The batches' shape is that of the first, which warms caches up; steps of another are not counted.
- */
+/* On a device: each node of one step of that shape by itself, ten times over, which leaves nonsense
+ * behind. */
+static sg_status profile_nodes(sg_task *task, sg_trainer *trainer, int shape, double *seconds) {
+    sg_step_times times = {0};
+    double whole, waited;
+    int at = -1;
+
+    sg_trainer_profile(trainer, shape, seconds, &times);
+    for (int i = 0; i < kMostShapes && at != shape; i++) {
+        sg_status st = profile_step(task, trainer, 0.0, &at, &whole, &waited);
+
+        if (st != SG_OK && !(st == SG_ERR_DIVERGED && at == shape)) return st;
+    }
+    if (at == shape) return SG_OK;
+    return sg_fail(SG_ERR_ARG, "profile: no batch in %d had the shape of those before",
+                   kMostShapes);
+}
+
+/* Steps that warm caches up, on a device until they are replayed, then those that are timed: of the
+ * last one's shape, others are not counted. */
 static sg_status profile_steps(const sg_config *config, sg_task *task, sg_trainer *trainer,
                                int64_t steps, char **text) {
-    sg_profile profile = {.shards = config->train.shards, .threads = sg_trainer_threads(trainer)};
+    sg_profile profile = {.shards = config->train.shards,
+                          .threads = sg_trainer_threads(trainer),
+                          .on_device = task->device != NULL};
     double whole, waited, *seconds = NULL;
     sg_step_times times = {0};
+    sg_status st = SG_OK;
     int shape, at, n = 0;
-    sg_status st;
 
-    SG_TRY(sg_cpu_measure_peak(&profile.peak));
-    st = profile_step(task, trainer, config->train.lr, &shape, &whole, &waited);
+    if (!profile.on_device) SG_TRY(sg_cpu_measure_peak(&profile.peak));
+    for (int i = 0; i < (profile.on_device ? kRecorded : 1) && st == SG_OK; i++)
+        st = profile_step(task, trainer, config->train.lr, &shape, &whole, &waited);
     if (st == SG_OK) {
         profile.program = sg_trainer_program(trainer, shape);
         n = sg_program_steps(profile.program);
         profile.seconds = seconds = sg_calloc((size_t)n * (size_t)profile.threads, sizeof *seconds);
         if (!seconds) return sg_fail(SG_ERR_OOM, "profile: no memory");
-        sg_trainer_profile(trainer, shape, seconds, &times);
+        if (!profile.on_device) sg_trainer_profile(trainer, shape, seconds, &times);
     }
     for (int64_t i = 0; i < steps && st == SG_OK; i++) {
         st = profile_step(task, trainer, config->train.lr, &at, &whole, &waited);
@@ -597,8 +620,10 @@ static sg_status profile_steps(const sg_config *config, sg_task *task, sg_traine
         profile.whole += whole;
         profile.wait += waited;
     }
+    if (st == SG_OK && profile.on_device) st = profile_nodes(task, trainer, shape, seconds);
     for (int i = 0; i < n; i++)
         for (int t = 1; t < profile.threads; t++) seconds[i] += seconds[t * n + i];
+    profile.runs = profile.shards * (profile.on_device ? 1 : profile.steps);
     profile.prologue = times.prologue;
     profile.parallel = times.shards;
     profile.tree = times.tree;
@@ -611,18 +636,25 @@ static sg_status profile_steps(const sg_config *config, sg_task *task, sg_traine
     return st;
 }
 
-sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) {
-    sg_compute here = {0}; /* its peaks and its clock are a CPU's */
+sg_status sg_run_profile(const sg_config *config, int64_t steps, char *name, size_t bytes,
+                         char **text) {
+    sg_compute here = {0};
     sg_trainer *trainer = NULL;
     sg_task *task = NULL;
     sg_status st = sg_task_create(config, &task);
 
-    if (st == SG_OK) st = prepare_task(task, config, NULL);
+    if (st == SG_OK) st = choose_device(config, NULL, &here);
+    if (st == SG_OK) {
+        task->device = sg_compute_backend(&here)->device;
+        st = prepare_task(task, config, NULL);
+    }
     if (st == SG_OK) st = task->start(task, 0);
     if (st == SG_OK) st = make_trainer(config, task, &here, false, &trainer);
     if (st == SG_OK) st = profile_steps(config, task, trainer, steps, text);
+    sg_compute_name(&here, name, bytes);
     sg_trainer_destroy(trainer);
     sg_task_destroy(task);
+    sg_compute_close(&here);
     return st;
 }
 

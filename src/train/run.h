@@ -64,9 +64,11 @@ typedef struct {
 sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observer *observer,
                        sg_run_result *result) SG_CHECKED;
 
-/* Train `steps` steps from a fresh state, nothing written, and describe where the time went: a
- * table for people (report/profile.h); the caller's (sg_free). */
-sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) SG_CHECKED;
+/* Train `steps` steps from a fresh state on run.device, nothing written, and describe where the
+ * time went: a table for people (report/profile.h); the caller's (sg_free). `name`: of the device,
+ * as sg_compute_name gives it. */
+sg_status sg_run_profile(const sg_config *config, int64_t steps, char *name, size_t bytes,
+                         char **text) SG_CHECKED;
 
 /* The model file that RUN_OR_FILE means: itself, or RUN/best.h5, or else RUN/last.h5. The caller's
  * (sg_free). SG_ERR_MISSING. */

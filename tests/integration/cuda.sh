@@ -130,6 +130,12 @@ same "the loss is near the CPU's" "$(awk -v a="$(loss_of "$work/epoch")" -v b="$
 on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/bf16" train.steps=2
 expect "auto on a GPU" 0 "train.precision=auto: bf16 on this GPU" "stand-in bf16" "done: 2 steps"
 
+train "$work/none" --profile
+expect "profile" 0 "cuda:0, Fake GPU 10: one shard of 1 pictures, of 2" "stand-in" "detect_assign" \
+    "the whole step, recorded, none ahead of it" "its shards' nodes, each alone"
+same "a profile tells no CPU's roofline" "$(grep -c 'peaks of one thread\|largest gaps' "$work/out")" 0
+same "the profile's nodes add up" "$(awk '/^ +[0-9.]+ +100.0 / && !/step/ { all = $1 } / nodes, each/ { print ($1 > 1.9 * all && $1 < 2.1 * all && all > 0) ? "yes" : $1 " of " all }' "$work/out")" yes
+
 # --- elsewhere ---
 cp -r "$work/parts" "$work/moved"; cp -r "$work/parts" "$work/fp32"
 run bin/train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/moved" train.steps=5
