@@ -39,7 +39,7 @@ def compiled(check):
     use up the time. What was compiled is kept in OUT/inductor, where a second run finds it again."""
     if not getattr(check, "torch", False):
         return check.result("skipped", "PyTorch, compiled", "no PyTorch")
-    found = {title: together(check, title) for title in models(check)}
+    found = {title: together(check, title, quick=True) for title in models(check)}
     cache = os.path.join(check.out, "inductor")
     kept = {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": os.path.join(cache, "triton"),
             "TORCHINDUCTOR_FX_GRAPH_CACHE": "1", "TORCHINDUCTOR_AUTOGRAD_CACHE": "1"}
@@ -219,8 +219,9 @@ def torch_command(check, theirs, size, extra):
         ["--amp"] if check.gpu else [])
 
 
-def together(check, title):
-    """Seconds a step, batch in memory: ours, and PyTorch's as it comes. Measured once in a check."""
+def together(check, title, quick=False):
+    """Seconds a step, batch in memory: ours, `quick`: in bf16 alone, and PyTorch's as it comes. Measured
+    once in a check."""
     if title in check.measured:
         return check.measured[title]
     ours, theirs, size, extra = models(check)[title]
@@ -228,7 +229,7 @@ def together(check, title):
     program = check.program(ours)
     if program:
         kinds = (("bf16", []), ("bf16", ["--tune"]), ("tf32", [])) if check.gpu else (("auto", []),)
-        for precision, tune in kinds:
+        for precision, tune in kinds[:1] if quick else kinds:
             name = ", ".join(["ours", precision] + (["tuned"] if tune else []))
             found[name] = answer(check, "%s, %s" % (title, name), [
                 program, "--device", device(check), "--precision", precision, "--shards", "1"] + tune + size, 60)

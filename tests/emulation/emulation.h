@@ -14,8 +14,8 @@ extern "C" {
  * (tests/gpu/), where what only the emulation shows is skipped, and the rest below does nothing. */
 bool sg_emulation_is_on(void);
 
-/* What a GPU leaves open: the order in which the blocks of a launch, and the threads of a block, are
- * run, and what memory holds before it is written. It is the environment's SG_EMULATION_SEED, 1
+/* What a GPU leaves open: the order in which the blocks of a launch, and the threads of a block,
+ * are run, and what memory holds before it is written. It is the environment's SG_EMULATION_SEED, 1
  * where that is not set, until a test chooses another. */
 uint64_t sg_emulation_seed(void);
 void sg_emulation_set_seed(uint64_t seed);
