@@ -78,6 +78,10 @@ void cli_start(const char *program); /* the name in front of messages; not copie
 /* Standard output, flushed. What cannot be written is remembered, and cli_end says so. */
 void cli_print(const char *fmt, ...) SG_PRINTF(1, 2);
 
+/* Bytes as they are, flushed. False once anything could not be written: who closed the pipe has
+ * seen enough, and an endless input need not be read on. */
+bool cli_write(const char *bytes, size_t size);
+
 /* `text` into `line`, cut to its size, with \n, \x1b and the like in place of control characters: a
  * file's name may hold them. Returns line. */
 const char *cli_visible(const char *text, char *line, size_t size);

@@ -23,7 +23,7 @@ typedef struct {
 static const command commands[] = {
     {"train", cli_train, "train a model on a data set, or check the data set"},
     {"evaluate", cli_evaluate, "measure a model on a part of a data set"},
-    {"predict", cli_predict, "find boxes in pictures"},
+    {"predict", cli_predict, "find boxes in pictures, label texts"},
 };
 
 enum { kCommands = sizeof commands / sizeof commands[0] };
@@ -64,11 +64,16 @@ void cli_load_config(const char *path, const cli_arguments *arguments, sg_config
 }
 
 int cli_prepare_model(const cli_arguments *arguments) {
+    sg_status st = SG_OK;
     sg_config config;
-    sg_status st;
 
-    cli_load_config(NULL, arguments, &config);
-    st = sg_cpu_set_isa(config.run.isa);
+    sg_config_default(&config);
+    for (int i = 0; i < arguments->n_overrides && st == SG_OK; i++)
+        st = sg_config_set(&config, arguments->overrides[i]);
+    if (st == SG_OK) {
+        cli_set_log(config.run.log);
+        st = sg_cpu_set_isa(config.run.isa);
+    }
     if (st != SG_OK) die(st, NULL);
     return config.train.threads > 0 ? (int)config.train.threads : sg_cpu_count();
 }

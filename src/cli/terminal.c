@@ -150,6 +150,13 @@ void cli_print(const char *fmt, ...) {
     va_end(args);
 }
 
+bool cli_write(const char *bytes, size_t size) {
+    errno = 0;
+    if ((fwrite(bytes, 1, size, stdout) != size || fflush(stdout) != 0) && !output_error)
+        output_error = errno ? errno : EIO;
+    return output_error == 0;
+}
+
 int cli_end(int status) {
     errno = 0;
     if ((fflush(stdout) != 0 || ferror(stdout)) && !output_error)

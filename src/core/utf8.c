@@ -54,3 +54,13 @@ size_t sg_utf8_check(const char *bytes, size_t size) {
     }
     return size;
 }
+
+size_t sg_utf8_bad(const char *bytes, size_t size) {
+    const unsigned char *s = (const unsigned char *)bytes;
+    form f = form_of(*s);
+    size_t n;
+
+    if (f.more == 0 || size < 2 || s[1] < f.low || s[1] > f.high) return 1;
+    for (n = 2; n <= f.more && n < size && s[n] >= 0x80 && s[n] <= 0xBF;) n++;
+    return n;
+}

@@ -13,6 +13,11 @@ extern "C" {
  * a character like others. */
 size_t sg_utf8_check(const char *bytes, size_t size);
 
+/* Where sg_utf8_check has stopped, before the end: how many bytes are replaced by one U+FFFD, at
+ * least 1. They are the longest beginning of a character (Unicode 15, 3.9, "maximal subpart"), as
+ * Python's errors="replace" and browsers have it. */
+size_t sg_utf8_bad(const char *bytes, size_t size);
+
 #ifdef __cplusplus
 }
 #endif

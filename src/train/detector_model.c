@@ -5,6 +5,7 @@
 #include "core/mem.h"
 #include "data/letterbox.h"
 #include "nn/detect_decode.h"
+#include "train/trained.h"
 
 static sg_status make_inference(sg_detector_model *m, const char *path,
                                 const sg_detector_model_options *options) {
@@ -51,46 +52,23 @@ static sg_status allocate(sg_detector_model *m, int64_t batch) {
     return m->input && m->boxes && m->scores ? SG_OK : sg_fail(SG_ERR_OOM, "detector: no memory");
 }
 
-/* The file's configuration with the overrides, but for what is built into the model. */
-static sg_status read_config(sg_detector_model *m, const char *path, const char *const *overrides,
-                             int n_overrides) {
-    const char *text = m->file.config, *key = NULL;
-    sg_config trained, *now = &m->config;
-
-    SG_TRY(sg_config_parse(path, text, strlen(text), NULL, 0, &trained));
-    SG_TRY(sg_config_parse(path, text, strlen(text), overrides, n_overrides, now));
-    if (strcmp(now->data.classes, trained.data.classes) != 0) key = "data.classes";
-    if (strcmp(now->model.size, trained.model.size) != 0) key = "model.size";
-    if (now->model.stride != trained.model.stride) key = "model.stride";
-    if (!key) return SG_OK;
-    return sg_fail(SG_ERR_CONFIG, "command line: %s: is built into %s; leave it out", key, path);
-}
-
-/* `auto` is where it was trained, with the same arithmetic. */
-static sg_status choose_device(sg_detector_model *m, const char *path, const char *const *overrides,
-                               int n_overrides) {
-    sg_compute_options o = {.began = m->file.numeric_class, .plans = m->file.plans};
-    sg_config asked;
-
-    SG_TRY(sg_config_parse(path, "", 0, overrides, n_overrides, &asked));
-    o.device = asked.run.device;
-    o.precision = asked.train.precision;
-    return sg_compute_open(&o, &m->compute);
-}
+static const char *const kBuiltIn[] = {"data.classes", "model.type", "model.size", "model.stride",
+                                       NULL};
 
 sg_status sg_detector_model_load(const char *path, const char *const *overrides, int n_overrides,
                                  const sg_detector_model_options *options, sg_detector_model *out) {
+    const sg_trained_source source = {path, overrides, n_overrides};
     sg_detector_model *m = out; /* in place: the inference keeps a pointer to m->model */
     sg_status st;
 
     memset(m, 0, sizeof *m);
     m->workers = options->workers > 0 ? options->workers : 1;
     st = sg_model_file_read(path, &m->file);
-    if (st == SG_OK) st = read_config(m, path, overrides, n_overrides);
+    if (st == SG_OK) st = sg_trained_config(&source, &m->file, kBuiltIn, &m->config);
     if (st == SG_OK && m->file.n_classes < 1)
         st = sg_fail(SG_ERR_DATA, "%s: names no classes", path);
     if (st == SG_OK) st = sg_detector_options(&m->config, m->file.n_classes, &m->model);
-    if (st == SG_OK) st = choose_device(m, path, overrides, n_overrides);
+    if (st == SG_OK) st = sg_trained_compute(&source, &m->file, &m->compute);
     if (st == SG_OK) st = make_inference(m, path, options);
     if (st == SG_OK) st = allocate(m, options->batch);
     m->classes.n = (int)m->file.n_classes;

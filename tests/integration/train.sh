@@ -261,7 +261,7 @@ run bin/predict --checkpoint "$work/one" "$work/absent.png"
 expect_error "predict: no such file" 65 "predict: $work/absent.png: cannot open: No such file or directory"
 run bin/predict --checkpoint "$work/one"
 expect_error "predict: nothing asked" 64 \
-    "predict: INPUT is missing: a picture or a folder; try \`predict --help\`"
+    "predict: INPUT is missing: a picture, a folder, a text or -; try \`predict --help\`"
 run bin/predict --checkpoint "$work/one" "$first" predict.score=2
 expect "predict: a threshold out of range" 78 "predict.score"
 run bin/predict --checkpoint "$work/one" "$first" --annotate "$work/file/x"
