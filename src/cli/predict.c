@@ -1,27 +1,16 @@
 /* `predict`: answers of a model, by its kind: boxes in pictures, labels of texts. */
 #include "cli/predict.h"
 
-#include <string.h>
-
-#include "checkpoint/model_file.h"
 #include "core/mem.h"
 #include "train/run.h"
-
-/* The kind of model that a file holds. */
-static bool answers_texts(const char *path) {
-    sg_model_file file;
-    sg_config config;
-    sg_status st = sg_model_file_read(path, &file);
-
-    if (st != SG_OK) die(st, NULL);
-    st = sg_config_parse(path, file.config, strlen(file.config), NULL, 0, &config);
-    if (st != SG_OK) die(st, NULL);
-    sg_model_file_clear(&file);
-    return sg_choice_is(config.model.type, "text_classifier");
-}
+#include "train/trained.h"
 
 static int answer(const cli_prediction *request) {
-    if (!answers_texts(request->model)) return cli_predict_pictures(request);
+    const char *type;
+    sg_status st = sg_trained_type(request->model, &type);
+
+    if (st != SG_OK) die(st, NULL);
+    if (!sg_choice_is(type, "text_classifier")) return cli_predict_pictures(request);
     if (request->annotate)
         die_usage("--annotate %s: there is nothing to draw, the model answers texts",
                   request->annotate);

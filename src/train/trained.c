@@ -10,6 +10,19 @@ static sg_status parse(const sg_trained_source *s, const sg_model_file *file, in
                            out);
 }
 
+sg_status sg_trained_type(const char *path, const char **type) {
+    const sg_trained_source source = {.path = path};
+    sg_model_file file;
+    sg_config config;
+    sg_status st;
+
+    SG_TRY(sg_model_file_read(path, &file));
+    st = parse(&source, &file, 0, &config);
+    sg_model_file_clear(&file);
+    if (st == SG_OK) *type = config.model.type;
+    return st;
+}
+
 /* Whether `name`, "section.key" of that length, is in the list. */
 static bool is_built_in(const char *const *built_in, const char *name, size_t length) {
     for (; *built_in; built_in++) {

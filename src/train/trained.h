@@ -11,6 +11,10 @@
 extern "C" {
 #endif
 
+/* What kind of model a file holds: model.type, a static string. Errors of sg_model_file_read and
+ * sg_config_parse. */
+sg_status sg_trained_type(const char *path, const char **type) SG_CHECKED;
+
 /* A model file and what is laid over its configuration; all borrowed. */
 typedef struct {
     const char *path;

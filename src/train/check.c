@@ -1,0 +1,98 @@
+#include "train/check.h"
+
+#include <string.h>
+
+#include "core/file.h"
+#include "core/mem.h"
+#include "data/text_check.h"
+#include "train/detector.h"
+#include "train/text_model.h"
+
+typedef struct {
+    const sg_config *config;
+    sg_classes classes; /* data.classes; none where it says auto */
+    sg_fault_fn report;
+    void *context;
+} checking;
+
+/* data.test has a default: it belongs to the check only where it is there. */
+static int name_parts(const sg_config *config, bool has_test, const char *parts[3]) {
+    parts[0] = config->data.train;
+    parts[1] = config->data.val;
+    parts[2] = config->data.test;
+    return has_test ? 3 : 2;
+}
+
+static sg_status check_pictures(const checking *c, char **summary, int64_t *errors) {
+    char *test = sg_path_join(c->config->data.root, c->config->data.test);
+    sg_dataset_place place = sg_detector_place(c->config);
+    sg_check_summary s = {0};
+    const char *lists[3];
+    int n;
+
+    if (!test) return sg_fail(SG_ERR_OOM, "no memory for a path");
+    n = name_parts(c->config, sg_file_exists(test), lists);
+    sg_free(test);
+    SG_TRY(sg_dataset_check(&place, lists, n, c->classes.n > 0 ? &c->classes : NULL, c->report,
+                            c->context, &s));
+    *errors = s.errors;
+    *summary = sg_str_printf("%s: %lld pictures, %lld boxes, %lld errors, %lld warnings\n",
+                             c->config->data.root, (long long)s.pictures, (long long)s.boxes,
+                             (long long)s.errors, (long long)s.warnings);
+    return *summary ? SG_OK : sg_fail(SG_ERR_OOM, "no memory for a summary");
+}
+
+/* Faults in it are none of its being there. */
+static bool has_texts(const sg_text_place *place, const char *split) {
+    sg_text_place lenient = *place;
+    sg_text_dataset *data = NULL;
+    sg_status st;
+
+    lenient.allow_unlabelled = true;
+    st = sg_text_dataset_read(&lenient, split, NULL, &data);
+    sg_text_dataset_destroy(data);
+    return st != SG_ERR_MISSING;
+}
+
+static sg_status check_texts(const checking *c, char **summary, int64_t *errors) {
+    sg_text_place place = sg_text_place_of(c->config);
+    sg_text_check_summary s = {0};
+    const char *splits[3];
+    char *table = NULL;
+    sg_status st;
+    int n;
+
+    if (c->classes.n > 0 && strchr(c->config->data.task, ','))
+        return sg_fail(SG_ERR_CONFIG, "data.classes: several tasks have their own classes; leave "
+                                      "it at auto");
+    n = name_parts(c->config, has_texts(&place, c->config->data.test), splits);
+    SG_TRY(sg_text_dataset_check(&place, splits, n, c->classes.n > 0 ? &c->classes : NULL,
+                                 c->report, c->context, &s));
+    st = sg_text_check_table(&s, &table);
+    if (st == SG_OK) {
+        *errors = s.errors;
+        *summary = sg_str_printf("%s\n%s: %lld texts, %lld errors, %lld warnings\n", table,
+                                 c->config->data.root, (long long)s.texts, (long long)s.errors,
+                                 (long long)s.warnings);
+        if (!*summary) st = sg_fail(SG_ERR_OOM, "no memory for a summary");
+    }
+    sg_free(table);
+    sg_text_check_clear(&s);
+    return st;
+}
+
+sg_status sg_check_data(const sg_config *config, sg_fault_fn report, void *context, char **summary,
+                        int64_t *errors) {
+    checking c = {.config = config, .report = report, .context = context};
+    sg_status st;
+
+    if (!sg_is_dir(config->data.root))
+        return sg_fail(SG_ERR_MISSING, "%s: no such folder; set data.root=FOLDER",
+                       config->data.root);
+    if (strcmp(config->data.classes, "auto") != 0)
+        SG_TRY(sg_classes_parse(config->data.classes, &c.classes));
+    st = sg_choice_is(config->model.type, "text_classifier") ? check_texts(&c, summary, errors)
+                                                             : check_pictures(&c, summary, errors);
+    sg_classes_clear(&c.classes);
+    return st;
+}
