@@ -57,7 +57,7 @@ static sg_progress_state at(int64_t step) {
         .epochs = 40,
         .step = step,
         .steps = 9000,
-        .images = step * 16,
+        .samples = step * 16,
         .wait_seconds = 0.008 * (double)step,
         .lr = 0.0098,
         .n_parts = 2,
@@ -87,6 +87,25 @@ static void says_where_the_run_stands(void **unused) {
                "data wait 2 %  ETA 54:35\x1b[K");
     sg_progress_destroy(p);
     expect(&s, "\r\x1b[K");
+}
+
+static void names_the_rate(void **unused) {
+    screen s = {.now = 100, .width = 200};
+    sg_progress_options options = {.write = screen_write,
+                                   .width = screen_width,
+                                   .now = screen_now,
+                                   .context = &s,
+                                   .rate = "texts/s",
+                                   .terminal = true};
+    sg_progress *p;
+
+    (void)unused;
+    assert_int_equal(sg_progress_create(&options, &p), SG_OK);
+    update(p, 802);
+    s.now += 4;
+    update(p, 812);
+    assert_non_null(strstr(s.text, "  40.0 texts/s  "));
+    sg_progress_destroy(p);
 }
 
 static void redraws_at_most_ten_times_a_second(void **unused) {
@@ -236,6 +255,7 @@ static void survives_failed_allocations(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_where_the_run_stands),
+        cmocka_unit_test(names_the_rate),
         cmocka_unit_test(redraws_at_most_ten_times_a_second),
         cmocka_unit_test(fits_the_terminal),
         cmocka_unit_test(lets_other_lines_through),

@@ -105,8 +105,9 @@ int cli_end(int status);
 void cli_set_log(const char *level);
 
 /* The living line on standard error when that is a terminal, plain lines elsewhere. From then to
- * cli_progress_stop every other line is fitted in with it. Dies when there is no memory. */
-sg_progress *cli_progress_start(void);
+ * cli_progress_stop every other line is fitted in with it. `rate` as in sg_progress_options. Dies
+ * when there is no memory. */
+sg_progress *cli_progress_start(const char *rate);
 void cli_progress_stop(void);
 
 /* ---- start (main.c) ---- */

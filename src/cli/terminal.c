@@ -112,13 +112,14 @@ void cli_set_log(const char *level) {
 
 /* ---- progress ---- */
 
-sg_progress *cli_progress_start(void) {
+sg_progress *cli_progress_start(const char *rate) {
     const char *term = getenv("TERM");
     sg_progress_options options = {
         .write = write_stderr,
         .width = terminal_width,
         .terminal = isatty(STDERR_FILENO) && (!term || strcmp(term, "dumb") != 0),
         .plain_seconds = kPlainSeconds,
+        .rate = rate,
     };
     sg_progress *created = NULL;
     sg_status st = sg_progress_create(&options, &created);

@@ -13,7 +13,6 @@
 #include "core/threads.h"
 #include "cpu/cpu.h"
 #include "train/compute.h"
-#include "train/detector.h"
 #include "train/run.h"
 
 enum { kProfileSteps = 5 };
@@ -99,7 +98,7 @@ static int print_profile(const sg_config *config) {
     sg_status st = sg_run_profile(config, kProfileSteps, name, sizeof name, &text);
 
     if (st != SG_OK) die(st, NULL);
-    cli_print("%s: one shard of %lld pictures, of %lld; mean of %d steps\n", name,
+    cli_print("%s: one shard of %lld samples, of %lld; mean of %d steps\n", name,
               (long long)(config->train.batch / config->train.shards),
               (long long)config->train.shards, kProfileSteps);
     return print_text(st, text);
@@ -167,8 +166,22 @@ static void show_threads(const sg_run_start *start) {
         cli_say("uses %d of %d processors: a larger train.shards would use more", used, here);
 }
 
-/* Fewer samples than this in a shard make poor statistics for batch norm. */
-enum { kSmallShard = 8 };
+static void show_model(const sg_run_start *start) {
+    const sg_config *c = start->config;
+    const sg_task *task = start->task;
+    const sg_table *table = sg_trainer_table(start->trainer);
+    char *line = NULL;
+    sg_status st = task->line(task, &line);
+
+    if (st != SG_OK) die(st, NULL);
+    cli_say("%s, %.2f M parameters; %lld %s to train on, %lld to validate; %lld epochs, %lld steps "
+            "of %lld in %lld shards; %.0f MB",
+            line, 1e-6 * (double)(table->n_params + table->n_rows), (long long)task->n_train,
+            task->noun, (long long)task->n_val, (long long)c->train.epochs,
+            (long long)start->total_steps, (long long)c->train.batch, (long long)c->train.shards,
+            1e-6 * (double)sg_trainer_bytes(start->trainer));
+    sg_free(line);
+}
 
 static void show_start(void *context, const sg_run_start *start) {
     run_view *view = context;
@@ -186,23 +199,17 @@ static void show_start(void *context, const sg_run_start *start) {
     else
         cli_say("%s, %d thread%s; folder %s; Ctrl-C saves, the same command goes on", class,
                 view->threads, view->threads == 1 ? "" : "s", c->run.dir);
-    cli_say("%s %s, input %lld, %lld classes, %.2f M parameters; %lld pictures to train on, %lld "
-            "to validate; %lld epochs, %lld steps of %lld in %lld shards; %.0f MB",
-            c->model.type, c->model.size, (long long)c->model.input,
-            (long long)start->task->n_classes, 1e-6 * (double)view->table->n_params,
-            (long long)start->task->n_train, (long long)start->task->n_val,
-            (long long)c->train.epochs, (long long)start->total_steps, (long long)c->train.batch,
-            (long long)c->train.shards, 1e-6 * (double)sg_trainer_bytes(start->trainer));
+    show_model(start);
     show_threads(start);
-    if (shard < kSmallShard)
-        cli_say("warning: a shard has %lld pictures; batch norm does better with %d or more: a "
+    if (shard < start->task->least_shard)
+        cli_say("warning: a shard has %lld %s; batch norm does better with %lld or more: a "
                 "larger train.batch or smaller train.shards",
-                (long long)shard, kSmallShard);
+                (long long)shard, start->task->noun, (long long)start->task->least_shard);
     if (start->resumed_from)
         cli_print("resumed: step %lld (epoch %lld, position %lld) from %s\n",
                   (long long)start->steps, (long long)(start->samples / start->task->n_train),
                   (long long)(start->samples % start->task->n_train), start->resumed_from);
-    view->progress = cli_progress_start();
+    view->progress = cli_progress_start(start->task->rate);
     atomic_store(&stepping, true);
 }
 
@@ -213,7 +220,7 @@ static sg_progress_state progress_state(const run_view *view, const sg_run_step 
     s.epochs = step->epochs;
     s.step = step->step;
     s.steps = step->total_steps;
-    s.images = step->images;
+    s.samples = step->samples;
     s.wait_seconds = step->wait_seconds;
     s.lr = step->lr;
     for (int i = SG_SUM_LOSS + 1; i < view->table->n_sums && s.n_parts < SG_PROGRESS_PARTS; i++) {
@@ -282,22 +289,10 @@ static int run(const sg_config *config, bool fresh) {
 
 /* What a run would be, nothing written but a drawn data set. */
 static int dry_run(const sg_config *config) {
-    sg_mask_detector_options model;
-    sg_task *task = NULL;
     char *text = NULL;
-    sg_status st = sg_task_create(config, &task);
+    sg_status st = sg_run_describe(config, &text);
 
-    if (st == SG_OK) st = sg_detector_options(config, task->n_classes, &model);
-    if (st == SG_OK) st = sg_mask_detector_summary(&model, &text, NULL, NULL);
-    if (st != SG_OK) die(st, NULL);
-    cli_print("%s\n%lld pictures to train on, %lld to validate; %lld steps of %lld\n", text,
-              (long long)task->n_train, (long long)task->n_val,
-              (long long)((config->train.epochs * task->n_train + config->train.batch - 1) /
-                          config->train.batch),
-              (long long)config->train.batch);
-    sg_free(text);
-    sg_task_destroy(task);
-    return CLI_DONE;
+    return print_text(st, text);
 }
 
 static int answer(const request *want, const cli_arguments *arguments) {

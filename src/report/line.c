@@ -1,6 +1,6 @@
 #include "report/line.h"
 
-#include <math.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "core/mem.h"
 #include "core/utf8.h"
 
-enum { kFirst = 4096, kNumber = 40 };
+enum { kFirst = 4096, kNumber = 40, kPrinted = 256 };
 
 void sg_line_clear(sg_line *line) {
     sg_free(line->data);
@@ -47,6 +47,16 @@ void sg_line_put(sg_line *line, const char *bytes, size_t n) {
 }
 
 void sg_line_text(sg_line *line, const char *text) { sg_line_put(line, text, strlen(text)); }
+
+void sg_line_printf(sg_line *line, const char *fmt, ...) {
+    char text[kPrinted];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    sg_line_text(line, text);
+}
 
 /* --- characters ------------------------------------------------------------------------------- */
 
@@ -158,9 +168,4 @@ void sg_line_number(sg_line *line, double value) {
     if (!strpbrk(text, ".e")) sg_line_text(line, ".0");
 }
 
-void sg_line_fixed(sg_line *line, double value) {
-    char text[kNumber];
-
-    snprintf(text, sizeof text, "%.4f", value);
-    sg_line_text(line, text);
-}
+void sg_line_fixed(sg_line *line, double value) { sg_line_printf(line, "%.4f", value); }

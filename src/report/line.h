@@ -22,7 +22,8 @@ void sg_line_clear(sg_line *line);
 sg_status sg_line_status(const sg_line *line) SG_CHECKED; /* SG_OK, SG_ERR_OOM */
 
 void sg_line_put(sg_line *line, const char *bytes, size_t n);
-void sg_line_text(sg_line *line, const char *text); /* as it is */
+void sg_line_text(sg_line *line, const char *text);                       /* as it is */
+void sg_line_printf(sg_line *line, const char *fmt, ...) SG_PRINTF(2, 3); /* cut at 255 bytes */
 
 /* A JSON string with its quotes, of ASCII alone: what is beyond it is escaped, in pairs beyond
  * U+FFFF; U+FFFD stands for what is no UTF-8 (sg_utf8_bad). */

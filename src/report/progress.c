@@ -18,7 +18,7 @@ static const double kAnchorSeconds = 5.0;
 
 typedef struct {
     double time, wait;
-    int64_t images, step;
+    int64_t samples, step;
 } anchor;
 
 struct sg_progress {
@@ -77,8 +77,9 @@ static void write_fields(const sg_progress *p, const sg_progress_state *s, doubl
         append(f->text[2], kField, "%s%s %.3g", i > 0 ? " " : "", s->part[i].name,
                s->part[i].value);
     append(f->text[3], kField, "lr %.3g", s->lr);
-    if (window > 0 && s->images > p->older.images) {
-        append(f->text[4], kField, "%.1f img/s", (double)(s->images - p->older.images) / window);
+    if (window > 0 && s->samples > p->older.samples) {
+        append(f->text[4], kField, "%.1f %s", (double)(s->samples - p->older.samples) / window,
+               p->options.rate ? p->options.rate : "img/s");
         append(f->text[5], kField, "data wait %.0f %%",
                100.0 * (s->wait_seconds - p->older.wait) / window);
     }
@@ -103,7 +104,7 @@ static void join_fields(fields *f, int width, char *line) {
 }
 
 static void move_anchors(sg_progress *p, const sg_progress_state *s, double now) {
-    anchor here = {now, s->wait_seconds, s->images, s->step};
+    anchor here = {now, s->wait_seconds, s->samples, s->step};
 
     if (!p->begun) {
         p->first = p->older = p->newer = here;

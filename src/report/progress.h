@@ -19,7 +19,7 @@ enum { SG_PROGRESS_PARTS = 6 };
 typedef struct {
     int64_t epoch, epochs; /* complete ones, all */
     int64_t step, steps;   /* done, all; steps 0: not known, so no ETA */
-    int64_t images;        /* trained on by this process */
+    int64_t samples;       /* trained on by this process */
     double wait_seconds;   /* that steps waited for data, in all */
     double lr;
     int n_parts;
@@ -34,6 +34,7 @@ typedef struct {
     int (*width)(void *context);  /* columns of the terminal now; NULL: 80 */
     double (*now)(void *context); /* seconds, monotonic; NULL: sg_now */
     void *context;
+    const char *rate;     /* what samples a second are called; NULL: "img/s" */
     bool terminal;        /* one line, rewritten; else lines of their own */
     double plain_seconds; /* not a terminal: seconds from one line to the next */
 } sg_progress_options;

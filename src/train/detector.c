@@ -7,7 +7,7 @@
 #include "data/staging.h"
 #include "data/synthetic.h"
 
-enum { kPrefetch = 3, kBytesPerMiB = 1 << 20, kValEvery = 5 };
+enum { kPrefetch = 3, kBytesPerMiB = 1 << 20, kValEvery = 5, kLeastShard = 8 };
 
 typedef struct {
     sg_task task; /* first: a task is its detector */
@@ -165,6 +165,19 @@ static sg_status detector_report(const sg_task *task, const char *folder) {
     return sg_detector_report_draw(((const detector_task *)task)->report, folder);
 }
 
+static sg_status detector_line(const sg_task *task, char **text) {
+    const detector_task *t = (const detector_task *)task;
+
+    *text =
+        sg_str_printf("%s %s, input %lld, %lld classes", t->config.model.type, t->config.model.size,
+                      (long long)t->config.model.input, (long long)task->n_classes);
+    return *text ? SG_OK : sg_fail(SG_ERR_OOM, "detector: no memory");
+}
+
+static sg_status detector_summary(const sg_task *task, char **text) {
+    return sg_mask_detector_summary(&((const detector_task *)task)->model, text, NULL, NULL);
+}
+
 static void detector_destroy(sg_task *task) {
     detector_task *t = (detector_task *)task;
 
@@ -211,6 +224,11 @@ sg_status sg_detector_task_create(const sg_config *config, sg_task **out) {
         return st;
     }
     t->task.build = sg_detector_build;
+    t->task.noun = "pictures";
+    t->task.rate = "img/s";
+    t->task.least_shard = kLeastShard;
+    t->task.line = detector_line;
+    t->task.summary = detector_summary;
     t->task.build_context = &t->model;
     t->task.n_train = t->train->n;
     t->task.n_val = t->val->n;

@@ -111,6 +111,11 @@ static sg_status name_run(run *r) {
     return SG_OK;
 }
 
+/* Of the whole schedule. */
+static int64_t steps_of(const sg_config *c, int64_t n_train) {
+    return (c->train.epochs * n_train + c->train.batch - 1) / c->train.batch;
+}
+
 /* Complete epochs when `samples` have been consumed. */
 static int64_t epochs_at(const run *r, int64_t samples) { return samples / r->task->n_train; }
 
@@ -272,7 +277,7 @@ static void fill_at(run *r) {
     r->at.total_steps = r->total_steps;
     r->at.epoch = epochs_at(r, r->state->samples);
     r->at.epochs = r->config->train.epochs;
-    r->at.images = (r->state->step - r->first_step) * r->config->train.batch;
+    r->at.samples = (r->state->step - r->first_step) * r->config->train.batch;
     r->at.wait_seconds = r->task->wait_seconds(r->task);
 }
 
@@ -455,8 +460,6 @@ static sg_status start_notices(run *r) {
 
 /* The first batch is decoded while the trainer is made. */
 static sg_status start(run *r, bool fresh) {
-    int64_t batch = r->config->train.batch;
-
     SG_TRY(open_folder(r));
     SG_TRY(start_notices(r));
     SG_TRY(sg_task_create(r->config, &r->task));
@@ -476,7 +479,7 @@ static sg_status start(run *r, bool fresh) {
         sg_checkpoint_mend(r->config->run.dir, r->before.path, r->state->step, best_step(r));
     SG_TRY(start_saver(r, fresh));
     SG_TRY(write_config(r));
-    r->total_steps = (r->config->train.epochs * r->task->n_train + batch - 1) / batch;
+    r->total_steps = steps_of(r->config, r->task->n_train);
     r->schedule = make_schedule(r->config, r->task->n_train, r->total_steps);
     r->point_every = (r->total_steps + kLossPoints - 1) / kLossPoints;
     if (r->config->train.steps > 0 && r->config->train.steps < r->total_steps)
@@ -655,6 +658,27 @@ sg_status sg_run_profile(const sg_config *config, int64_t steps, char *name, siz
     sg_trainer_destroy(trainer);
     sg_task_destroy(task);
     sg_compute_close(&here);
+    return st;
+}
+
+/* --- what it would be ------------------------------------------------------------------------- */
+
+sg_status sg_run_describe(const sg_config *config, char **text) {
+    sg_task *task = NULL;
+    char *summary = NULL;
+    sg_status st = sg_task_create(config, &task);
+
+    if (st == SG_OK) st = prepare_task(task, config, NULL);
+    if (st == SG_OK) st = task->summary(task, &summary);
+    if (st == SG_OK) {
+        *text = sg_str_printf("%s\n%lld %s to train on, %lld to validate; %lld steps of %lld\n",
+                              summary, (long long)task->n_train, task->noun, (long long)task->n_val,
+                              (long long)steps_of(config, task->n_train),
+                              (long long)config->train.batch);
+        if (!*text) st = sg_fail(SG_ERR_OOM, "no memory for a summary");
+    }
+    sg_free(summary);
+    sg_task_destroy(task);
     return st;
 }
 

@@ -33,7 +33,7 @@ typedef struct {
 
 typedef struct {
     int64_t step, total_steps, epoch, epochs;
-    int64_t images; /* of this process */
+    int64_t samples; /* of this process */
     double lr, wait_seconds;
     sg_step_report report;
 } sg_run_step;
@@ -69,6 +69,10 @@ sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observe
  * as sg_compute_name gives it. */
 sg_status sg_run_profile(const sg_config *config, int64_t steps, char *name, size_t bytes,
                          char **text) SG_CHECKED;
+
+/* What the configuration trains: the model (the task's summary), samples, steps; nothing is written
+ * but a drawn data set. Lines for people; the caller's (sg_free). */
+sg_status sg_run_describe(const sg_config *config, char **text) SG_CHECKED;
 
 /* The model file that RUN_OR_FILE means: itself, or RUN/best.h5, or else RUN/last.h5. The caller's
  * (sg_free). SG_ERR_MISSING. */

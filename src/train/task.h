@@ -29,6 +29,10 @@ struct sg_task {
     void *build_context;
     void *const *shapes; /* (n_shapes) of sg_trainer_options; 0: a batch has one shape */
     int n_shapes;
+    const char *noun; /* what samples are called, many of them: "pictures" */
+    const char *rate; /* and how many go by in a second: "img/s" */
+    /* A shard of fewer samples gives poor statistics (batch norm); 0: there are none. */
+    int64_t least_shard;
     int64_t n_train, n_val; /* samples */
     char *const *classes;   /* (n_classes) names, the task's */
     int64_t n_classes;
@@ -38,6 +42,11 @@ struct sg_task {
     /* Before anything below, where a task has it: with the tokenizer of the checkpoint that it goes
      * on or starts from, or NULL for one of its own. `file` is for messages. */
     sg_status (*prepare)(sg_task *task, const char *file, const char *tokenizer);
+
+    /* For people, after `prepare`: what is trained in a line, and of what it consists in many.
+     * *text is the caller's (sg_free). */
+    sg_status (*line)(const sg_task *task, char **text);
+    sg_status (*summary)(const sg_task *task, char **text);
 
     const sg_device *device; /* where the trainer works, set before `start`; NULL: on CPUs */
 

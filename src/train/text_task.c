@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "data/fingerprint.h"
+#include "train/text_summary.h"
 
 typedef struct {
     sg_task task; /* first: a task is its text classifier */
@@ -238,6 +239,14 @@ static sg_status text_report(const sg_task *task, const char *folder) {
 
 /* --- the task --------------------------------------------------------------------------------- */
 
+static sg_status text_line(const sg_task *task, char **text) {
+    return sg_text_model_line(&((const text_task *)task)->model, text);
+}
+
+static sg_status text_summary(const sg_task *task, char **text) {
+    return sg_text_model_summary(&((const text_task *)task)->model, text);
+}
+
 static void text_destroy(sg_task *task) {
     text_task *t = (text_task *)task;
 
@@ -270,6 +279,10 @@ sg_status sg_text_task_create(const sg_config *config, sg_task **out) {
         return st;
     }
     t->task.build = sg_text_classifier_build;
+    t->task.noun = "texts";
+    t->task.rate = "texts/s";
+    t->task.line = text_line;
+    t->task.summary = text_summary;
     t->task.n_train = t->train->n;
     t->task.n_val = t->val->n;
     t->task.classes = t->names.name;
