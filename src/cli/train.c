@@ -94,13 +94,9 @@ static int print_devices(void) {
 }
 
 static int print_profile(const sg_config *config) {
-    char *text = NULL, name[256];
-    sg_status st = sg_run_profile(config, kProfileSteps, name, sizeof name, &text);
+    char *text = NULL;
+    sg_status st = sg_run_profile(config, kProfileSteps, &text);
 
-    if (st != SG_OK) die(st, NULL);
-    cli_print("%s: one shard of %lld samples, of %lld; mean of %d steps\n", name,
-              (long long)(config->train.batch / config->train.shards),
-              (long long)config->train.shards, kProfileSteps);
     return print_text(st, text);
 }
 

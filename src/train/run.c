@@ -19,14 +19,13 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "cpu/cpu.h"
-#include "cpu/peak.h"
 #include "nn/schedule.h"
-#include "report/profile.h"
 #include "spot/notice.h"
 #include "spotgrad.h"
 #include "train/compute.h"
 #include "train/history.h"
 #include "train/resume.h"
+#include "train/run_inside.h"
 #include "train/run_plots.h"
 #include "train/saver.h"
 
@@ -133,7 +132,7 @@ static sg_status look_back(run *r, bool fresh) {
 }
 
 /* What was learned of the data before: the checkpoint's, or that of the model to start from. */
-static sg_status prepare_task(sg_task *task, const sg_config *c, const sg_resume *before) {
+sg_status sg_run_prepare_task(sg_task *task, const sg_config *c, const sg_resume *before) {
     sg_model_file init = {0};
     const char *path;
     sg_status st;
@@ -411,7 +410,7 @@ static sg_schedule make_schedule(const sg_config *c, int64_t n_train, int64_t to
     return s;
 }
 
-static sg_status choose_device(const sg_config *c, const sg_model_file *before, sg_compute *out) {
+sg_status sg_run_choose_device(const sg_config *c, const sg_model_file *before, sg_compute *out) {
     const sg_compute_options o = {.device = c->run.device,
                                   .precision = c->train.precision,
                                   .began = before ? before->numeric_class : NULL,
@@ -421,7 +420,7 @@ static sg_status choose_device(const sg_config *c, const sg_model_file *before, 
     return sg_compute_open(&o, out);
 }
 
-static sg_status make_trainer(const sg_config *c, sg_task *task, const sg_compute *compute,
+sg_status sg_run_make_trainer(const sg_config *c, sg_task *task, const sg_compute *compute,
                               bool loaded, sg_trainer **out) {
     sg_trainer_options o = sg_trainer_defaults();
 
@@ -466,11 +465,12 @@ static sg_status start(run *r, bool fresh) {
     /* so that not even a run that dies at once can go on from what was there before */
     if (fresh) SG_TRY(sg_checkpoints_forget(r->config->run.dir));
     SG_TRY(look_back(r, fresh));
-    SG_TRY(choose_device(r->config, r->before.path ? &r->before.file : NULL, &r->compute));
+    SG_TRY(sg_run_choose_device(r->config, r->before.path ? &r->before.file : NULL, &r->compute));
     r->task->device = sg_compute_backend(&r->compute)->device;
-    SG_TRY(prepare_task(r->task, r->config, r->before.path ? &r->before : NULL));
+    SG_TRY(sg_run_prepare_task(r->task, r->config, r->before.path ? &r->before : NULL));
     SG_TRY(r->task->start(r->task, r->before.file.samples));
-    SG_TRY(make_trainer(r->config, r->task, &r->compute, r->before.path != NULL, &r->trainer));
+    SG_TRY(
+        sg_run_make_trainer(r->config, r->task, &r->compute, r->before.path != NULL, &r->trainer));
     r->state = sg_trainer_state(r->trainer);
     sg_trainer_stop_when(r->trainer, must_give_up, r);
     SG_TRY(begin_state(r));
@@ -558,109 +558,6 @@ sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observe
     return st;
 }
 
-/* --- profile ---------------------------------------------------------------------------------- */
-
-enum { kRecorded = 3, kMostShapes = 64 }; /* a device replays from the third step of a shape on */
-
-/* One step; *seconds: in all, waiting for data included, *waited: only that. */
-static sg_status profile_step(sg_task *task, sg_trainer *trainer, double lr, int *shape,
-                              double *seconds, double *waited) {
-    double start = sg_now(), before = task->wait_seconds(task);
-    const void *inputs[SG_MAX_INPUTS] = {NULL};
-    sg_step_report report;
-
-    SG_TRY(task->next(task, inputs, shape));
-    SG_TRY(sg_trainer_step(trainer, *shape, inputs, lr, &report));
-    *seconds = sg_now() - start;
-    *waited = task->wait_seconds(task) - before;
-    return SG_OK;
-}
-
-/* On a device: each node of one step of that shape by itself, ten times over, which leaves nonsense
- * behind. */
-static sg_status profile_nodes(sg_task *task, sg_trainer *trainer, int shape, double *seconds) {
-    sg_step_times times = {0};
-    double whole, waited;
-    int at = -1;
-
-    sg_trainer_profile(trainer, shape, seconds, &times);
-    for (int i = 0; i < kMostShapes && at != shape; i++) {
-        sg_status st = profile_step(task, trainer, 0.0, &at, &whole, &waited);
-
-        if (st != SG_OK && !(st == SG_ERR_DIVERGED && at == shape)) return st;
-    }
-    if (at == shape) return SG_OK;
-    return sg_fail(SG_ERR_ARG, "profile: no batch in %d had the shape of those before",
-                   kMostShapes);
-}
-
-/* Steps that warm caches up, on a device until they are replayed, then those that are timed: of the
- * last one's shape, others are not counted. */
-static sg_status profile_steps(const sg_config *config, sg_task *task, sg_trainer *trainer,
-                               int64_t steps, char **text) {
-    sg_profile profile = {.shards = config->train.shards,
-                          .threads = sg_trainer_threads(trainer),
-                          .on_device = task->device != NULL};
-    double whole, waited, *seconds = NULL;
-    sg_step_times times = {0};
-    sg_status st = SG_OK;
-    int shape, at, n = 0;
-
-    if (!profile.on_device) SG_TRY(sg_cpu_measure_peak(&profile.peak));
-    for (int i = 0; i < (profile.on_device ? kRecorded : 1) && st == SG_OK; i++)
-        st = profile_step(task, trainer, config->train.lr, &shape, &whole, &waited);
-    if (st == SG_OK) {
-        profile.program = sg_trainer_program(trainer, shape);
-        n = sg_program_steps(profile.program);
-        profile.seconds = seconds = sg_calloc((size_t)n * (size_t)profile.threads, sizeof *seconds);
-        if (!seconds) return sg_fail(SG_ERR_OOM, "profile: no memory");
-        if (!profile.on_device) sg_trainer_profile(trainer, shape, seconds, &times);
-    }
-    for (int64_t i = 0; i < steps && st == SG_OK; i++) {
-        st = profile_step(task, trainer, config->train.lr, &at, &whole, &waited);
-        if (st != SG_OK || at != shape) continue;
-        profile.steps++;
-        profile.whole += whole;
-        profile.wait += waited;
-    }
-    if (st == SG_OK && profile.on_device) st = profile_nodes(task, trainer, shape, seconds);
-    for (int i = 0; i < n; i++)
-        for (int t = 1; t < profile.threads; t++) seconds[i] += seconds[t * n + i];
-    profile.runs = profile.shards * (profile.on_device ? 1 : profile.steps);
-    profile.prologue = times.prologue;
-    profile.parallel = times.shards;
-    profile.tree = times.tree;
-    profile.update = times.update;
-    if (st == SG_OK && profile.steps == 0)
-        st = sg_fail(SG_ERR_ARG, "profile: no step had a batch of the first one's shape; more "
-                                 "train.steps may");
-    if (st == SG_OK) st = sg_profile_table(&profile, text);
-    sg_free(seconds);
-    return st;
-}
-
-sg_status sg_run_profile(const sg_config *config, int64_t steps, char *name, size_t bytes,
-                         char **text) {
-    sg_compute here = {0};
-    sg_trainer *trainer = NULL;
-    sg_task *task = NULL;
-    sg_status st = sg_task_create(config, &task);
-
-    if (st == SG_OK) st = choose_device(config, NULL, &here);
-    if (st == SG_OK) {
-        task->device = sg_compute_backend(&here)->device;
-        st = prepare_task(task, config, NULL);
-    }
-    if (st == SG_OK) st = task->start(task, 0);
-    if (st == SG_OK) st = make_trainer(config, task, &here, false, &trainer);
-    if (st == SG_OK) st = profile_steps(config, task, trainer, steps, text);
-    sg_compute_name(&here, name, bytes);
-    sg_trainer_destroy(trainer);
-    sg_task_destroy(task);
-    sg_compute_close(&here);
-    return st;
-}
-
 /* --- what it would be ------------------------------------------------------------------------- */
 
 sg_status sg_run_describe(const sg_config *config, char **text) {
@@ -668,7 +565,7 @@ sg_status sg_run_describe(const sg_config *config, char **text) {
     char *summary = NULL;
     sg_status st = sg_task_create(config, &task);
 
-    if (st == SG_OK) st = prepare_task(task, config, NULL);
+    if (st == SG_OK) st = sg_run_prepare_task(task, config, NULL);
     if (st == SG_OK) st = task->summary(task, &summary);
     if (st == SG_OK) {
         *text = sg_str_printf("%s\n%lld %s to train on, %lld to validate; %lld steps of %lld\n",
