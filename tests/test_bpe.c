@@ -1,5 +1,5 @@
 /* Byte-pair encoding: what is learned, what is encoded, the text form and damaged ones. With
- * arguments, a tool for tests/integration/text.py. */
+ * arguments, a tool for tests/integration/tokens.py. */
 #include "data_fixture.h"
 
 #include "data/bpe.h"

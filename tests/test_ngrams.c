@@ -1,4 +1,4 @@
-/* N-grams: ids that were worked out by ten lines of Python (tests/integration/text.py compares
+/* N-grams: ids that were worked out by ten lines of Python (tests/integration/tokens.py compares
  * hundreds of texts), order, caps, and what no text may do. */
 #include "data_fixture.h"
 

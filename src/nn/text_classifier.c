@@ -2,9 +2,8 @@
 
 #include "spotgrad.h"
 
-/* Rows of a table begin small, as many of them are added up. */
-static const sg_init kBagInit = {SG_INIT_NORMAL, 0.15f};
-static const sg_init kWideInit = {SG_INIT_CONSTANT, 0.0f};
+/* An n-gram that training has not seen says nothing. */
+static const sg_init kTableInit = {SG_INIT_CONSTANT, 0.0f};
 
 static bool has_encoder(const sg_text_classifier_options *o) { return o->encoder.layers > 0; }
 static bool has_ngrams(const sg_text_classifier_options *o) {
@@ -71,7 +70,7 @@ static sg_value *features(sg_graph *g, const sg_text_classifier_options *o, cons
 
     if (o->bag > 0 && o->features > 0) {
         sg_scope(g, "bag");
-        part[n] = bag_of(g, in, "bag.weight", o->buckets, o->bag, kBagInit);
+        part[n] = bag_of(g, in, "bag.weight", o->buckets, o->bag, kTableInit);
         if (o->keep_bag) part[n] = sg_stop_gradient(g, part[n]);
         part[n] = sg_dropout(g, part[n], o->dropout);
         n++;
@@ -95,11 +94,11 @@ static sg_value *logits_of(sg_graph *g, const sg_text_classifier_options *o,
     if (deep) logits = sg_linear(g, "classify", features(g, o, in), classes);
     if (o->wide && o->features > 0) {
         sg_scope(g, "wide");
-        votes = bag_of(g, in, "wide.weight", o->buckets, classes, kWideInit);
+        votes = bag_of(g, in, "wide.weight", o->buckets, classes, kTableInit);
         if (!deep)
             votes = sg_bias(
                 g, votes,
-                sg_param(g, "wide.bias", SG_ENTRY_NO_DECAY, sg_shape_1(classes), kWideInit));
+                sg_param(g, "wide.bias", SG_ENTRY_NO_DECAY, sg_shape_1(classes), kTableInit));
         sg_scope_end(g);
     }
     if (!votes) return logits;

@@ -78,7 +78,16 @@ static void count_shares(const text_task *t, double *share) {
     }
 }
 
-/* A class's weight, such that the mean over its task's texts is 1. */
+/* What a text of a task counts for: 1 in the largest one. */
+static double task_weight(const text_task *t, int task) {
+    int64_t most = 0;
+
+    for (int i = 0; i < t->train->n_tasks; i++)
+        if (t->train->tasks[i].n > most) most = t->train->tasks[i].n;
+    return pow((double)most / (double)t->train->tasks[task].n, t->config.train.task_balance);
+}
+
+/* A class's weight, such that the mean over its task's texts is the task's. */
 static sg_status weigh_classes(text_task *t) {
     const sg_text_model *m = &t->model;
     double power = sg_choice_is(t->config.train.class_weights, "balanced") ? 1.0
@@ -99,7 +108,8 @@ static sg_status weigh_classes(text_task *t) {
         for (int64_t c = first; c < first + n; c++)
             if (share[c] > 0.0) mean += share[c] / (double)n * pow(share[c], -power);
         for (int64_t c = first; c < first + n; c++)
-            if (share[c] > 0.0) t->class_weight[c] = (float)(pow(share[c], -power) / mean);
+            if (share[c] > 0.0)
+                t->class_weight[c] = (float)(pow(share[c], -power) / mean * task_weight(t, task));
     }
     sg_free(share);
     return SG_OK;

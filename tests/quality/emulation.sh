@@ -1,7 +1,8 @@
-# The emulation of a GPU under ThreadSanitizer and AddressSanitizer: each planted fault is found by
-# the tool that is meant for it, the same kernel without the fault passes, and so do op cases under
-# ThreadSanitizer: every 9th and every 13th, which launch every kernel that the op cases have, for
-# all of them take over ten minutes. (Under AddressSanitizer all are among code.sh's unit tests.)
+# The emulation of a GPU under ThreadSanitizer, AddressSanitizer and MemorySanitizer: each planted
+# fault is found by the tool that is meant for it, the same kernel without the fault passes, and so do
+# op cases under ThreadSanitizer: every 9th and every 13th, which launch every kernel that the op
+# cases have, for all of them take over ten minutes; and every 9th under MemorySanitizer. (Under
+# AddressSanitizer all are among code.sh's unit tests.)
 # time limit: 900
 . tests/lib.sh
 unset MAKEFLAGS MAKELEVEL # of the make that runs this
@@ -41,6 +42,21 @@ planted release uninitialised_shared 'a NaN'
 for kernel in uninitialised_shared_integer uninitialised_global_integer; do
     planted release $kernel 'other results on other garbage'
 done
+# clang's, and of no use to what CI=1 asks of gcc
+if echo 'int main() {}' | clang++ -fsanitize=memory -x c++ - -o "$work/empty" 2>/dev/null; then
+    CI= build msan CC=clang CXX=clang++ build/msan/planted build/msan/tests/test_cuda_ops
+    for kernel in uninitialised_shared uninitialised_shared_integer uninitialised_global_integer; do
+        planted msan $kernel 'MemorySanitizer: use-of-uninitialized-value'
+    done
+    if build/msan/tests/test_cuda_ops 9 >"$work/out" 2>&1; then
+        pass "ops, every 9th case, under MemorySanitizer"
+    else
+        fail "ops, every 9th case, under MemorySanitizer" \
+            "$(grep -aE 'WARNING|FAILED|#0' "$work/out" | head -n 5 | tr '\n' '|')"
+    fi
+else
+    skip "MemorySanitizer" "no clang++ with its runtime (libclang-rt-14-dev)"
+fi
 planted release divergent_barrier 'waits in __syncthreads .*has left the kernel'
 planted release barriers_apart 'waits in __syncthreads .*but thread .* waits in __syncthreads'
 planted release shuffle_without_lane 'waits in __shfl_xor_sync .*has left the kernel'
