@@ -496,9 +496,12 @@ static sg_status encode_block(void *context, int64_t block, int worker) {
 
         SG_TRY(sg_encoder_encode(c->encoder[worker], text, bytes, &e));
         if (!reserve(p, &e)) return sg_fail(SG_ERR_OOM, "tokenizer: no memory for the texts");
-        memcpy(p->ngram + p->ngrams, e.ngram, (size_t)e.n_ngrams * sizeof *e.ngram);
-        memcpy(p->weight + p->ngrams, e.weight, (size_t)e.n_ngrams * sizeof *e.weight);
-        memcpy(p->subword + p->subwords, e.subword, (size_t)e.n_subwords * sizeof *e.subword);
+        if (e.n_ngrams > 0) {
+            memcpy(p->ngram + p->ngrams, e.ngram, (size_t)e.n_ngrams * sizeof *e.ngram);
+            memcpy(p->weight + p->ngrams, e.weight, (size_t)e.n_ngrams * sizeof *e.weight);
+        }
+        if (e.n_subwords > 0)
+            memcpy(p->subword + p->subwords, e.subword, (size_t)e.n_subwords * sizeof *e.subword);
         p->ngrams += e.n_ngrams;
         p->subwords += e.n_subwords;
         c->set->ngram_start[i + 1] = e.n_ngrams; /* sums of them later */
