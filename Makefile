@@ -301,6 +301,7 @@ bench:
 	scripts/bench
 	scripts/bench-text --rounds 3
 	scripts/bench-bag
+	scripts/bench-fasttext
 	scripts/bench-checkpoint
 	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels

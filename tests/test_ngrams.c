@@ -18,9 +18,10 @@ static void assert_ids(const sg_ngrams *ngrams, const char *text, const int32_t 
 /* FNV-1a of `a` is 0xE40C292C (Fowler, Noll, Vo: draft-eastlake-fnv); the bytes of U+0457 are
  * extended, as fastText has it. */
 static void hashes_words(void **state) {
-    static const int32_t kOne[] = {5379095, 14147569, 6304216};
-    static const int32_t kThree[] = {672015, 440462, 532975, 991892, 345052, 828097};
-    static const int32_t kA[] = {(int32_t)((0xFFFFFFFFE40C292CU) % 1000)};
+    static const int32_t kOne[] = {4695198, 13463672, 5620319};
+    static const int32_t kThree[] = {24478, 792928, 39085, 993671, 851165, 179342};
+    static const int32_t kA[] = {
+        (int32_t)((0x811C9DC5U * UINT64_C(116049371) + 0xFFFFFFFFE40C292CU) % 1000)};
     sg_ngrams ngrams = {.words = 1, .buckets = 1 << 24};
 
     (void)state;

@@ -48,7 +48,7 @@ static void add_words(collector *c, const char *token, size_t bytes) {
     if (c->tokens < most) c->tokens++;
     for (int k = c->tokens - 1; k > 0; k--)
         c->open[k] = c->open[k - 1] * (uint64_t)kWordPrime + hash;
-    c->open[0] = hash;
+    c->open[0] = kFnvBasis * (uint64_t)kWordPrime + hash;
     for (int k = 0; k < c->tokens; k++) add(c, c->open[k]);
 }
 

@@ -5,8 +5,9 @@
  *   hash(bytes)  h = 2166136261; for each byte b: h = (h ^ sext(b)) * 16777619  (mod 2^32)
  *                where sext turns 0x80..0xFF into 0xFFFFFF80..0xFFFFFFFF: FNV-1a but for that
  *   words        of the tokens t_1 .. t_k that follow each other:
- *                H_1 = sext(hash(t_1)), H_i = H_{i-1} * 116049371 + sext(hash(t_i))  (mod 2^64)
+ *                H_0 = 2166136261, H_i = H_{i-1} * 116049371 + sext(hash(t_i))  (mod 2^64)
  *                id = H_k mod buckets, k = 1 .. words
+ *                (fastText begins with H_1 = sext(hash(t_1)); so `no` would be the `no` of `know`)
  *   characters   of `<token>`, each run of char_min .. char_max code points but for a lone `<` or
  *                `>`: id = hash(run) mod buckets
  *

@@ -132,7 +132,7 @@ sg_status sg_text_classifier_build(sg_graph *g, int64_t n, void *options) {
         sg_value *target =
             sg_input(g, "target", SG_F32, sg_shape_2(n, sg_text_classifier_classes(o)));
 
-        sg_loss(g, sg_soft_cross_entropy(g, logits, target), sg_sum(g, sg_relu(g, target)));
+        sg_loss(g, sg_soft_cross_entropy(g, logits, target), NULL);
     } else {
         sg_output(g, "probabilities", probabilities(g, o, logits));
     }

@@ -40,8 +40,9 @@ int64_t sg_text_classifier_classes(const sg_text_classifier_options *options); /
  * Inputs, in this order: with wide or bag "ngrams" i32 (n, F), below 0 where there is none, and
  * "weights" f32 (n, F); with an encoder "ids" i32 (n, T) and "length" i32 (n); in SG_TRAIN mode
  * "target" f32 (n, classes), of sg_soft_cross_entropy: below 0 for the classes of other tasks.
- * SG_TRAIN: the cross-entropy, divided by the sum of all targets above 0. SG_EVAL: output
- * "probabilities" (n, classes), which add up to 1 in each task. */
+ * SG_TRAIN: the cross-entropy, divided by the number of texts (by the sum of their targets a batch
+ * of rare classes would count no more than one of common ones). SG_EVAL: output "probabilities" (n,
+ * classes), which add up to 1 in each task. */
 sg_status sg_text_classifier_build(sg_graph *g, int64_t n, void *options) SG_CHECKED;
 
 #ifdef __cplusplus

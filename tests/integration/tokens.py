@@ -29,7 +29,7 @@ def ngrams(text):
     ids = []
     for i, token in enumerate(tokens):
         for k in range(1, min(WORDS, i + 1) + 1):
-            h = 0
+            h = 2166136261
             for t in tokens[i - k + 1:i + 1]:
                 h = (h * 116049371 + signed(hashed(t.encode()))) % 2**64
             ids.append(h % BUCKETS)
