@@ -2,8 +2,8 @@
 
 #include "spotgrad.h"
 
-/* An n-gram that training has not seen says nothing. */
-static const sg_init kTableInit = {SG_INIT_CONSTANT, 0.0f};
+/* Of tables: an n-gram that training has not seen says nothing. */
+static const sg_init kZero = {SG_INIT_CONSTANT, 0.0f};
 
 static bool has_encoder(const sg_text_classifier_options *o) { return o->encoder.layers > 0; }
 static bool has_ngrams(const sg_text_classifier_options *o) {
@@ -70,7 +70,7 @@ static sg_value *features(sg_graph *g, const sg_text_classifier_options *o, cons
 
     if (o->bag > 0 && o->features > 0) {
         sg_scope(g, "bag");
-        part[n] = bag_of(g, in, "bag.weight", o->buckets, o->bag, kTableInit);
+        part[n] = bag_of(g, in, "bag.weight", o->buckets, o->bag, kZero);
         if (o->keep_bag) part[n] = sg_stop_gradient(g, part[n]);
         part[n] = sg_dropout(g, part[n], o->dropout);
         n++;
@@ -85,20 +85,31 @@ static sg_value *features(sg_graph *g, const sg_text_classifier_options *o, cons
     return n == 1 ? part[0] : sg_concat(g, part, n);
 }
 
+/* As sg_linear, but that all begins at zero where what it reads is given (keep_bag): it has nothing
+ * to say before it has learned. */
+static sg_value *classify(sg_graph *g, const sg_text_classifier_options *o, sg_value *x,
+                          int64_t classes) {
+    sg_value *w, *b;
+
+    if (!o->keep_bag || !x) return sg_linear(g, "classify", x, classes);
+    w = sg_param(g, "classify.weight", SG_ENTRY_DECAY, sg_shape_2(classes, x->shape.dim[1]), kZero);
+    b = sg_param(g, "classify.bias", SG_ENTRY_NO_DECAY, sg_shape_1(classes), kZero);
+    return sg_linear_with(g, x, w, b, SG_ACT_NONE);
+}
+
 static sg_value *logits_of(sg_graph *g, const sg_text_classifier_options *o,
                            const text_inputs *in) {
     int64_t classes = sg_text_classifier_classes(o);
     bool deep = has_encoder(o) || (o->bag > 0 && o->features > 0);
     sg_value *votes = NULL, *logits = NULL;
 
-    if (deep) logits = sg_linear(g, "classify", features(g, o, in), classes);
+    if (deep) logits = classify(g, o, features(g, o, in), classes);
     if (o->wide && o->features > 0) {
         sg_scope(g, "wide");
-        votes = bag_of(g, in, "wide.weight", o->buckets, classes, kTableInit);
+        votes = bag_of(g, in, "wide.weight", o->buckets, classes, kZero);
         if (!deep)
             votes = sg_bias(
-                g, votes,
-                sg_param(g, "wide.bias", SG_ENTRY_NO_DECAY, sg_shape_1(classes), kTableInit));
+                g, votes, sg_param(g, "wide.bias", SG_ENTRY_NO_DECAY, sg_shape_1(classes), kZero));
         sg_scope_end(g);
     }
     if (!votes) return logits;
