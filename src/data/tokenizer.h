@@ -32,9 +32,9 @@ typedef struct {
     sg_ngrams ngrams; /* buckets 0: none */
     sg_weights weights;
     int64_t min_count; /* of texts */
-    int64_t features; /* most distinct n-grams of a text: of the first 4 times as many */
-    int32_t subwords; /* entries of the byte-pair encoding; 0: none */
-    int64_t length;   /* most subwords of a text */
+    int64_t features;  /* most distinct n-grams of a text: of the first 4 times as many */
+    int32_t subwords;  /* entries of the byte-pair encoding; 0: none */
+    int64_t length;    /* most subwords of a text */
 } sg_tokenizer_options;
 
 /* Does not change, and may be used by any number of threads. */
