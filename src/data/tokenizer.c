@@ -17,6 +17,7 @@ enum {
     kFirst = '!',    /* the character of level 0 */
     kLeftOut = ' ',  /* that of a bucket without a row */
     kLineBytes = 64, /* of an option */
+    kOptionsBytes = 1024,
 };
 
 static const char kHeader[] = "# spotgrad tokenizer 1\n";
@@ -199,8 +200,8 @@ static int write_options(const sg_tokenizer *t, char *to, size_t room) {
 
 sg_status sg_tokenizer_write(const sg_tokenizer *t, char **out) {
     size_t buckets = t->level ? (size_t)t->options.ngrams.buckets : 0, bpe_bytes = 0;
-    size_t head = (size_t)write_options(t, NULL, 0);
-    char *bpe = NULL, *text, *at;
+    char options[kOptionsBytes], *bpe = NULL, *text, *at;
+    size_t head = (size_t)write_options(t, options, sizeof options);
 
     if (t->bpe) SG_TRY(sg_bpe_write(t->bpe, &bpe, &bpe_bytes));
     text = sg_malloc(head + buckets + 1 + bpe_bytes + 1);
@@ -208,7 +209,8 @@ sg_status sg_tokenizer_write(const sg_tokenizer *t, char **out) {
         sg_free(bpe);
         return sg_fail(SG_ERR_OOM, "tokenizer: no memory for its text");
     }
-    at = text + write_options(t, text, head + 1);
+    memcpy(text, options, head);
+    at = text + head;
     for (size_t i = 0; i < buckets; i++)
         *at++ = (char)(t->row[i] < 0 ? kLeftOut : kFirst + t->level[i]);
     if (buckets > 0) *at++ = '\n';

@@ -281,7 +281,7 @@ typedef struct {
     const sg_encoded_set *set;
     int64_t *order; /* (n) numbers of texts, by shape */
     int64_t *group; /* (n_groups + 1) where each begins in the order */
-    int8_t *shape;  /* (n_groups) */
+    uint8_t *shape; /* (n_groups) */
     int64_t n_groups;
     sg_stop_fn stop;
     void *stop_context;
@@ -337,7 +337,7 @@ static void divide(answering *a) {
             if (sg_text_shape_for(shapes, text.n_ngrams, text.n_subwords) != s) continue;
             if (in_group == a->runner->batch) {
                 a->group[a->n_groups] = at;
-                a->shape[a->n_groups++] = (int8_t)s;
+                a->shape[a->n_groups++] = (uint8_t)s;
                 in_group = 0;
             }
             a->order[at++] = i;
