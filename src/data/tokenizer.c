@@ -232,18 +232,20 @@ static sg_status refuse(const parser *p, const char *what) {
 
 /* `KEY VALUE`, a whole number within a range. */
 static sg_status take_number(parser *p, const char *key, int64_t low, int64_t high, int64_t *out) {
-    size_t length = strlen(key);
+    size_t length = strlen(key), n;
     const char *end = memchr(p->at, '\n', (size_t)(p->end - p->at));
-    char digits[kLineBytes] = "", what[kLineBytes], *rest;
+    char digits[kLineBytes] = "", what[kLineBytes];
 
     snprintf(what, sizeof what, "expected `%s` and a whole number", key);
     if (!end || (size_t)(end - p->at) <= length + 1 || memcmp(p->at, key, length) != 0 ||
         p->at[length] != ' ' || (size_t)(end - p->at) - length - 1 >= sizeof digits)
         return refuse(p, what);
-    memcpy(digits, p->at + length + 1, (size_t)(end - p->at) - length - 1);
-    *out = strtoll(digits, &rest, 10);
-    if (strspn(digits, "0123456789") != strlen(digits) || *out < low || *out > high)
-        return refuse(p, what);
+    n = (size_t)(end - p->at) - length - 1;
+    memcpy(digits, p->at + length + 1, n);
+    *out = strtoll(digits, NULL, 10);
+    if (strspn(digits, "0123456789") != n || (n > 1 && digits[0] == '0') || *out < low ||
+        *out > high)
+        return refuse(p, what); /* a NUL, and what would be written otherwise, too */
     p->at = end + 1;
     p->line++;
     return SG_OK;
@@ -309,17 +311,29 @@ static sg_status take_buckets(parser *p, sg_tokenizer *t) {
     return SG_OK;
 }
 
+/* Their lines have numbers of their own, from 1. */
+static sg_status take_subwords(parser *p, sg_tokenizer *t) {
+    char *name = sg_str_printf("%s (subwords)", p->name);
+    sg_status st;
+
+    if (!name) return sg_fail(SG_ERR_OOM, "tokenizer: no memory");
+    st = sg_bpe_parse(name, p->at, (size_t)(p->end - p->at), &t->bpe);
+    sg_free(name);
+    return st;
+}
+
 sg_status sg_tokenizer_parse(const char *name, const char *text, size_t bytes, sg_tokenizer **out) {
     parser p = {name, text, text + bytes, 1};
     sg_tokenizer_options o;
     sg_tokenizer *t;
-    sg_status st = SG_OK;
+    sg_status st;
 
     SG_TRY(take_options(&p, &o));
-    if (create(&o, &t) != SG_OK) return refuse(&p, sg_last_error());
+    st = create(&o, &t);
+    if (st != SG_OK) return st == SG_ERR_ARG ? refuse(&p, sg_last_error()) : st;
     if (o.ngrams.buckets > 0) st = take_buckets(&p, t);
     if (st == SG_OK && o.subwords > 0)
-        st = sg_bpe_parse(name, p.at, (size_t)(p.end - p.at), &t->bpe);
+        st = take_subwords(&p, t);
     else if (st == SG_OK && p.at != p.end)
         st = refuse(&p, "more lines than there should be");
     if (st == SG_OK && t->bpe && sg_bpe_size(t->bpe) > o.subwords)
