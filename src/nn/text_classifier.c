@@ -22,6 +22,12 @@ sg_status sg_text_classifier_check(const sg_text_classifier_options *o) {
 
     if (o->n_tasks < 1 || sg_text_classifier_classes(o) < 2)
         return sg_fail(SG_ERR_CONFIG, "text classifier: fewer than two classes");
+    for (int i = 0; i < o->n_tasks; i++)
+        if (o->task_classes[i] < 2)
+            return sg_fail(SG_ERR_CONFIG,
+                           "text classifier: task %d has %lld classes; at least 2 "
+                           "are needed",
+                           i + 1, (long long)o->task_classes[i]);
     if (!has_encoder(o) && !has_ngrams(o))
         return sg_fail(SG_ERR_CONFIG, "text classifier: it has no part; set model.wide, model.bag "
                                       "or model.layers");
