@@ -32,6 +32,19 @@ static bool same_classes(const sg_classes *a, const sg_classes *b) {
     return a->n == b->n;
 }
 
+/* What a task is measured as: the part of its name before `/`, where all tasks that share it have
+ * the same classes; else its whole name. Its bytes. */
+static int pooled(const sg_text_model *m, int task) {
+    const char *name = m->tasks.name[task];
+    size_t n = strcspn(name, "/");
+
+    for (int i = 0; i < m->n_tasks; i++)
+        if (strcspn(m->tasks.name[i], "/") == n && strncmp(m->tasks.name[i], name, n) == 0 &&
+            !same_classes(&m->classes[i], &m->classes[task]))
+            return (int)strlen(name);
+    return (int)n;
+}
+
 static sg_status begin(measuring *m) {
     for (int t = 0; t < m->model->n_tasks; t++) {
         const sg_classes *classes = &m->model->classes[t];
@@ -39,8 +52,7 @@ static sg_status begin(measuring *m) {
         char name[64];
         int p = 0;
 
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(m->model->tasks.name[t], "/"),
-                 m->model->tasks.name[t]);
+        snprintf(name, sizeof name, "%.*s", pooled(m->model, t), m->model->tasks.name[t]);
         while (p < m->n && (strcmp(m->pool[p].name, name) != 0 ||
                             !same_classes(&m->model->classes[m->pool[p].task], classes)))
             p++;
