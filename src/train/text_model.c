@@ -122,7 +122,9 @@ sg_status sg_text_model_set_tokenizer(sg_text_model *m, const sg_config *c,
 
     sg_tokenizer_destroy(m->tokenizer);
     m->tokenizer = tokenizer;
-    m->shapes = sg_text_shapes_up_to(t->features, t->length);
+    /* a tokenizer of a damaged file may have what the model has not */
+    m->shapes =
+        sg_text_shapes_up_to(has_ngrams(c) ? t->features : 0, c->model.layers > 0 ? t->length : 0);
     for (int i = 0; i < m->shapes.n; i++) {
         sg_text_classifier_options *o = &m->option[i];
 
