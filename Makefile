@@ -353,6 +353,7 @@ check: all examples $(TESTS) $(CHAOS) $(EMULATED_PLUGIN)
 ## chaos         a training killed CHAOS_KILLS=1000 times, and what else can befall it (20 minutes)
 chaos: all $(CHAOS)
 	$(or $(wildcard .venv/bin/python),python3) tests/chaos/run --kills $(or $(CHAOS_KILLS),1000)
+	$(or $(wildcard .venv/bin/python),python3) tests/chaos/run --texts --kills $(or $(CHAOS_KILLS),1000)
 
 ## damaged       DAMAGED_FILES=100000 damaged checkpoints, a tenth of them under ASan (15 minutes)
 damaged: $(BUILD)/tests/test_damaged

@@ -61,7 +61,7 @@ class Reference:
         self.hash, self.steps = result.hash, result.finished[-1]
         with open(os.path.join(folder, "metrics.jsonl"), encoding="utf-8") as lines:
             self.metrics = lines.read()
-        scores = [(line["step"], line["mAP50"])
+        scores = [(line["step"], line.get("mAP50", line.get("value")))
                   for line in map(json.loads, self.metrics.splitlines())]
         self.best_at = {}  # step -> the best evaluation's until then
         best = (0, -1.0)

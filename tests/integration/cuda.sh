@@ -194,4 +194,36 @@ expect "predict" 0 '"boxes":[{"class":"'
 run bin/predict --checkpoint "$work/epoch" "$picture" run.device=cuda
 expect "predict without a driver" 69 "predict: run.device=cuda: no NVIDIA driver"
 
+# --- texts: tables of rows, a transformer, batches of several shapes ---
+mkdir "$work/texts"
+printf '0\tbad\n1\tgood\n' >"$work/texts/mapping.txt"
+for part in train val; do
+    for i in $(seq 24); do
+        if [ $((i % 2)) = 0 ]; then words="a good day in may"; else words="a bad night, so bad"; fi
+        printf '%s%.*s\n' "$words" $((i % 7 * 9)) " and then nothing that anybody would have called an event"
+    done >"$work/texts/${part}_text.txt"
+    for i in $(seq 24); do echo $(((i + 1) % 2)); done >"$work/texts/${part}_labels.txt"
+done
+messages=(model.type=text_classifier data.root="$work/texts" model.bag=6 model.layers=1 model.width=16 model.heads=2
+          text.buckets=499 text.subwords=280 text.features=128 train.batch=4 train.shards=2 train.epochs=1
+          run.plots=false run.device=cuda train.precision=fp32)
+on bin train "${messages[@]}" run.dir="$work/t1"
+expect "texts" 0 "cuda sm_00 0 MP stand-in fp32" "done: 6 steps"
+whole=$(hash_of)
+extra=(SG_EMULATION_SEED=5 SG_EMULATION_STREAMS=random)
+on bin train "${messages[@]}" run.dir="$work/t2" checkpoint.every_steps=1 train.steps=2
+on bin train "${messages[@]}" run.dir="$work/t2" checkpoint.every_steps=1
+expect "texts, in parts, other garbage, streams by chance" 0 "resumed: step 2" "done: 6 steps"
+same "texts: the same bits" "$(hash_of)" "$whole"
+extra=(SG_EMULATION_SEED=1 SG_CUDA_GRAPH=0)
+on bin train "${messages[@]}" run.dir="$work/t3"
+same "texts, without recordings: the same bits" "$(hash_of)" "$whole"
+extra=(SG_EMULATION_SEED=1)
+on bin predict --checkpoint "$work/t1" run.device=cuda "a good day" --json
+expect "predict a text" 0 '"label":"'
+cp "$work/out" "$work/on-cuda"
+run bin/predict --checkpoint "$work/t1" run.device=cpu "a good day" --json
+near() { tr ',:}' '\n' <"$1" | awk '/^[0-9.]+$/ { printf "%.4f ", $1 }'; }
+same "a CPU's probabilities" "$(near "$work/out")" "$(near "$work/on-cuda")"
+
 [ $failures = 0 ]
