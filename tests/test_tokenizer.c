@@ -334,6 +334,7 @@ static void damage_is_refused(void **state) {
     assert_fails(sg_tokenizer_parse("file", text, strlen(text), &t), SG_ERR_DATA,
                  "file:12: tokenizer: a character in the line of buckets");
     sg_free(text);
+    sg_tokenizer_destroy(t);
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */

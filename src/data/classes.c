@@ -59,7 +59,7 @@ sg_status sg_names_parse(const char *what, const char *list, int most, sg_classe
 }
 
 sg_status sg_classes_parse(const char *list, sg_classes *out) {
-    return sg_names_parse("class", list, SG_MAX_CLASSES, out);
+    return sg_names_parse("data.classes: class", list, SG_MAX_CLASSES, out);
 }
 
 sg_status sg_classes_copy(const sg_classes *from, sg_classes *out) {

@@ -15,8 +15,8 @@ typedef struct {
     char **name; /* (n), owned */
 } sg_classes;
 
-/* `list`: names divided by commas, spaces around them dropped. SG_ERR_CONFIG: an empty or repeated
- * name, more than SG_MAX_CLASSES. */
+/* `list`, data.classes: names divided by commas, spaces around them dropped. SG_ERR_CONFIG: an
+ * empty or repeated name, more than SG_MAX_CLASSES. */
 sg_status sg_classes_parse(const char *list, sg_classes *out) SG_CHECKED;
 /* The same for at most `most` names of something else, a `what`. */
 sg_status sg_names_parse(const char *what, const char *list, int most, sg_classes *out) SG_CHECKED;
