@@ -287,7 +287,7 @@ $(BUILD)/examples/%: examples/%.c $(BUILD)/libspotgrad.a
 ## examples      build the programs of examples/, into build/release/examples/
 examples: $(EXAMPLES)
 
-$(BUILD)/bench/detector $(BUILD)/bench/text_encoder: bench/common.c bench/common.h
+$(patsubst %,$(BUILD)/bench/%,detector text_encoder bag): bench/common.c bench/common.h
 
 $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)

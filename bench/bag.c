@@ -2,8 +2,7 @@
  * bench/torch_bag.py.
  *
  *   bag [--rows N] [--width N] [--features N] [--classes N] [--batch N] [--rule sgd|adagrad|row]
- *       [--shards N] [--threads N] [--steps N] [--group N] [--isa avx2|native]
- *       [--device cpu|cuda] [--profile]
+ *       [--profile] [options of bench/common.h]
  *
  * A step is the sum of `features` rows of the table for every sample of the batch, a linear layer,
  * its loss, backward, and the update of both: SGD without momentum, the table by the rule. Batches
@@ -16,41 +15,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
+#include "common.h"
 #include "core/mem.h"
 #include "core/philox.h"
-#include "cpu/cpu.h"
+#include "core/threads.h"
 #include "spotgrad.h"
-#include "train/compute.h"
-#include "train/trainer.h"
 
 enum { kTimesOver = 4 };
 
+static const double kLearningRate = 0.1;
+
 typedef struct {
-    int64_t rows, width, features, classes, batch, steps, group;
-    int shards, threads;
-    const char *rule, *isa, *device;
+    bench_request run;
+    int64_t rows, width, features, classes;
+    const char *rule;
     bool profile;
-} request;
-
-typedef struct {
-    int64_t batches;
+    int64_t batches;      /* of the pool */
     int32_t *ids, *label; /* (batches, batch, features), (batches, batch) */
-} pool;
-
-static void must(sg_status st) {
-    if (st == SG_OK) return;
-    fprintf(stderr, "bag: %s\n", sg_last_error());
-    exit(1);
-}
-
-static void *block(size_t bytes) {
-    void *p = sg_calloc(1, bytes);
-
-    if (!p) must(sg_fail(SG_ERR_OOM, "no memory for %zu bytes", bytes));
-    return p;
-}
+} request;
 
 static sg_status build(sg_graph *g, int64_t n, void *context) {
     const request *r = context;
@@ -64,163 +47,128 @@ static sg_status build(sg_graph *g, int64_t n, void *context) {
     return sg_graph_status(g);
 }
 
-static pool draw(const request *r) {
-    int64_t each = r->batch * r->features;
+static void draw(request *r) {
+    int64_t each = r->run.batch * r->features;
     sg_random random = sg_random_init(1);
-    pool p = {kTimesOver * r->rows / each + 1, NULL, NULL};
 
-    p.ids = block((size_t)(p.batches * each) * sizeof *p.ids);
-    p.label = block((size_t)(p.batches * r->batch) * sizeof *p.label);
-    for (int64_t i = 0; i < p.batches * each; i++)
-        p.ids[i] = (int32_t)sg_random_below(&random, r->rows);
-    for (int64_t i = 0; i < p.batches * r->batch; i++)
-        p.label[i] = (int32_t)sg_random_below(&random, r->classes);
-    return p;
+    r->batches = kTimesOver * r->rows / each + 1;
+    r->ids = bench_block((size_t)(r->batches * each) * sizeof *r->ids);
+    r->label = bench_block((size_t)(r->batches * r->run.batch) * sizeof *r->label);
+    for (int64_t i = 0; i < r->batches * each; i++)
+        r->ids[i] = (int32_t)sg_random_below(&random, r->rows);
+    for (int64_t i = 0; i < r->batches * r->run.batch; i++)
+        r->label[i] = (int32_t)sg_random_below(&random, r->classes);
 }
 
-static sg_trainer *new_trainer(request *r, const sg_compute *compute) {
+static void feed(void *context, int64_t step, const void *inputs[SG_MAX_INPUTS]) {
+    const request *r = context;
+    int64_t at = step % r->batches * r->run.batch;
+
+    inputs[0] = r->ids + at * r->features;
+    inputs[1] = r->label + at;
+}
+
+static sg_trainer *new_trainer(request *r) {
     sg_trainer_options o = sg_trainer_defaults();
     sg_trainer *trainer;
 
     o.build = build;
     o.context = r;
-    o.batch = r->batch;
-    o.shards = r->shards;
-    o.threads = r->threads;
-    o.backend = sg_compute_backend(compute);
+    o.batch = r->run.batch;
+    o.shards = r->run.shards;
+    o.threads = r->run.threads;
+    o.backend = sg_compute_backend(&r->run.compute);
     o.optimizer.momentum = o.optimizer.weight_decay = o.optimizer.clip_norm = 0.0;
     o.optimizer.rows = strcmp(r->rule, "sgd") == 0   ? SG_ROWS_SGD
                        : strcmp(r->rule, "row") == 0 ? SG_ROWS_ADAGRAD_ROW
                                                      : SG_ROWS_ADAGRAD;
-    must(sg_trainer_create(&o, &trainer));
+    bench_must(sg_trainer_create(&o, &trainer));
     return trainer;
 }
 
-/* Seconds of `n` steps, of which as many as may be are under way. */
-static double run_steps(const request *r, sg_trainer *trainer, const pool *p, int64_t n,
-                        sg_step_report *report) {
-    double start = sg_now();
-
-    for (int64_t launched = 0, settled = 0; settled < n; settled++) {
-        while (launched < n && sg_trainer_under_way(trainer) < sg_trainer_ahead(trainer)) {
-            int64_t step = sg_trainer_state(trainer)->step + sg_trainer_under_way(trainer);
-            int64_t at = step % p->batches * r->batch;
-            const void *inputs[SG_MAX_INPUTS] = {p->ids + at * r->features, p->label + at};
-
-            must(sg_trainer_launch(trainer, 0, inputs, 0.1));
-            launched++;
-        }
-        must(sg_trainer_settle(trainer, report));
-    }
-    return sg_now() - start;
-}
-
 static void print_times(const request *r, const sg_step_times *times) {
-    double steps = (double)(r->steps * r->group), us = 1e6 / steps;
+    double steps = (double)(r->run.steps * r->run.group), us = 1e6 / steps;
 
     fprintf(stderr, "prologue %.0f us, shards %.0f us, tree %.0f us, update and rows %.0f us\n",
             us * times->prologue, us * times->shards, us * times->tree, us * times->update);
 }
 
 static void usage(void) {
-    fprintf(stderr, "usage: bag [--rows N] [--width N] [--features N] [--classes N] [--batch N] "
-                    "[--rule sgd|adagrad|row] [--shards N] [--threads N] [--steps N] [--group N] "
-                    "[--isa avx2|native] [--device cpu|cuda] [--profile]\n");
+    fprintf(stderr, "usage: bag [--rows N] [--width N] [--features N] [--classes N] "
+                    "[--rule sgd|adagrad|row] [--profile] " BENCH_USAGE "\n");
     exit(64);
 }
 
-/* Takes one option with its value; false if there is none of that name. */
-static bool take(request *r, const char *name, const char *value) {
-    const struct {
-        const char *name;
-        int64_t *to;
-    } numbers[] = {{"--rows", &r->rows},       {"--width", &r->width}, {"--features", &r->features},
-                   {"--classes", &r->classes}, {"--batch", &r->batch}, {"--steps", &r->steps},
-                   {"--group", &r->group}};
+/* As bench_take. */
+static int take(request *r, const char *name, const char *value) {
+    const bench_number numbers[] = {{"--rows", &r->rows},
+                                    {"--width", &r->width},
+                                    {"--features", &r->features},
+                                    {"--classes", &r->classes}};
 
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (strcmp(name, numbers[i].name) != 0) continue;
-        *numbers[i].to = strtoll(value, NULL, 10);
-        return true;
+    if (strcmp(name, "--profile") == 0) {
+        r->profile = true;
+        return 1;
     }
-    if (strcmp(name, "--shards") == 0)
-        r->shards = (int)strtol(value, NULL, 10);
-    else if (strcmp(name, "--threads") == 0)
-        r->threads = (int)strtol(value, NULL, 10);
-    else if (strcmp(name, "--rule") == 0)
+    if (!value) return bench_take(&r->run, name, value);
+    if (strcmp(name, "--rule") == 0)
         r->rule = value;
-    else if (strcmp(name, "--isa") == 0)
-        r->isa = value;
-    else if (strcmp(name, "--device") == 0)
-        r->device = value;
-    else
-        return false;
-    return true;
+    else if (!bench_take_number(numbers, sizeof numbers / sizeof *numbers, name, value))
+        return bench_take(&r->run, name, value);
+    return 2;
 }
 
 static request parse(int argc, char **argv) {
-    request r = {.rows = 200000,
+    request r = {.run = bench_defaults(256),
+                 .rows = 200000,
                  .width = 100,
                  .features = 64,
                  .classes = 3,
-                 .batch = 256,
-                 .steps = 10,
-                 .group = 10,
-                 .shards = 8,
-                 .threads = 2,
-                 .rule = "adagrad",
-                 .isa = "avx2",
-                 .device = "cpu"};
+                 .rule = "adagrad"};
+    int taken;
 
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--profile") == 0)
-            r.profile = true;
-        else if (i + 1 == argc || !take(&r, argv[i], argv[i + 1]))
-            usage();
-        else
-            i++;
+    r.run.steps = r.run.group = 10;
+    r.run.shards = 8;
+    r.run.precision = "fp32";
+    for (int i = 1; i < argc; i += taken) {
+        taken = take(&r, argv[i], argv[i + 1]); /* argv ends with NULL */
+        if (taken == 0) usage();
     }
-    if (r.rows < 1 || r.width < 1 || r.features < 1 || r.classes < 1 || r.batch < 1 ||
-        r.steps < 1 || r.group < 1 || !strstr("sgd adagrad row", r.rule))
+    if (r.rows < 1 || r.width < 1 || r.features < 1 || r.classes < 1 || !bench_is_sound(&r.run) ||
+        !strstr("sgd adagrad row", r.rule))
         usage();
     return r;
 }
 
 int main(int argc, char **argv) {
     request r = parse(argc, argv);
-    const sg_compute_options options = {.device = r.device, .precision = "fp32"};
-    double *seconds = block((size_t)r.steps * sizeof *seconds), *by_node, created;
+    double *seconds = bench_block((size_t)r.run.steps * sizeof *seconds), *by_node, created;
     sg_step_times times = {0};
     sg_step_report report;
     sg_trainer *trainer;
-    sg_compute compute;
-    struct rusage used;
-    pool p;
+    char more[128];
 
-    must(sg_cpu_set_isa(r.isa));
-    must(sg_compute_open(&options, &compute));
-    p = draw(&r);
+    bench_open(&r.run);
+    draw(&r);
     created = sg_now();
-    trainer = new_trainer(&r, &compute);
+    trainer = new_trainer(&r);
     created = sg_now() - created;
-    by_node = block((size_t)sg_program_steps(sg_trainer_program(trainer, 0)) *
-                    (size_t)sg_trainer_threads(trainer) * sizeof *by_node);
-    run_steps(&r, trainer, &p, r.group, &report);
+    by_node = bench_block((size_t)sg_program_steps(sg_trainer_program(trainer, 0)) *
+                          (size_t)sg_trainer_threads(trainer) * sizeof *by_node);
+    bench_run_steps(trainer, feed, &r, r.run.group, kLearningRate, &report);
     if (r.profile) sg_trainer_profile(trainer, 0, by_node, &times);
-    for (int64_t i = 0; i < r.steps; i++)
-        seconds[i] = run_steps(&r, trainer, &p, r.group, &report) / (double)r.group;
+    for (int64_t i = 0; i < r.run.steps; i++)
+        seconds[i] = bench_run_steps(trainer, feed, &r, r.run.group, kLearningRate, &report) /
+                     (double)r.run.group;
     if (r.profile) print_times(&r, &times);
-    getrusage(RUSAGE_SELF, &used);
-    printf("{\"seconds\": [");
-    for (int64_t i = 0; i < r.steps; i++) printf("%s%.6f", i ? ", " : "", seconds[i]);
-    printf("], \"peak_mib\": %.1f, \"parameters\": %lld, \"loss\": %.6f, \"created\": %.3f}\n",
-           (double)used.ru_maxrss / 1024.0,
-           (long long)(r.rows * r.width + r.classes * (r.width + 1)), report.loss, created);
+    snprintf(more, sizeof more, "\"parameters\": %lld, \"loss\": %.6f, \"created\": %.3f",
+             (long long)(r.rows * r.width + r.classes * (r.width + 1)), report.loss, created);
+    bench_print(&r.run, seconds, more);
     sg_trainer_destroy(trainer);
-    sg_free(p.ids);
-    sg_free(p.label);
+    sg_free(r.ids);
+    sg_free(r.label);
     sg_free(by_node);
     sg_free(seconds);
-    sg_compute_close(&compute);
+    bench_close(&r.run);
     return 0;
 }

@@ -99,12 +99,21 @@ sg_trainer *bench_trainer(const bench_request *r, sg_build_fn build, void *conte
     return trainer;
 }
 
-double bench_run_steps(sg_trainer *trainer, const void *const inputs[], int64_t n, double lr,
+void bench_same(void *inputs, int64_t step, const void *to[SG_MAX_INPUTS]) {
+    (void)step;
+    memcpy(to, inputs, SG_MAX_INPUTS * sizeof *to);
+}
+
+double bench_run_steps(sg_trainer *trainer, bench_feed feed, void *context, int64_t n, double lr,
                        sg_step_report *report) {
     double start = sg_now();
 
     for (int64_t launched = 0, settled = 0; settled < n; settled++) {
         while (launched < n && sg_trainer_under_way(trainer) < sg_trainer_ahead(trainer)) {
+            int64_t step = sg_trainer_state(trainer)->step + sg_trainer_under_way(trainer);
+            const void *inputs[SG_MAX_INPUTS];
+
+            feed(context, step, inputs);
             bench_must(sg_trainer_launch(trainer, 0, inputs, lr));
             launched++;
         }

@@ -1,5 +1,5 @@
-/* What bench/detector.c and bench/text_encoder.c share: options, the device, training steps and
- * what is printed of them. Failures end the program. */
+/* What the benchmarks of training steps share: options, the device, steps and what is printed of
+ * them. Failures end the program. */
 #ifndef SG_BENCH_COMMON_H
 #define SG_BENCH_COMMON_H
 
@@ -43,9 +43,13 @@ void bench_close(bench_request *r);
 
 /* AdamW, clipping, the average of the weights. */
 sg_trainer *bench_trainer(const bench_request *r, sg_build_fn build, void *context);
-/* Seconds of `n` steps on the same batch. Up to as many as may be are under way, so that a device
- * never waits for the host. */
-double bench_run_steps(sg_trainer *trainer, const void *const inputs[], int64_t n, double lr,
+/* Puts the inputs of the batch of step `step`. */
+typedef void (*bench_feed)(void *context, int64_t step, const void *inputs[SG_MAX_INPUTS]);
+/* One batch for all steps: `inputs` are its SG_MAX_INPUTS inputs. */
+void bench_same(void *inputs, int64_t step, const void *to[SG_MAX_INPUTS]);
+/* Seconds of `n` steps. Up to as many as may be are under way, so that a device never waits for the
+ * host. */
+double bench_run_steps(sg_trainer *trainer, bench_feed feed, void *context, int64_t n, double lr,
                        sg_step_report *report);
 /* MiB of the GPU's memory that are in use, by whomever; 0 on a CPU. */
 double bench_device_mib(const bench_request *r);

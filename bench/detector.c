@@ -76,10 +76,10 @@ static int64_t time_training(const request *r, const batch *b, double seconds[],
     sg_step_report report;
     int64_t parameters, group = r->run.group;
 
-    bench_run_steps(trainer, inputs, BENCH_WARM, kLearningRate, &report);
+    bench_run_steps(trainer, bench_same, inputs, BENCH_WARM, kLearningRate, &report);
     for (int64_t i = 0; i < r->run.steps; i++)
-        seconds[i] =
-            bench_run_steps(trainer, inputs, group, kLearningRate, &report) / (double)group;
+        seconds[i] = bench_run_steps(trainer, bench_same, inputs, group, kLearningRate, &report) /
+                     (double)group;
     *mib = bench_device_mib(&r->run);
     parameters = sg_trainer_table(trainer)->n_params;
     sg_trainer_destroy(trainer);
@@ -104,7 +104,7 @@ static void time_ops(const request *r, const batch *b) {
     sg_step_report report;
     sg_status st;
 
-    bench_run_steps(trainer, inputs, 1, kLearningRate, &report);
+    bench_run_steps(trainer, bench_same, inputs, 1, kLearningRate, &report);
     sg_trainer_profile(trainer, 0, seconds, &times);
     bench_must(sg_trainer_launch(trainer, 0, inputs, 0.0));
     st = sg_trainer_settle(trainer, &report);

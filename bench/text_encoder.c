@@ -104,10 +104,11 @@ static void time_training(const request *r, sg_trainer *trainer, const batch *b,
     sg_step_times times = {0};
     sg_step_report report;
 
-    bench_run_steps(trainer, inputs, BENCH_WARM, kLearningRate, &report);
+    bench_run_steps(trainer, bench_same, inputs, BENCH_WARM, kLearningRate, &report);
     if (r->profile) sg_trainer_profile(trainer, 0, by_node, &times);
     for (int64_t i = 0; i < r->run.steps; i++) {
-        double group = bench_run_steps(trainer, inputs, r->run.group, kLearningRate, &report);
+        double group =
+            bench_run_steps(trainer, bench_same, inputs, r->run.group, kLearningRate, &report);
 
         seconds[i] = group / (double)r->run.group;
         whole += group;

@@ -24,7 +24,7 @@ static char *measured(const char *tasks) {
 
     assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
     assert_ok(sg_text_model_from_data(d, &m));
-    assert_ok(sg_text_measure_answers(&m, d, probabilities, NULL, &e));
+    assert_ok(sg_text_measure_answers(&m, d, probabilities, &e));
     sg_free(e.table);
     sg_text_model_clear(&m);
     sg_text_dataset_destroy(d);

@@ -52,7 +52,7 @@ static sg_status measure_texts(sg_text_trained *t, const char *split, sg_evaluat
         if (!answers) st = sg_fail(SG_ERR_OOM, "evaluation: no memory");
     }
     if (st == SG_OK) st = sg_text_runner_answer(t->runner, set, t->pool, NULL, NULL, answers);
-    if (st == SG_OK) st = sg_text_measure_answers(&t->model, data, answers, NULL, out);
+    if (st == SG_OK) st = sg_text_measure_answers(&t->model, data, answers, out);
     sg_free(answers);
     sg_encoded_set_destroy(set);
     sg_text_dataset_destroy(data);

@@ -163,20 +163,36 @@ static sg_status fill(const measuring *m, sg_evaluation *out) {
     return SG_OK;
 }
 
-sg_status sg_text_measure_answers(const sg_text_model *model, const sg_text_dataset *data,
-                                  const float *probabilities, const char *draw,
-                                  sg_evaluation *out) {
-    measuring m;
-    sg_status st;
+static void end(measuring *m) {
+    for (int p = 0; p < m->n; p++) sg_free(m->pool[p].counts);
+}
 
-    memset(&m, 0, sizeof m);
-    m.model = model;
-    st = begin(&m);
-    if (st == SG_OK) st = count(&m, data, probabilities);
-    if (st == SG_OK && draw)
-        st = sg_text_metrics_draw(m.pool[0].name[0] ? m.pool[0].name : NULL, classes_of(&m, 0),
-                                  m.pool[0].counts, draw);
+static sg_status measure(const sg_text_model *model, const sg_text_dataset *data,
+                         const float *probabilities, measuring *m) {
+    memset(m, 0, sizeof *m);
+    m->model = model;
+    SG_TRY(begin(m));
+    return count(m, data, probabilities);
+}
+
+sg_status sg_text_measure_answers(const sg_text_model *model, const sg_text_dataset *data,
+                                  const float *probabilities, sg_evaluation *out) {
+    measuring m;
+    sg_status st = measure(model, data, probabilities, &m);
+
     if (st == SG_OK) st = fill(&m, out);
-    for (int p = 0; p < m.n; p++) sg_free(m.pool[p].counts);
+    end(&m);
+    return st;
+}
+
+sg_status sg_text_draw_answers(const sg_text_model *model, const sg_text_dataset *data,
+                               const float *probabilities, const char *folder) {
+    measuring m;
+    sg_status st = measure(model, data, probabilities, &m);
+
+    if (st == SG_OK)
+        st = sg_text_metrics_draw(m.pool[0].name[0] ? m.pool[0].name : NULL, classes_of(&m, 0),
+                                  m.pool[0].counts, folder);
+    end(&m);
     return st;
 }

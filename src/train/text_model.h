@@ -73,11 +73,12 @@ sg_status sg_text_runner_answer(sg_text_runner *runner, const sg_encoded_set *se
 /* The class of greatest probability in a task's, the first of equals: 0 .. its classes - 1. */
 int32_t sg_text_best(const sg_text_model *model, int task, const float *probabilities);
 
-/* Measure answers (n, classes) to a data set whose tasks are the model's. `draw`, a folder, or
- * NULL: confusion matrices are drawn there. */
+/* Measure answers (n, classes) to a data set whose tasks are the model's. */
 sg_status sg_text_measure_answers(const sg_text_model *model, const sg_text_dataset *data,
-                                  const float *probabilities, const char *draw,
-                                  sg_evaluation *out) SG_CHECKED;
+                                  const float *probabilities, sg_evaluation *out) SG_CHECKED;
+/* confusion.png of the first task in `folder`, which exists. */
+sg_status sg_text_draw_answers(const sg_text_model *model, const sg_text_dataset *data,
+                               const float *probabilities, const char *folder) SG_CHECKED;
 
 #ifdef __cplusplus
 }

@@ -235,16 +235,13 @@ static sg_status text_evaluate(sg_task *task, sg_trainer *trainer, sg_stop_fn st
     SG_TRY(sg_text_runner_use(t->runner, trainer));
     SG_TRY(sg_text_runner_answer(t->runner, t->val_set, sg_trainer_pool(trainer), stop,
                                  stop_context, t->probabilities));
-    return sg_text_measure_answers(&t->model, t->val, t->probabilities, NULL, out);
+    return sg_text_measure_answers(&t->model, t->val, t->probabilities, out);
 }
 
 static sg_status text_report(const sg_task *task, const char *folder) {
     const text_task *t = (const text_task *)task;
-    sg_evaluation unused;
 
-    SG_TRY(sg_text_measure_answers(&t->model, t->val, t->probabilities, folder, &unused));
-    sg_evaluation_clear(&unused);
-    return SG_OK;
+    return sg_text_draw_answers(&t->model, t->val, t->probabilities, folder);
 }
 
 /* --- the task --------------------------------------------------------------------------------- */
