@@ -136,6 +136,21 @@ void sg_pool_destroy(sg_pool *pool) {
 
 int sg_pool_threads(const sg_pool *pool) { return pool->n_threads; }
 
+static void wake(sg_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    pool->running = pool->n_started;
+    pool->round++;
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void wait_for_idle(sg_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    while (pool->running > 0) pthread_cond_wait(&pool->idle, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* One item is not worth waking anyone. */
 sg_status sg_pool_run(sg_pool *pool, int64_t n, sg_pool_fn fn, void *context) {
     pool->fn = fn;
     pool->context = context;
@@ -143,17 +158,9 @@ sg_status sg_pool_run(sg_pool *pool, int64_t n, sg_pool_fn fn, void *context) {
     pool->status = SG_OK;
     atomic_store(&pool->next, 0);
 
-    pthread_mutex_lock(&pool->lock);
-    pool->running = pool->n_started;
-    pool->round++;
-    pthread_cond_broadcast(&pool->work);
-    pthread_mutex_unlock(&pool->lock);
-
+    if (n > 1) wake(pool);
     work_through(pool, 0);
-
-    pthread_mutex_lock(&pool->lock);
-    while (pool->running > 0) pthread_cond_wait(&pool->idle, &pool->lock);
-    pthread_mutex_unlock(&pool->lock);
+    if (n > 1) wait_for_idle(pool);
     return pool->status == SG_OK ? SG_OK : sg_fail(pool->status, "%s", pool->text);
 }
 
