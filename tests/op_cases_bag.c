@@ -115,6 +115,8 @@ static const op_case cases[] = {
     BOTH("one row of one", 3, 2, 1, 1),
     BOTH("7 bags of 5, 13 rows of 2", 7, 5, 13, 2),
     BOTH("5 bags of 33, 11 rows of 8", 5, 33, 11, 8),
+    BOTH("2 bags of 9, 50 rows of 13", 2, 9, 50, 13),
+    BOTH("3 bags of 11, 50 rows of 14", 3, 11, 50, 14),
     BOTH("3 bags of 17, 300 rows of 20", 3, 17, 300, 20),
     BOTH("4 bags of 7, 37 rows of 31", 4, 7, 37, 31),
     BOTH("2 bags of 64, 29 rows of 64", 2, 64, 29, 64),

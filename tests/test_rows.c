@@ -352,34 +352,55 @@ static void differences(void **unused) {
     tear_down_model(&m);
 }
 
-/* Terms of a row in the order of the batch: 1e8 - 1e8 + 1 is 1 in that order alone. */
+enum { kInOrder = 6 };
+
+/* next (901) after a step of SGD with a rate of 1/4, from a table of zeros. */
+static void step_from_zero(const sg_backend *backend, const int32_t ids[kInOrder],
+                           const float source[kInOrder], float next[901]) {
+    static const float sums[SG_MAX_SUMS] = {1.0f}, table[901] = {0.0f};
+    static const float step[SG_STEP_SLOTS] = {[SG_STEP_ROWS_LR] = 0.25f};
+    const sg_rows_attr attr = {SG_ROWS_SGD, 1};
+    sg_bindings b = {.input = {table, ids, source, sums, step}, .output = {next}};
+    sg_rows_inputs in = {NULL};
+    sg_program *p;
+    sg_graph *g;
+
+    CHECK_OK(sg_graph_create(SG_EVAL, NULL, &g));
+    in.table = sg_input(g, "table", SG_F32, sg_shape_2(901, 1));
+    in.ids = sg_input(g, "ids", SG_I32, sg_shape_2(kInOrder, 1));
+    in.source = sg_input(g, "source", SG_F32, sg_shape_2(kInOrder, 1));
+    in.sums = sg_input(g, "sums", SG_F32, sg_shape_1(SG_MAX_SUMS));
+    in.step = sg_input(g, "step", SG_F32, sg_shape_1(SG_STEP_SLOTS));
+    sg_output(g, "next", sg_rows_step(g, &in, attr));
+    CHECK_OK(sg_program_compile(g, backend, NULL, &p));
+    CHECK_OK(sg_program_run_once(p, &b));
+    sg_program_destroy(p);
+    sg_graph_destroy(g);
+}
+
+/* Terms of a row in the order of the batch, wherever they are: 1e8 - 1e8 + 1 is 1 in that order
+ * alone. */
 static void in_order(void **unused) {
     const sg_backend *const backends[] = {&sg_backend_ref, &sg_backend_cpu};
-    static const int32_t ids[] = {900, 0, 0, 900, 900, 0}; /* (3, 2) */
-    static const float source[] = {1e8f, -1e8f, 1.0f}, sums[SG_MAX_SUMS] = {1.0f};
-    static const float step[SG_STEP_SLOTS] = {[SG_STEP_ROWS_LR] = 0.25f};
-    static float table[901], next[901];
-    const sg_rows_attr attr = {SG_ROWS_SGD, 1};
+    static const float terms[kInOrder] = {1e8f, -1e8f, 1.0f};
 
     (void)unused;
     for (int i = 0; i < 2; i++) {
-        sg_bindings b = {.input = {table, ids, source, sums, step}, .output = {next}};
-        sg_rows_inputs in = {NULL};
-        sg_program *p;
-        sg_graph *g;
+        for (unsigned mask = 0; mask < 1u << kInOrder; mask++) {
+            int32_t ids[kInOrder];
+            float source[kInOrder], next[901];
+            int n = 0;
 
-        CHECK_OK(sg_graph_create(SG_EVAL, NULL, &g));
-        in.table = sg_input(g, "table", SG_F32, sg_shape_2(901, 1));
-        in.ids = sg_input(g, "ids", SG_I32, sg_shape_2(3, 2));
-        in.source = sg_input(g, "source", SG_F32, sg_shape_2(3, 1));
-        in.sums = sg_input(g, "sums", SG_F32, sg_shape_1(SG_MAX_SUMS));
-        in.step = sg_input(g, "step", SG_F32, sg_shape_1(SG_STEP_SLOTS));
-        sg_output(g, "next", sg_rows_step(g, &in, attr));
-        CHECK_OK(sg_program_compile(g, backends[i], NULL, &p));
-        CHECK_OK(sg_program_run_once(p, &b));
-        assert_true(next[0] == -0.25f && next[900] == -0.25f && next[1] == 0.0f);
-        sg_program_destroy(p);
-        sg_graph_destroy(g);
+            for (int k = 0; k < kInOrder; k++) {
+                bool one = mask >> k & 1;
+
+                ids[k] = one ? 900 : k == kInOrder - 1 ? 5 : -1;
+                source[k] = one ? terms[n++] : 7.0f;
+            }
+            if (n < 3) continue;
+            step_from_zero(backends[i], ids, source, next);
+            assert_true(next[900] == -0.25f && next[5] == (mask >> 5 ? 0.0f : -1.75f));
+        }
     }
 }
 

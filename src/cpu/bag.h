@@ -5,9 +5,8 @@
 
 #include "cpu/simd.h"
 
-/* Rows that are added at a time, which the first cache holds; vectors that are kept in registers.
- */
-enum { kBagRows = 16, kBagVecs = 8 };
+/* Rows that are added at a time; vectors that are kept in registers. */
+enum { kBagRows = 32, kBagVecs = 8, kLine = 64 };
 
 typedef struct {
     const float *row[kBagRows];
@@ -15,15 +14,31 @@ typedef struct {
     int n;
 } bag_rows;
 
-/* Have the d floats at `row`, of which any may be the last of its line, in the first cache soon. */
+/* Have the d floats at `row` in the second cache soon. Not in the first, which on some processors
+ * waits for a third as many lines at a time: from the second it is not far. */
 SG_INLINE void bag_prefetch(const float *row, int64_t d) {
-    for (int64_t c = 0; c < d; c += 64 / (int64_t)sizeof *row)
-        _mm_prefetch((const char *)(row + c), _MM_HINT_T0);
-    if (d > 0) _mm_prefetch((const char *)(row + d - 1), _MM_HINT_T0);
+    const char *line = (const char *)((uintptr_t)row & ~(uintptr_t)(kLine - 1));
+
+    for (; line < (const char *)(row + d); line += kLine) _mm_prefetch(line, _MM_HINT_T1);
 }
 
-/* The first n (1 .. kBlock) floats: a masked store takes dozens of cycles on some processors, and
- * what is loaded there next waits until it has reached the cache. */
+/* The first n (1 .. kBlock) floats, zeros after them. A masked load, as a masked store, takes
+ * dozens of cycles on some processors: longer than all the whole vectors of a row. */
+SG_INLINE vec bag_load_some(const float *p, int n) {
+    __m128 low = _mm_setzero_ps(), part = low;
+
+    if (n == kBlock) return vec_load(p);
+    if (n & 4) {
+        low = _mm_loadu_ps(p);
+        p += 4;
+    }
+    if (n & 2) part = _mm_loadl_pi(part, (const __m64 *)p);
+    if (n & 1) part = n & 2 ? _mm_movelh_ps(part, _mm_load_ss(p + 2)) : _mm_load_ss(p);
+    return n & 4 ? _mm256_set_m128(part, low) : _mm256_zextps128_ps256(part);
+}
+
+/* The first n (1 .. kBlock) floats. What is loaded where a masked store has been waits until that
+ * has reached the cache. */
 SG_INLINE void bag_store_some(float *p, int n, vec x) {
     __m128 part = _mm256_castps256_ps128(x);
 
@@ -54,7 +69,7 @@ SG_INLINE void bag_strip(const bag_rows *b, float *y, int64_t c, int V, int some
         vec w = vec_set1(b->weight[k]);
 
         for (int v = 0; v < V - 1; v++) sum[v] = vec_fma(w, vec_load(x + v * kBlock), sum[v]);
-        sum[V - 1] = vec_fma(w, vec_load_some(x + (V - 1) * kBlock, some), sum[V - 1]);
+        sum[V - 1] = vec_fma(w, bag_load_some(x + (V - 1) * kBlock, some), sum[V - 1]);
     }
     for (int v = 0; v < V; v++) vec_store(y + c + v * kBlock, sum[v]);
 }

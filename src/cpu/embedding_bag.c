@@ -6,7 +6,7 @@
 #include "cpu/backend_cpu.h"
 #include "cpu/bag.h"
 
-enum { kAhead = 16 };
+enum { kAhead = 32 };
 
 static sg_status bad_id(const sg_args *a, int64_t m, int32_t id) {
     int64_t F = a->node->in[0]->shape.dim[1];
