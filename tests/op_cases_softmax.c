@@ -35,6 +35,9 @@ static const int32_t kLabel[] = {1, -1, 0}, kTooLarge[] = {1, 0, 3};
 static const float kTarget[] = {0.25f, 0.25f, -1, -1, 2, 0, -1, -1, -1};
 static const float kTargetP[] = {0.33333333f, 0.66666667f, 0, 0, 0.5f, 0.5f, 0, 0, 0};
 static const float kTargetLoss[] = {0.25f * 1.0986123f + 0.25f * 0.40546511f + 2 * 0.69314718f};
+/* what is none of the classes may be far ahead of them */
+static const float kAheadX[] = {-1, 1000, -1}, kAheadT[] = {0.5f, -1, 0.5f};
+static const float kAheadP[] = {0.5f, 0, 0.5f}, kAheadLoss[] = {0.69314718f};
 static const float kLoss[] = {0.69314718f + 1.0986123f}, kZero[] = {0.0f};
 
 // clang-format off
@@ -52,6 +55,9 @@ static const float kLoss[] = {0.69314718f + 1.0986123f}, kZero[] = {0.0f};
 static const op_case cases[] = {
     {"soft_cross_entropy: by hand", soft_cross_entropy, 2,
      {M(3, 3, .data = kX), M(3, 3, .data = kTarget)}, .want = {kTargetLoss, kTargetP},
+     .no_grad = true},
+    {"soft_cross_entropy: one that is none is ahead", soft_cross_entropy, 2,
+     {M(1, 3, .data = kAheadX), M(1, 3, .data = kAheadT)}, .want = {kAheadLoss, kAheadP},
      .no_grad = true},
     {"soft_cross_entropy: no rows", soft_cross_entropy, 2, {M(0, 3), M(0, 3, .fixed = true)},
      .want = {kZero}, .n_project = 1},
