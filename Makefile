@@ -19,7 +19,7 @@ OPTIMISE_msan    = -O1 -g -fno-omit-frame-pointer -fsanitize=memory \
 # clang's; the profile tells scripts/fuzz which lines were reached
 OPTIMISE_fuzz    = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
                    -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping
-MACHINE  = -mavx2 -mfma -ffp-contract=off
+MACHINE  = -mavx2 -mfma -mprfchw -ffp-contract=off
 CPPFLAGS += -Isrc
 CFLAGS   += -std=c11 $(OPTIMISE_$(CONFIG)) $(MACHINE) $(WARNINGS) $(if $(CI),-Werror)
 CXXFLAGS += -std=c++17 $(OPTIMISE_$(CONFIG)) $(MACHINE) -Wall -Wextra -Wshadow $(if $(CI),-Werror)

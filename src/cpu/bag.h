@@ -22,6 +22,14 @@ SG_INLINE void bag_prefetch(const float *row, int64_t d) {
     for (; line < (const char *)(row + d); line += kLine) _mm_prefetch(line, _MM_HINT_T1);
 }
 
+/* The same where another thread may have had them: lines that are to be written are then taken away
+ * from its core at once, and not when a store has to wait for that. */
+SG_INLINE void bag_prefetch_own(const float *row, int64_t d) {
+    const char *line = (const char *)((uintptr_t)row & ~(uintptr_t)(kLine - 1));
+
+    for (; line < (const char *)(row + d); line += kLine) __builtin_prefetch(line, 1, 3);
+}
+
 /* The first n (1 .. kBlock) floats, zeros after them. A masked load, as a masked store, takes
  * dozens of cycles on some processors: longer than all the whole vectors of a row. */
 SG_INLINE vec bag_load_some(const float *p, int n) {

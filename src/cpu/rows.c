@@ -15,10 +15,11 @@
 #include "cpu/bag.h"
 
 enum {
-    kAhead = 32,
-    kDigit = 11,  /* bits, at most */
-    kRunBits = 2, /* of SG_ROWS_RUN */
-    kAtATime = 4, /* ids that are collected; so many more than it holds a list has room for */
+    kAhead = 32,    /* rows, where no other thread has any */
+    kAheadOwn = 16, /* else: they come into the first cache */
+    kDigit = 11,    /* bits, at most */
+    kRunBits = 2,   /* of SG_ROWS_RUN */
+    kAtATime = 4,   /* ids that are collected; so many more than it holds a list has room for */
 };
 _Static_assert(SG_ROWS_RUN == 1 << kRunBits, "sg_rows_part, four at a time");
 
@@ -34,6 +35,7 @@ typedef struct {
     float *table, *sum; /* sum may be NULL */
     float *gradient;    /* (bag_width(d)) */
     sg_rows_rule rule;
+    bool alone; /* no other thread has rows */
 } update;
 
 static int64_t positions_of(const sg_node *node) {
@@ -195,8 +197,15 @@ static void step_adagrad_row(const update *u, int64_t row, gradient of) {
 
 /* Inline: gcc takes a function that does nothing but ask for one that does nothing. */
 SG_INLINE void ask_for(const update *u, int64_t row) {
-    bag_prefetch(u->table + row * u->d, u->d);
-    if (u->rule == SG_ROWS_ADAGRAD) bag_prefetch(u->sum + row * u->d, u->d);
+    bool sums = u->rule == SG_ROWS_ADAGRAD;
+
+    if (u->alone) {
+        bag_prefetch(u->table + row * u->d, u->d);
+        if (sums) bag_prefetch(u->sum + row * u->d, u->d);
+    } else {
+        bag_prefetch_own(u->table + row * u->d, u->d);
+        if (sums) bag_prefetch_own(u->sum + row * u->d, u->d);
+    }
     if (u->rule == SG_ROWS_ADAGRAD_ROW) bag_prefetch(u->sum + row, 1);
 }
 
@@ -210,10 +219,10 @@ static void update_row(const update *u, int64_t row, gradient g) {
 }
 
 static void update_rows(const update *u, const occurrence *list, int64_t n) {
-    int64_t asked = 0, times;
+    int64_t asked = 0, ahead = u->alone ? kAhead : kAheadOwn, times;
 
     for (int64_t i = 0; i < n; i += times) {
-        int64_t until = i + kAhead < n ? i + kAhead : n;
+        int64_t until = i + ahead < n ? i + ahead : n;
 
         for (; asked < until; asked++) ask_for(u, list[asked].row);
         for (times = 1; i + times < n && list[i + times].row == list[i].row;) times++;
@@ -236,7 +245,8 @@ static sg_status rows_step_run(const sg_args *a) {
                 .table = a->out[0],
                 .sum = a->out[1],
                 .gradient = (float *)(other + positions_of(a->node) + kAtATime),
-                .rule = attr->rule};
+                .rule = attr->rule,
+                .alone = attr->parts == 1};
     int64_t n;
 
     sg_rows_copy(a);
