@@ -8,9 +8,9 @@
  * its loss, backward, and the update of both: SGD without momentum, the table by the rule. Batches
  * follow each other out of a pool that asks for every row several times over, evenly: no row is in
  * a cache because a step before has had it. Prints one JSON object: seconds a step of every group
- * of steps (--group, 10) after one group that warms up, peak memory in MiB, parameters, the last
- * loss, and the seconds that making the trainer took. --profile: the parts of a step on standard
- * error. */
+ * of steps (--group, 10) after one group that warms up, processor time a step, peak memory in MiB,
+ * parameters, the last loss, and the seconds that making the trainer took. --profile: the parts of
+ * a step on standard error. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,11 +142,11 @@ static request parse(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     request r = parse(argc, argv);
-    double *seconds = bench_block((size_t)r.run.steps * sizeof *seconds), *by_node, created;
+    double *seconds = bench_block((size_t)r.run.steps * sizeof *seconds), *by_node, created, used;
     sg_step_times times = {0};
     sg_step_report report;
     sg_trainer *trainer;
-    char more[128];
+    char more[160];
 
     bench_open(&r.run);
     draw(&r);
@@ -157,11 +157,14 @@ int main(int argc, char **argv) {
                           (size_t)sg_trainer_threads(trainer) * sizeof *by_node);
     bench_run_steps(trainer, feed, &r, r.run.group, kLearningRate, &report);
     if (r.profile) sg_trainer_profile(trainer, 0, by_node, &times);
+    used = bench_processor_time();
     for (int64_t i = 0; i < r.run.steps; i++)
         seconds[i] = bench_run_steps(trainer, feed, &r, r.run.group, kLearningRate, &report) /
                      (double)r.run.group;
+    used = (bench_processor_time() - used) / (double)(r.run.steps * r.run.group);
     if (r.profile) print_times(&r, &times);
-    snprintf(more, sizeof more, "\"parameters\": %lld, \"loss\": %.6f, \"created\": %.3f",
+    snprintf(more, sizeof more,
+             "\"processor\": %.6f, \"parameters\": %lld, \"loss\": %.6f, \"created\": %.3f", used,
              (long long)(r.rows * r.width + r.classes * (r.width + 1)), report.loss, created);
     bench_print(&r.run, seconds, more);
     sg_trainer_destroy(trainer);

@@ -1,9 +1,11 @@
+#define _GNU_SOURCE
 #include "common.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "core/mem.h"
 #include "core/threads.h"
@@ -120,6 +122,13 @@ double bench_run_steps(sg_trainer *trainer, bench_feed feed, void *context, int6
         bench_must(sg_trainer_settle(trainer, report));
     }
     return sg_now() - start;
+}
+
+double bench_processor_time(void) {
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 double bench_device_mib(const bench_request *r) {

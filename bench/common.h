@@ -51,6 +51,9 @@ void bench_same(void *inputs, int64_t step, const void *to[SG_MAX_INPUTS]);
  * host. */
 double bench_run_steps(sg_trainer *trainer, bench_feed feed, void *context, int64_t n, double lr,
                        sg_step_report *report);
+/* Seconds of processor time that this process, all its threads, has had: of two programs on a busy
+ * machine these can be compared where seconds cannot, if neither waits by spinning. */
+double bench_processor_time(void);
 /* MiB of the GPU's memory that are in use, by whomever; 0 on a CPU. */
 double bench_device_mib(const bench_request *r);
 /* {"seconds": [...], "peak_mib": ..., and the JSON text `more` before the brace that closes it. */

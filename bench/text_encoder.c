@@ -8,9 +8,9 @@
  *
  * A step is forward, loss, backward, AdamW with clipping and the average of weights, and the batch
  * is handed over anew. Prints one JSON object: seconds a step of every group of steps (--group, 1)
- * after two steps that warm up, peak memory in MiB, parameters, the last loss; on a GPU also the
- * MiB of its memory that are in use at the end. --profile: the table of train's --profile on
- * standard error, over the steps that are timed; of the CPU alone. */
+ * after two steps that warm up, processor time a step, peak memory in MiB, parameters, the last
+ * loss; on a GPU also the MiB of its memory that are in use at the end. --profile: the table of
+ * train's --profile on standard error, over the steps that are timed; of the CPU alone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,8 +95,9 @@ static void print_profile(const request *r, sg_trainer *trainer, double *seconds
     sg_free(text);
 }
 
+/* `processor`: time a step. */
 static void time_training(const request *r, sg_trainer *trainer, const batch *b, double seconds[],
-                          double *loss) {
+                          double *processor, double *loss) {
     size_t n = (size_t)sg_program_steps(sg_trainer_program(trainer, 0));
     double *by_node = bench_block(n * (size_t)sg_trainer_threads(trainer) * sizeof *by_node);
     const void *inputs[SG_MAX_INPUTS] = {b->ids, b->length, b->label};
@@ -106,6 +107,7 @@ static void time_training(const request *r, sg_trainer *trainer, const batch *b,
 
     bench_run_steps(trainer, bench_same, inputs, BENCH_WARM, kLearningRate, &report);
     if (r->profile) sg_trainer_profile(trainer, 0, by_node, &times);
+    *processor = bench_processor_time();
     for (int64_t i = 0; i < r->run.steps; i++) {
         double group =
             bench_run_steps(trainer, bench_same, inputs, r->run.group, kLearningRate, &report);
@@ -113,6 +115,7 @@ static void time_training(const request *r, sg_trainer *trainer, const batch *b,
         seconds[i] = group / (double)r->run.group;
         whole += group;
     }
+    *processor = (bench_processor_time() - *processor) / (double)(r->run.steps * r->run.group);
     if (r->profile) print_profile(r, trainer, by_node, &times, whole);
     *loss = report.loss;
     sg_free(by_node);
@@ -162,9 +165,9 @@ static request parse(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     request r = parse(argc, argv);
-    double *seconds = bench_block((size_t)r.run.steps * sizeof *seconds), loss;
+    double *seconds = bench_block((size_t)r.run.steps * sizeof *seconds), used, loss;
     sg_trainer *trainer;
-    char more[128];
+    char more[160];
     batch b;
 
     bench_must(sg_text_encoder_check(&r.model));
@@ -172,9 +175,10 @@ int main(int argc, char **argv) {
     r.profile = r.profile && !r.run.compute.plugin;
     b = draw(&r);
     trainer = bench_trainer(&r.run, sg_text_encoder_build, &r.model);
-    time_training(&r, trainer, &b, seconds, &loss);
-    snprintf(more, sizeof more, "\"device_mib\": %.1f, \"parameters\": %lld, \"loss\": %.6f",
-             bench_device_mib(&r.run), (long long)count_parameters(sg_trainer_table(trainer)),
+    time_training(&r, trainer, &b, seconds, &used, &loss);
+    snprintf(more, sizeof more,
+             "\"processor\": %.6f, \"device_mib\": %.1f, \"parameters\": %lld, \"loss\": %.6f",
+             used, bench_device_mib(&r.run), (long long)count_parameters(sg_trainer_table(trainer)),
              loss);
     bench_print(&r.run, seconds, more);
     sg_trainer_destroy(trainer);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Training steps of the text encoder in PyTorch: the same network, batch and optimizer as
 bench/text_encoder.c, for scripts/bench-text. Prints one JSON object: seconds a step of every group
-of steps, after those that warm up; seconds until the first step had ended, compilation and all; peak
-memory in MiB (of the GPU's with --device cuda), parameters.
+of steps, after those that warm up; processor time a step; seconds until the first step had ended,
+compilation and all; peak memory in MiB (of the GPU's with --device cuda), parameters.
 
 The network is written out: pre-norm, one projection for queries, keys and values, PyTorch's fused
 attention (before 2.0, which has none, softmax of a product), exact GELU. With full texts it needs
@@ -157,12 +157,15 @@ def main():
         first = first or time.perf_counter() - begin
         if a.compile:  # whoever stops this sees how far it came
             print(f"warm step {step + 1} after {time.perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
+    used = time.process_time()
     timed = [group(a.group) for _ in range(a.steps)]
+    used = (time.process_time() - used) / (a.steps * a.group)
     peak, device = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0
     if a.device == "cuda":
         free, total = torch.cuda.mem_get_info()
         peak, device = torch.cuda.max_memory_allocated() / 2**20, (total - free) / 2**20
-    print(json.dumps({"seconds": [s for s, _ in timed], "first": first, "peak_mib": peak, "device_mib": device,
+    print(json.dumps({"seconds": [s for s, _ in timed], "processor": used, "first": first,
+                      "peak_mib": peak, "device_mib": device,
                       "parameters": parameters, "loss": timed[-1][1]}))
 
 
