@@ -48,6 +48,14 @@ template <int V> __device__ inline floats<V> load_channels(const float *p, int64
     return y;
 }
 
+/* Four channels at once: where all that is read or written so begins at a multiple of that. */
+static inline bool can_pack(int64_t C, const void *const pointers[], int n) {
+    bool can = C % kPack == 0;
+
+    for (int i = 0; i < n; i++) can = can && (uintptr_t)pointers[i] % (kPack * sizeof(float)) == 0;
+    return can;
+}
+
 /* --- a picture -------------------------------------------------------------------------------- */
 
 /* How blocks lie on it. */

@@ -20,12 +20,4 @@ sg_status sg_cuda_sort_ids(const sg_args *a, const int32_t *ids, int64_t M, int6
  */
 sg_status sg_cuda_scan(const sg_args *a, int32_t *start, int64_t n) SG_CHECKED;
 
-/* Four channels at once: where all that is read or written so begins at a multiple of that. */
-static inline bool can_pack(int64_t C, const void *const pointers[], int n) {
-    bool can = C % kPack == 0;
-
-    for (int i = 0; i < n; i++) can = can && (uintptr_t)pointers[i] % (kPack * sizeof(float)) == 0;
-    return can;
-}
-
 #endif

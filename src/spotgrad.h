@@ -118,6 +118,10 @@ sg_value *sg_upsample2x(sg_graph *g, sg_value *x); /* nearest: (N, C, H, W) -> (
 /* x (N, T, C), length i32 (N), 0 .. T -> (N, C): the mean of the first `length` tokens of each
  * text; of none it is 0. (ops/masked_mean.c) */
 sg_value *sg_masked_mean(sg_graph *g, sg_value *x, sg_value *length);
+/* x (N, T, C), length i32 (N), kernel odd -> (N, T, kernel C): of each token those around it,
+ * itself in the middle, zeros where the text has none; zeros for tokens from `length` on. A linear
+ * layer over it is a convolution along the text. (ops/windows.c) */
+sg_value *sg_windows(sg_graph *g, sg_value *x, sg_value *length, int64_t kernel);
 
 /* --- classification (ops/softmax.c) ----------------------------------------------------------- */
 

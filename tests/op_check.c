@@ -297,6 +297,8 @@ static bool adds_products(const sg_op *op) {
         &sg_op_upsample2x_dx,
         &sg_op_masked_mean,
         &sg_op_masked_mean_dx,
+        &sg_op_windows,
+        &sg_op_windows_dx,
         &sg_op_linear,
         &sg_op_linear_dx,
         &sg_op_linear_dw,

@@ -243,6 +243,9 @@ static void test_refused_tokens(void **state) {
     REFUSED("input 0 has 2 dimensions, needed are 3", sg_masked_mean(g, s.matrix, s.label));
     REFUSED("each text needs one length", sg_masked_mean(g, s.tokens, s.label));
     REFUSED("each text needs one length", sg_masked_mean_dx(g, s.label, s.matrix, 3));
+    REFUSED("windows have an odd number of tokens, not 2", sg_windows(g, s.tokens, s.label, 2));
+    REFUSED("input 0 has 2 dimensions, needed are 3", sg_windows(g, s.matrix, s.label, 3));
+    REFUSED("no windows of 3 tokens", sg_windows_dx(g, s.label, s.tokens, 3));
     REFUSED("at least 0 and below 1, is 1;", sg_dropout(g, s.tokens, 1.0f));
     REFUSED("at least 0 and below 1, is -0.1;", sg_dropout(g, s.tokens, -0.1f));
     REFUSED("needed is f32", sg_dropout(g, s.bytes, 0.5f));
@@ -522,7 +525,7 @@ static sg_status build_all(sg_graph *g) {
     y = sg_bias(g, sg_matmul(g, y, y, false, true), y_scale);
     y = sg_layer_norm(g, y, y_scale, y_scale, y, 1e-5f);
     y = sg_reshape(g, sg_gelu(g, sg_dropout(g, y, 0.5f)), sg_shape_3(2, 1, 2));
-    y = sg_masked_mean(g, y, label);
+    y = sg_masked_mean(g, sg_windows(g, y, label, 1), label);
     y = sg_add(g, sg_softmax(g, sg_reshape(g, y, sg_shape_2(2, 2))), y);
     y = sg_add(g, y,
                sg_reshape(g, sg_attention(g, sg_embedding(g, ids, table, NULL), NULL, 2),

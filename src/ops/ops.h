@@ -230,6 +230,15 @@ sg_value *sg_layer_norm_dx(sg_graph *g, sg_value *s, sg_value *gamma, sg_value *
 
 sg_value *sg_masked_mean_dx(sg_graph *g, sg_value *length, sg_value *dy, int64_t T);
 
+/* windows.c */
+
+typedef struct {
+    int64_t kernel; /* tokens of a window: K */
+} sg_windows_attr;  /* windows, windows_dx */
+
+/* length i32 (N), dy (N, T, K C) -> (N, T, C) */
+sg_value *sg_windows_dx(sg_graph *g, sg_value *length, sg_value *dy, int64_t kernel);
+
 /* dropout.c */
 
 typedef struct {
