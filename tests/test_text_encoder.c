@@ -1,5 +1,5 @@
-/* The text encoder on CPUs: it learns to count, its bits depend on no threads, and tokens beyond a
- * text's length do not matter. */
+/* The text encoder on CPUs, a transformer and a gated CNN: it learns to count, its gradient is that
+ * of its loss, its bits depend on no threads, and tokens beyond a text's length do not matter. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,13 +15,29 @@
 #include "nn/text_encoder.h"
 #include "train/inference.h"
 #include "train/trainer.h"
+#include "whole_gradient.h"
 
 enum { kBatch = 64, kLength = 16, kVocabulary = 12, kClasses = 2 };
+
+static sg_encoder_kind kind; /* that is tested */
+
+static int of_transformer(void **unused) {
+    (void)unused;
+    kind = SG_ENCODER_TRANSFORMER;
+    return 0;
+}
+
+static int of_gated_cnn(void **unused) {
+    (void)unused;
+    kind = SG_ENCODER_GATED_CNN;
+    return 0;
+}
 
 /* Small, and with every part of a large one. */
 static sg_text_encoder_options small(void) {
     sg_text_encoder_options o = sg_text_encoder_defaults();
 
+    o.kind = kind;
     o.vocabulary = kVocabulary;
     o.length = kLength;
     o.layers = 2;
@@ -163,7 +179,84 @@ static void test_beyond_the_length(void **unused) {
     sg_trainer_destroy(trainer);
 }
 
+/* A text's answer is the same in a batch of short texts and in one of long ones. */
+static void test_any_length(void **unused) {
+    sg_text_encoder_options model = small();
+    sg_trainer *trainer = new_trainer(&model, 1);
+    float p[kBatch][kClasses], again[kBatch][kClasses];
+    sg_inference *f;
+    batch b;
+
+    (void)unused;
+    train(trainer, 3);
+    draw(7, &b);
+    f = new_inference(&model, trainer);
+    answer(f, &b, p);
+    sg_inference_destroy(f);
+    model.positions = kLength;
+    for (int64_t T = 5; T <= kLength; T += 3) {
+        int32_t ids[kBatch * kLength], length[kBatch];
+        int seen = 0;
+
+        model.length = T;
+        for (int i = 0; i < kBatch; i++) {
+            for (int64_t t = 0; t < T; t++) ids[i * T + t] = b.ids[i][t];
+            length[i] = b.length[i] > T ? (int32_t)T : b.length[i];
+        }
+        f = new_inference(&model, trainer);
+        assert_int_equal(sg_inference_run(f, 0, (const void *[]){ids, length}, (void *[]){again}),
+                         SG_OK);
+        for (int i = 0; i < kBatch; i++) {
+            if (b.length[i] > T) continue; /* cut */
+            seen++;
+            for (int c = 0; c < kClasses; c++)
+                if (!(fabsf(again[i][c] - p[i][c]) <= 1e-6f))
+                    fail_msg("text %d of %d tokens: %.9g among %d, %.9g among %d", i, b.length[i],
+                             (double)again[i][c], (int)T, (double)p[i][c], kLength);
+        }
+        assert_true(seen > 10);
+        sg_inference_destroy(f);
+    }
+    sg_trainer_destroy(trainer);
+}
+
+static void test_gradient(void **unused) {
+    enum { kFew = 4 };
+    sg_text_encoder_options model = small();
+    batch b;
+    int32_t ids[kFew][kLength];
+
+    (void)unused;
+    draw(3, &b);
+    b.length[0] = kLength;
+    b.length[1] = 1;
+    b.length[2] = 0;
+    for (int i = 0; i < kFew; i++)
+        for (int t = 0; t < kLength; t++) ids[i][t] = t < b.length[i] ? (i + t) % kVocabulary : -1;
+    model.dropout = 0.0f;
+    model.width = 8;
+    check_whole_gradient(sg_text_encoder_build, &model, kFew,
+                         (const void *[]){ids, b.length, b.label});
+}
+
 /* --- building it ------------------------------------------------------------------------------ */
+
+static void check_parameters(const char *const *names, int n, int64_t want) {
+    sg_text_encoder_options model = small();
+    int64_t count = 0;
+    sg_table *table;
+    sg_graph *g;
+
+    assert_int_equal(sg_table_create(&table), SG_OK);
+    assert_int_equal(sg_graph_create(SG_TRAIN, table, &g), SG_OK);
+    assert_int_equal(sg_text_encoder_build(g, 2, &model), SG_OK);
+    for (int i = 0; i < n; i++)
+        if (sg_table_find(table, names[i]) < 0) fail_msg("no parameter %s", names[i]);
+    for (int i = 0; i < table->n_entries; i++) count += sg_shape_count(&table->entry[i].shape);
+    assert_int_equal(count, want);
+    sg_graph_destroy(g);
+    sg_table_destroy(table);
+}
 
 static void test_parameters(void **unused) {
     static const char *const names[] = {"embedding.token.weight",
@@ -186,21 +279,23 @@ static void test_parameters(void **unused) {
                                         "classify.weight",
                                         "classify.bias"};
     const int64_t C = 32, layer = 12 * C * C + 13 * C;
-    sg_text_encoder_options model = small();
-    int64_t count = 0;
-    sg_table *table;
-    sg_graph *g;
 
     (void)unused;
-    assert_int_equal(sg_table_create(&table), SG_OK);
-    assert_int_equal(sg_graph_create(SG_TRAIN, table, &g), SG_OK);
-    assert_int_equal(sg_text_encoder_build(g, 2, &model), SG_OK);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (sg_table_find(table, names[i]) < 0) fail_msg("no parameter %s", names[i]);
-    for (int i = 0; i < table->n_entries; i++) count += sg_shape_count(&table->entry[i].shape);
-    assert_int_equal(count, (kVocabulary + kLength) * C + 2 * layer + 2 * C + (C + 1) * kClasses);
-    sg_graph_destroy(g);
-    sg_table_destroy(table);
+    check_parameters(names, sizeof names / sizeof *names,
+                     (kVocabulary + kLength) * C + 2 * layer + 2 * C + (C + 1) * kClasses);
+}
+
+/* Two matrices of 3 C columns and a norm a layer; no positions. */
+static void test_parameters_of_cnn(void **unused) {
+    static const char *const names[] = {
+        "embedding.token.weight", "encoder.0.norm.weight", "encoder.0.norm.bias",
+        "encoder.0.value.weight", "encoder.0.value.bias",  "encoder.0.gate.weight",
+        "encoder.1.gate.bias",    "encoder.norm.weight",   "classify.bias"};
+    const int64_t C = 32, layer = 2 * (3 * C * C + C) + 2 * C;
+
+    (void)unused;
+    check_parameters(names, sizeof names / sizeof *names,
+                     kVocabulary * C + 2 * layer + 2 * C + (C + 1) * kClasses);
 }
 
 static void refused(sg_text_encoder_options o, const char *text) {
@@ -226,6 +321,14 @@ static void test_options(void **unused) {
     REFUSED(width, (int64_t)1 << 40, "width is 1099511627776; 1 to");
     REFUSED(heads, 33, "heads is 33; 1 to 32");
     REFUSED(heads, 3, "width 32 cannot be divided into 3 heads");
+    kind = SG_ENCODER_GATED_CNN;
+    REFUSED(kernel, 0, "kernel is 0; 1 to 255");
+    REFUSED(kernel, 4, "kernel 4 is even");
+    REFUSED(kernel, 257, "kernel is 257");
+    o.kind = SG_ENCODER_GATED_CNN;
+    o.heads = 0; /* it has none */
+    assert_int_equal(sg_text_encoder_check(&o), SG_OK);
+    kind = SG_ENCODER_TRANSFORMER;
     REFUSED(classes, 0, "classes is 0");
     REFUSED(dropout, 1.0f, "dropout 1");
     REFUSED(dropout, -0.1f, "dropout -0.1");
@@ -259,11 +362,20 @@ static void test_no_memory(void **unused) {
     assert_true(n > 100);
 }
 
+#define OF_BOTH(test)                                                                              \
+    cmocka_unit_test_setup(test, of_transformer), cmocka_unit_test_setup(test, of_gated_cnn)
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learns),     cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_parameters), cmocka_unit_test(test_beyond_the_length),
-        cmocka_unit_test(test_options),    cmocka_unit_test(test_no_memory),
+        OF_BOTH(test_learns),
+        OF_BOTH(test_gradient),
+        OF_BOTH(test_same_bits),
+        OF_BOTH(test_beyond_the_length),
+        OF_BOTH(test_any_length),
+        cmocka_unit_test_setup(test_parameters, of_transformer),
+        cmocka_unit_test_setup(test_parameters_of_cnn, of_gated_cnn),
+        cmocka_unit_test_setup(test_options, of_transformer),
+        OF_BOTH(test_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

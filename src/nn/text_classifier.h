@@ -6,7 +6,7 @@
  *   bag       each n-gram has a row of a table (buckets, bag); their weighted sum, dropout
  *             (fastText's idea: Joulin et al., "Bag of tricks for efficient text classification",
  *             2016)
- *   encoder   a transformer over subwords (nn/text_encoder.h), dropout
+ *   encoder   a transformer or a gated CNN over subwords (nn/text_encoder.h), dropout
  *             bag and encoder, one beside the other, go through a linear layer to the classes
  *
  * Both tables are rows (graph/state.h): updated where a batch touches them. */

@@ -4,7 +4,7 @@
 
 #include "spotgrad.h"
 
-enum { kNameBytes = 64, kMlpRatio = 4, kMost = 1 << 20, kMostLayers = 1000 };
+enum { kNameBytes = 64, kMlpRatio = 4, kMost = 1 << 20, kMostLayers = 1000, kMostKernel = 255 };
 
 /* As BERT's and GPT-2's: small beside what a layer adds. */
 static const sg_init kEmbedding = {SG_INIT_NORMAL, 0.02f};
@@ -15,6 +15,7 @@ sg_text_encoder_options sg_text_encoder_defaults(void) {
                                      .layers = 4,
                                      .width = 256,
                                      .heads = 8,
+                                     .kernel = 3,
                                      .classes = 3,
                                      .dropout = 0.1f};
 }
@@ -25,23 +26,36 @@ static sg_status check_range(const char *what, int64_t value, int64_t most) {
                    (long long)value, (long long)most);
 }
 
+static sg_status check_heads(const sg_text_encoder_options *o) {
+    SG_TRY(check_range("heads", o->heads, o->width));
+    if (o->width % o->heads == 0) return SG_OK;
+    return sg_fail(SG_ERR_CONFIG, "text encoder: width %lld cannot be divided into %lld heads",
+                   (long long)o->width, (long long)o->heads);
+}
+
+static sg_status check_kernel(const sg_text_encoder_options *o) {
+    SG_TRY(check_range("kernel", o->kernel, kMostKernel));
+    if (o->kernel % 2 == 1) return SG_OK;
+    return sg_fail(SG_ERR_CONFIG,
+                   "text encoder: kernel %lld is even; a window has its token in the "
+                   "middle",
+                   (long long)o->kernel);
+}
+
 sg_status sg_text_encoder_check(const sg_text_encoder_options *o) {
     SG_TRY(check_range("vocabulary", o->vocabulary, kMost));
     SG_TRY(check_range("length", o->length, o->positions ? o->positions : kMost));
     SG_TRY(check_range("layers", o->layers, kMostLayers));
     SG_TRY(check_range("width", o->width, kMost));
-    SG_TRY(check_range("heads", o->heads, o->width));
     SG_TRY(check_range("classes", o->classes, kMost));
-    if (o->width % o->heads != 0)
-        return sg_fail(SG_ERR_CONFIG, "text encoder: width %lld cannot be divided into %lld heads",
-                       (long long)o->width, (long long)o->heads);
+    SG_TRY(o->kind == SG_ENCODER_GATED_CNN ? check_kernel(o) : check_heads(o));
     if (!(o->dropout >= 0.0f && o->dropout < 1.0f))
         return sg_fail(SG_ERR_CONFIG, "text encoder: dropout %g; at least 0 and below 1 it is",
                        (double)o->dropout);
     return SG_OK;
 }
 
-/* --- a layer ---------------------------------------------------------------------------------- */
+/* --- layers ----------------------------------------------------------------------------------- */
 
 /* "encoder.LAYER.PART" */
 typedef struct {
@@ -71,6 +85,22 @@ static sg_value *mlp(sg_graph *g, const sg_text_encoder_options *o, int64_t laye
     return sg_dropout(g, x, o->dropout);
 }
 
+/* A layer of the gated CNN. */
+static sg_value *gated(sg_graph *g, const sg_text_encoder_options *o, int64_t layer, sg_value *x,
+                       sg_value *length) {
+    sg_value *value, *gate;
+
+    sg_scope(g, "encoder.%lld", (long long)layer);
+    x = sg_windows(g, x, length, o->kernel);
+    sg_scope_end(g);
+    value = sg_linear(g, name_of(layer, "value").text, x, o->width);
+    gate = sg_linear(g, name_of(layer, "gate").text, x, o->width);
+    sg_scope(g, "encoder.%lld", (long long)layer);
+    x = sg_mul(g, value, sg_sigmoid(g, gate));
+    sg_scope_end(g);
+    return sg_dropout(g, x, o->dropout);
+}
+
 /* --- the whole -------------------------------------------------------------------------------- */
 
 /* The first T rows of the table of positions. */
@@ -84,31 +114,44 @@ static sg_value *positions(sg_graph *g, const sg_text_encoder_options *o) {
     return sg_reshape(g, sg_slice(g, x, 0, T * o->width), sg_shape_2(T, o->width));
 }
 
+sg_value *sg_text_encoder_table(sg_graph *g, const sg_text_encoder_options *o) {
+    return sg_param(g, "embedding.token.weight", SG_ENTRY_NO_DECAY,
+                    sg_shape_2(o->vocabulary, o->width), kEmbedding);
+}
+
 static sg_value *embed(sg_graph *g, const sg_text_encoder_options *o, sg_value *ids) {
-    sg_value *table = sg_param(g, "embedding.token.weight", SG_ENTRY_NO_DECAY,
-                               sg_shape_2(o->vocabulary, o->width), kEmbedding);
-    sg_value *position, *x;
+    sg_value *table = sg_text_encoder_table(g, o);
+    sg_value *position = NULL, *x;
 
     sg_scope(g, "embedding");
-    position = positions(g, o);
+    if (o->kind == SG_ENCODER_TRANSFORMER) position = positions(g, o);
     x = sg_dropout(g, sg_embedding(g, ids, table, position), o->dropout);
     sg_scope_end(g);
     return x;
 }
 
 /* A branch's result is added to the stream by the norm that comes next: one pass over both. */
-sg_value *sg_text_encode(sg_graph *g, const sg_text_encoder_options *o, sg_value *ids,
-                         sg_value *length) {
+sg_value *sg_text_encode_tokens(sg_graph *g, const sg_text_encoder_options *o, sg_value *ids,
+                                sg_value *length) {
     sg_value *stream = NULL, *branch = embed(g, o, ids), *x;
 
     for (int64_t l = 0; l < o->layers; l++) {
+        if (o->kind == SG_ENCODER_GATED_CNN) {
+            x = sg_norm(g, name_of(l, "norm").text, branch, stream, &stream);
+            branch = gated(g, o, l, x, length);
+            continue;
+        }
         x = sg_norm(g, name_of(l, "norm1").text, branch, stream, &stream);
         branch = attention(g, o, l, x, length);
         x = sg_norm(g, name_of(l, "norm2").text, branch, stream, &stream);
         branch = mlp(g, o, l, x);
     }
-    x = sg_norm(g, "encoder.norm", branch, stream, NULL);
-    return sg_masked_mean(g, x, length);
+    return sg_norm(g, "encoder.norm", branch, stream, NULL);
+}
+
+sg_value *sg_text_encode(sg_graph *g, const sg_text_encoder_options *o, sg_value *ids,
+                         sg_value *length) {
+    return sg_masked_mean(g, sg_text_encode_tokens(g, o, ids, length), length);
 }
 
 sg_status sg_text_encoder_build(sg_graph *g, int64_t n, void *options) {

@@ -39,6 +39,21 @@ sg_tokenizer_options sg_text_tokenizer_options(const sg_config *c) {
     return o;
 }
 
+sg_text_encoder_options sg_text_encoder_of(const sg_config *c, const sg_tokenizer *tokenizer,
+                                           int64_t length) {
+    bool cnn = sg_choice_is(c->model.encoder, "gated_cnn");
+
+    return (sg_text_encoder_options){.kind = cnn ? SG_ENCODER_GATED_CNN : SG_ENCODER_TRANSFORMER,
+                                     .vocabulary = sg_tokenizer_vocabulary(tokenizer),
+                                     .positions = sg_tokenizer_options_of(tokenizer)->length,
+                                     .length = length,
+                                     .layers = c->model.layers,
+                                     .width = c->model.width,
+                                     .heads = c->model.heads,
+                                     .kernel = c->model.kernel,
+                                     .dropout = (float)c->model.dropout};
+}
+
 /* --- tasks and classes ------------------------------------------------------------------------ */
 
 static sg_status add_task(sg_text_model *m, const char *name, const sg_classes *classes) {
@@ -134,13 +149,7 @@ sg_status sg_text_model_set_tokenizer(sg_text_model *m, const sg_config *c,
         o->wide = c->model.wide;
         o->bag = c->model.bag;
         o->keep_bag = c->model.keep_bag;
-        o->encoder.vocabulary = sg_tokenizer_vocabulary(tokenizer);
-        o->encoder.positions = t->length;
-        o->encoder.length = m->shapes.length[i];
-        o->encoder.layers = c->model.layers;
-        o->encoder.width = c->model.width;
-        o->encoder.heads = c->model.heads;
-        o->encoder.dropout = (float)c->model.dropout;
+        o->encoder = sg_text_encoder_of(c, tokenizer, m->shapes.length[i]);
         o->dropout = (float)c->model.dropout;
         o->n_tasks = m->n_tasks;
         o->task_classes = m->task_classes;

@@ -33,6 +33,9 @@ typedef struct {
 /* Where the data set is; it borrows from `config`. */
 sg_text_place sg_text_place_of(const sg_config *config);
 sg_tokenizer_options sg_text_tokenizer_options(const sg_config *config);
+/* The encoder of texts of up to `length` subwords; its classes are 0. */
+sg_text_encoder_options sg_text_encoder_of(const sg_config *config, const sg_tokenizer *tokenizer,
+                                           int64_t length);
 
 /* Tasks and classes from a data set, or from the names that a model file has; then, once the
  * tokenizer is there (which `set_tokenizer` takes over, also when it fails), the options.

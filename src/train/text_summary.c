@@ -45,10 +45,12 @@ static void put_ngrams(sg_line *line, const sg_text_model *m) {
 
 static void put_encoder(sg_line *line, const sg_text_model *m) {
     const sg_text_encoder_options *e = &m->option[0].encoder;
+    bool cnn = e->kind == SG_ENCODER_GATED_CNN;
 
-    sg_line_printf(line, "; a transformer of %lld layer%s", (long long)e->layers,
-                   e->layers == 1 ? "" : "s");
+    sg_line_printf(line, "; a %s of", cnn ? "gated CNN" : "transformer");
+    sg_line_printf(line, " %lld layer%s", (long long)e->layers, e->layers == 1 ? "" : "s");
     sg_line_printf(line, ", width %lld", (long long)e->width);
+    if (cnn) sg_line_printf(line, ", windows of %lld", (long long)e->kernel);
     sg_line_printf(line, ", over %lld subwords", (long long)e->vocabulary);
     sg_line_printf(line, ", at most %lld of a text", (long long)e->positions);
 }

@@ -6,8 +6,10 @@
 
 /* With several tasks their names divide the classes. */
 static const char *const kBuiltIn[] = {
-    "text.",        "data.classes", "model.type",  "model.input", "model.wide", "model.bag",
-    "model.layers", "model.width",  "model.heads", "data.task",   NULL};
+    "text.",       "data.classes", "model.type",   "model.input",
+    "model.wide",  "model.bag",    "model.layers", "model.encoder",
+    "model.width", "model.heads",  "model.kernel", "data.task",
+    NULL};
 enum { kBuiltInOne = sizeof kBuiltIn / sizeof kBuiltIn[0] - 2 };
 
 static sg_status read_config(sg_text_trained *t, const sg_trained_source *source) {
