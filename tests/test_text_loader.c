@@ -237,6 +237,87 @@ static void makes_targets(void **state) {
     sg_text_loader_destroy(loader);
 }
 
+/* Each text's guesses are those of its epoch, in the rows of its shard; a loader that begins in the
+ * middle, and one whose batches are sorted, give the same. */
+static void makes_guesses(void **state) {
+    enum { kShard = 2 };
+    const sg_masking masking = {0.3, 60, 9};
+    sg_text_loader_options o = {.batch = kBatch,
+                                .seed = 7,
+                                .by_length = true,
+                                .shapes = sg_text_shapes_masked(&masking, 8),
+                                .masking = &masking,
+                                .shard = kShard};
+    sg_text_loader *loader = create(&o), *late;
+    int guesses = 0;
+
+    (void)state;
+    o.start = 20 * kBatch;
+    late = create(&o);
+    for (int64_t b = 0; b < 60; b++) {
+        const sg_text_batch *batch = sg_text_loader_next(loader);
+        int64_t T = o.shapes.length[batch->shape], P = o.shapes.guesses[batch->shape];
+
+        for (int64_t i = 0; i < kBatch; i++) {
+            int32_t length = batch->rows.length[i];
+            int64_t n = sg_masking_count(&masking, length);
+
+            assert_true(P >= n && batch->rows.guesses[i] == (float)n);
+            for (int64_t k = 0; k < P; k++) {
+                int32_t place = batch->rows.place[i * P + k], guess = batch->rows.guess[i * P + k];
+
+                assert_int_equal(place >= 0, k < n);
+                assert_int_equal(guess >= 0, k < n);
+                if (k >= n) continue;
+                assert_int_equal(guess % 9, length); /* text i has i % 9 subwords, all i */
+                assert_int_equal(place / T, i % kShard);
+                assert_true(place % T < length);
+                guesses++;
+            }
+        }
+        if (b < 20) continue;
+        {
+            const sg_text_batch *again = sg_text_loader_next(late);
+            size_t bytes = (size_t)(kBatch * P) * sizeof(int32_t);
+
+            assert_int_equal(again->shape, batch->shape);
+            assert_memory_equal(again->rows.place, batch->rows.place, bytes);
+            assert_memory_equal(again->rows.ids, batch->rows.ids,
+                                (size_t)(kBatch * T) * sizeof(int32_t));
+        }
+    }
+    assert_true(guesses > 200);
+    sg_text_loader_destroy(loader);
+    sg_text_loader_destroy(late);
+}
+
+/* Positions of the second epoch hide other subwords of a text than those of the first. */
+static void guesses_differ_by_epoch(void **state) {
+    const sg_masking masking = {0.15, 60, 9};
+    const sg_text_loader_options o = {.batch = 1,
+                                      .seed = 7,
+                                      .shapes = sg_text_shapes_masked(&masking, 8),
+                                      .masking = &masking,
+                                      .shard = 1};
+    sg_text_loader *loader = create(&o);
+    int32_t place[2][kTexts];
+    int same = 0, many = 0;
+
+    (void)state;
+    for (int64_t p = 0; p < 2 * kTexts; p++) {
+        int64_t sample = sg_sampler_at(o.seed, kTexts, p);
+
+        place[p / kTexts][sample] = sg_text_loader_next(loader)->rows.place[0];
+    }
+    for (int i = 0; i < kTexts; i++) {
+        if (i % 9 < 5) continue;
+        many++;
+        same += place[0][i] == place[1][i];
+    }
+    if (same > many / 2) fail_msg("%d of %d texts have the same guess", same, many);
+    sg_text_loader_destroy(loader);
+}
+
 /* Fewer texts than a batch: it has some of them twice. */
 static void serves_few_texts(void **state) {
     const sg_encoded_set few = {3, ngram_start, ngram, weight, subword_start, subword};
@@ -280,10 +361,16 @@ static void memory_may_fail(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_hold_what_they_say), cmocka_unit_test(rows_are_padded_and_cut),
-        cmocka_unit_test(follows_the_sampler),       cmocka_unit_test(sorts_windows),
-        cmocka_unit_test(goes_on_anywhere),          cmocka_unit_test(makes_targets),
-        cmocka_unit_test(serves_few_texts),          cmocka_unit_test(memory_may_fail),
+        cmocka_unit_test(shapes_hold_what_they_say),
+        cmocka_unit_test(rows_are_padded_and_cut),
+        cmocka_unit_test(follows_the_sampler),
+        cmocka_unit_test(sorts_windows),
+        cmocka_unit_test(goes_on_anywhere),
+        cmocka_unit_test(makes_targets),
+        cmocka_unit_test(serves_few_texts),
+        cmocka_unit_test(memory_may_fail),
+        cmocka_unit_test(makes_guesses),
+        cmocka_unit_test(guesses_differ_by_epoch),
     };
 
     return cmocka_run_group_tests(tests, make_set, NULL);

@@ -26,6 +26,13 @@ sg_text_shapes sg_text_shapes_up_to(int64_t features, int64_t length) {
     return s;
 }
 
+sg_text_shapes sg_text_shapes_masked(const sg_masking *masking, int64_t length) {
+    sg_text_shapes s = sg_text_shapes_up_to(0, length);
+
+    for (int i = 0; i < s.n; i++) s.guesses[i] = sg_masking_count(masking, s.length[i]);
+    return s;
+}
+
 int sg_text_shape_for(const sg_text_shapes *s, int64_t ngrams, int64_t subwords) {
     int i = 0;
 
@@ -40,12 +47,17 @@ int sg_text_shape_for(const sg_text_shapes *s, int64_t ngrams, int64_t subwords)
 sg_status sg_text_rows_init(const sg_text_shapes *shapes, int64_t batch, sg_text_rows *rows) {
     size_t F = (size_t)(batch * shapes->features[shapes->n - 1]);
     size_t T = (size_t)(batch * shapes->length[shapes->n - 1]);
-    sg_text_rows r = {sg_malloc(F * sizeof *r.ngrams + 1), sg_malloc(F * sizeof *r.weights + 1),
-                      sg_malloc(T * sizeof *r.ids + 1),
-                      sg_malloc((size_t)batch * sizeof *r.length + 1)};
+    size_t P = (size_t)(batch * shapes->guesses[shapes->n - 1]);
+    sg_text_rows r = {.ngrams = sg_malloc(F * sizeof *r.ngrams + 1),
+                      .weights = sg_malloc(F * sizeof *r.weights + 1),
+                      .ids = sg_malloc(T * sizeof *r.ids + 1),
+                      .length = sg_malloc((size_t)batch * sizeof *r.length + 1),
+                      .place = sg_malloc(P * sizeof *r.place + 1),
+                      .guess = sg_malloc(P * sizeof *r.guess + 1),
+                      .guesses = sg_malloc((size_t)batch * sizeof *r.guesses + 1)};
 
     *rows = r;
-    if (r.ngrams && r.weights && r.ids && r.length) return SG_OK;
+    if (r.ngrams && r.weights && r.ids && r.length && r.place && r.guess && r.guesses) return SG_OK;
     sg_text_rows_clear(rows);
     return sg_fail(SG_ERR_OOM, "no memory for a batch of %lld texts", (long long)batch);
 }
@@ -55,6 +67,9 @@ void sg_text_rows_clear(sg_text_rows *rows) {
     sg_free(rows->weights);
     sg_free(rows->ids);
     sg_free(rows->length);
+    sg_free(rows->place);
+    sg_free(rows->guess);
+    sg_free(rows->guesses);
     memset(rows, 0, sizeof *rows);
 }
 
@@ -77,6 +92,17 @@ void sg_text_rows_put(const sg_text_rows *rows, const sg_text_shapes *shapes, in
     rows->length[i] = (int32_t)subwords;
 }
 
+void sg_text_rows_mask(const sg_text_rows *rows, const sg_text_shapes *shapes, int shape, int64_t i,
+                       int64_t of_shard, const sg_masking *masking, uint64_t key) {
+    int64_t T = shapes->length[shape], P = shapes->guesses[shape];
+    int32_t *place = rows->place + i * P, *guess = rows->guess + i * P;
+    int64_t n = sg_masking_apply(masking, key, rows->ids + i * T, rows->length[i], place, guess);
+
+    for (int64_t k = 0; k < n; k++) place[k] += (int32_t)(of_shard * T);
+    for (int64_t k = n; k < P; k++) place[k] = guess[k] = -1;
+    rows->guesses[i] = (float)n;
+}
+
 sg_encoded sg_encoded_at(const sg_encoded_set *set, int64_t i) {
     int64_t ngram = set->ngram_start[i], subword = set->subword_start[i];
 
@@ -90,7 +116,7 @@ sg_encoded sg_encoded_at(const sg_encoded_set *set, int64_t i) {
 /* --- the loader ------------------------------------------------------------------------------- */
 
 typedef struct {
-    int64_t sample, length;
+    int64_t sample, length, epoch;
 } place;
 
 struct sg_text_loader {
@@ -152,10 +178,19 @@ static void fill_window(sg_text_loader *l, int64_t window) {
         int64_t sample = sg_sampler_at(o->seed, l->set->n, first + i);
         sg_encoded text = sg_encoded_at(l->set, sample);
 
-        l->window[i] = (place){sample, text.n_subwords > 0 ? text.n_subwords : text.n_ngrams};
+        l->window[i] = (place){sample, text.n_subwords > 0 ? text.n_subwords : text.n_ngrams,
+                               (first + i) / l->set->n};
     }
     if (l->batches > 1) qsort(l->window, (size_t)n, sizeof *l->window, compare_places);
     l->in_window = window;
+}
+
+/* Row i of the batch, of a place. */
+static void put_guesses(const sg_text_loader *l, const place *at, int shape, int64_t i) {
+    const sg_text_loader_options *o = &l->options;
+
+    sg_text_rows_mask(&l->batch.rows, &o->shapes, shape, i, i % o->shard, o->masking,
+                      sg_masking_key(o->masking, at->epoch, at->sample));
 }
 
 static void put_target(const sg_text_loader *l, int64_t sample, float *target) {
@@ -187,7 +222,10 @@ const sg_text_batch *sg_text_loader_next(sg_text_loader *l) {
         sg_encoded text = sg_encoded_at(l->set, row[i].sample);
 
         sg_text_rows_put(&l->batch.rows, &o->shapes, shape, i, &text);
-        put_target(l, row[i].sample, l->batch.target + i * o->classes);
+        if (o->masking)
+            put_guesses(l, &row[i], shape, i);
+        else
+            put_target(l, row[i].sample, l->batch.target + i * o->classes);
     }
     l->batch.shape = shape;
     l->next++;

@@ -8,6 +8,7 @@
 #ifndef SG_DATA_TEXT_LOADER_H
 #define SG_DATA_TEXT_LOADER_H
 
+#include "data/masking.h"
 #include "data/tokenizer.h"
 
 #ifdef __cplusplus
@@ -21,19 +22,26 @@ typedef struct {
     int n;
     int64_t features[SG_TEXT_SHAPES]; /* F: n-grams */
     int64_t length[SG_TEXT_SHAPES];   /* T: subwords */
+    int64_t guesses[SG_TEXT_SHAPES];  /* P: of them, those that are to be guessed */
 } sg_text_shapes;
 
-/* Shapes up to the most n-grams and subwords of a text; 0: there are none. */
+/* Shapes up to the most n-grams and subwords of a text; 0: there are none. No guesses. */
 sg_text_shapes sg_text_shapes_up_to(int64_t features, int64_t length);
+/* Shapes of subwords alone, of which some are to be guessed. */
+sg_text_shapes sg_text_shapes_masked(const sg_masking *masking, int64_t length);
 /* The first that holds a text; more than the largest holds is cut. */
 int sg_text_shape_for(const sg_text_shapes *shapes, int64_t ngrams, int64_t subwords);
 
-/* Rows of one batch in a shape: what nn/text_classifier.h takes. All owned by whoever has them. */
+/* Rows of one batch in a shape: what nn/text_classifier.h and nn/masked_tokens.h take. All owned by
+ * whoever has them. */
 typedef struct {
     int32_t *ngrams; /* (B, F), -1 behind a text's n-grams */
     float *weights;  /* (B, F) */
     int32_t *ids;    /* (B, T), -1 behind a text's subwords */
     int32_t *length; /* (B) */
+    int32_t *place;  /* (B, P) row of a shard's tokens, -1 behind a text's guesses */
+    int32_t *guess;  /* (B, P) what stood there, likewise */
+    float *guesses;  /* (B) how many */
 } sg_text_rows;
 
 /* Room for `batch` texts in the largest shape. SG_ERR_OOM. */
@@ -43,6 +51,9 @@ void sg_text_rows_clear(sg_text_rows *rows);
 /* Put a text into row i of a batch of that shape. */
 void sg_text_rows_put(const sg_text_rows *rows, const sg_text_shapes *shapes, int shape, int64_t i,
                       const sg_encoded *text);
+/* Have some of the subwords of row i guessed, which is row `of_shard` of its shard. */
+void sg_text_rows_mask(const sg_text_rows *rows, const sg_text_shapes *shapes, int shape, int64_t i,
+                       int64_t of_shard, const sg_masking *masking, uint64_t key);
 /* Text i of a set. */
 sg_encoded sg_encoded_at(const sg_encoded_set *set, int64_t i);
 
@@ -52,7 +63,9 @@ typedef struct {
     uint64_t seed;  /* of the order */
     bool by_length; /* sort windows: where longer shapes cost time */
     sg_text_shapes shapes;
-    int64_t classes; /* of all tasks */
+    const sg_masking *masking; /* then there are guesses and no classes; NULL: none. Borrowed */
+    int64_t shard;             /* with guesses: texts of a shard */
+    int64_t classes;           /* of all tasks */
     /* (n, 3) for each text: its label in the numbering of all tasks, its task's first class, how
      * many classes that has; borrowed. A label of -1: none. */
     const int32_t (*label)[3];
