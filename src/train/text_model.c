@@ -1,7 +1,6 @@
 #include "train/text_model.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/mem.h"
@@ -154,6 +153,7 @@ sg_status sg_text_model_set_tokenizer(sg_text_model *m, const sg_config *c,
         o->n_tasks = m->n_tasks;
         o->task_classes = m->task_classes;
         m->contexts[i] = o;
+        m->answer[i] = m->n_classes;
         SG_TRY(sg_text_classifier_check(o));
     }
     return SG_OK;
@@ -196,188 +196,16 @@ int32_t sg_text_best(const sg_text_model *m, int task, const float *probabilitie
 
 /* --- running it ------------------------------------------------------------------------------- */
 
-struct sg_text_runner {
-    const sg_text_model *model; /* borrowed */
-    sg_inference *inference[SG_TEXT_SHAPES];
-    sg_state *loaded; /* NULL before sg_text_runner_load */
-    int64_t batch;
-    int workers;
-    sg_text_rows *rows; /* (workers) */
-    float **answer;     /* (workers) (batch, classes) */
-};
+sg_status sg_text_model_runner(const sg_text_model *model, const sg_backend *backend,
+                               sg_table *table, int64_t batch, int workers, sg_text_runner **out) {
+    const sg_text_runner_options o = {.build = sg_text_classifier_build,
+                                      .contexts = model->contexts,
+                                      .shapes = &model->shapes,
+                                      .answer = model->answer,
+                                      .backend = backend,
+                                      .table = table,
+                                      .batch = batch,
+                                      .workers = workers};
 
-static sg_status allocate(sg_text_runner *r) {
-    size_t count = (size_t)(r->batch * r->model->n_classes);
-
-    r->rows = sg_calloc((size_t)r->workers, sizeof *r->rows);
-    r->answer = sg_calloc((size_t)r->workers, sizeof *r->answer);
-    if (!r->rows || !r->answer) return sg_fail(SG_ERR_OOM, "texts: no memory for answers");
-    for (int i = 0; i < r->workers; i++) {
-        SG_TRY(sg_text_rows_init(&r->model->shapes, r->batch, &r->rows[i]));
-        r->answer[i] = sg_malloc(count * sizeof(float));
-        if (!r->answer[i]) return sg_fail(SG_ERR_OOM, "texts: no memory for answers");
-    }
-    return SG_OK;
-}
-
-/* All shapes have the table of the first. */
-static sg_status create_inferences(sg_text_runner *r, const sg_backend *backend, sg_table *table) {
-    for (int i = 0; i < r->model->shapes.n; i++) {
-        sg_inference_options o;
-
-        memset(&o, 0, sizeof o);
-        o.build = sg_text_classifier_build;
-        o.context = r->model->contexts[i];
-        o.backend = backend;
-        o.table = table;
-        o.batch = r->batch;
-        o.workers = r->workers;
-        SG_TRY(sg_inference_create(&o, &r->inference[i]));
-        /* frozen: the others only read it */
-        if (!table) table = (sg_table *)(uintptr_t)sg_inference_table(r->inference[0]);
-    }
-    return SG_OK;
-}
-
-sg_status sg_text_runner_create(const sg_text_model *model, const sg_backend *backend,
-                                sg_table *table, int64_t batch, int workers, sg_text_runner **out) {
-    sg_text_runner *r = sg_calloc(1, sizeof *r);
-    sg_status st;
-
-    if (!r) return sg_fail(SG_ERR_OOM, "texts: no memory");
-    r->model = model;
-    r->batch = batch;
-    r->workers = workers;
-    st = create_inferences(r, backend, table);
-    if (st == SG_OK) st = allocate(r);
-    if (st != SG_OK) {
-        sg_text_runner_destroy(r);
-        return st;
-    }
-    *out = r;
-    return SG_OK;
-}
-
-void sg_text_runner_destroy(sg_text_runner *r) {
-    if (!r) return;
-    for (int i = SG_TEXT_SHAPES - 1; i >= 0; i--) sg_inference_destroy(r->inference[i]);
-    for (int i = 0; i < r->workers; i++) {
-        if (r->rows) sg_text_rows_clear(&r->rows[i]);
-        if (r->answer) sg_free(r->answer[i]);
-    }
-    sg_state_destroy(r->loaded);
-    sg_free(r->rows);
-    sg_free(r->answer);
-    sg_free(r);
-}
-
-sg_status sg_text_runner_use(sg_text_runner *r, const sg_trainer *trainer) {
-    for (int i = 0; i < r->model->shapes.n; i++)
-        SG_TRY(sg_inference_use_values(r->inference[i], sg_trainer_averages(trainer),
-                                       sg_trainer_rows(trainer)));
-    return SG_OK;
-}
-
-sg_status sg_text_runner_load(sg_text_runner *r, const char *path) {
-    if (!r->loaded) SG_TRY(sg_state_create(sg_inference_table(r->inference[0]), 0, &r->loaded));
-    SG_TRY(sg_model_file_load(path, r->loaded));
-    for (int i = 0; i < r->model->shapes.n; i++)
-        SG_TRY(sg_inference_set_values(r->inference[i], r->loaded->ema, r->loaded->rows));
-    return SG_OK;
-}
-
-/* Texts in the order in which they are run. */
-typedef struct {
-    sg_text_runner *runner;
-    const sg_encoded_set *set;
-    int64_t *order; /* (n) numbers of texts, by shape */
-    int64_t *group; /* (n_groups + 1) where each begins in the order */
-    uint8_t *shape; /* (n_groups) */
-    int64_t n_groups;
-    sg_stop_fn stop;
-    void *stop_context;
-    float *probabilities;
-} answering;
-
-static sg_status answer_group(void *context, int64_t group, int worker) {
-    answering *a = context;
-    sg_text_runner *r = a->runner;
-    int shape = a->shape[group];
-    int64_t first = a->group[group], n = a->group[group + 1] - first;
-    int64_t classes = r->model->n_classes;
-    const sg_text_rows *rows = &r->rows[worker];
-    const sg_text_classifier_options *o = &r->model->option[shape];
-    const void *inputs[SG_MAX_INPUTS] = {NULL};
-    int k = 0;
-
-    if (a->stop && a->stop(a->stop_context))
-        return sg_fail(SG_ERR_INTERRUPTED, "interrupted during an evaluation");
-    for (int64_t i = 0; i < r->batch; i++) {
-        sg_encoded none = {0}, text = none;
-
-        if (i < n) text = sg_encoded_at(a->set, a->order[first + i]);
-        sg_text_rows_put(rows, &r->model->shapes, shape, i, &text);
-    }
-    if (o->features > 0) {
-        inputs[k++] = rows->ngrams;
-        inputs[k++] = rows->weights;
-    }
-    if (o->encoder.layers > 0) {
-        inputs[k++] = rows->ids;
-        inputs[k++] = rows->length;
-    }
-    SG_TRY(sg_inference_run(r->inference[shape], worker, inputs,
-                            (void *const[SG_MAX_OUTPUTS]){r->answer[worker]}));
-    for (int64_t i = 0; i < n; i++)
-        memcpy(a->probabilities + a->order[first + i] * classes, r->answer[worker] + i * classes,
-               (size_t)classes * sizeof(float));
-    return SG_OK;
-}
-
-/* Groups of at most `batch` texts of one shape, in the order of their numbers. */
-static void divide(answering *a) {
-    const sg_text_shapes *shapes = &a->runner->model->shapes;
-    int64_t at = 0;
-
-    for (int s = 0; s < shapes->n; s++) {
-        int64_t in_group = a->runner->batch; /* each shape begins a group */
-
-        for (int64_t i = 0; i < a->set->n; i++) {
-            sg_encoded text = sg_encoded_at(a->set, i);
-
-            if (sg_text_shape_for(shapes, text.n_ngrams, text.n_subwords) != s) continue;
-            if (in_group == a->runner->batch) {
-                a->group[a->n_groups] = at;
-                a->shape[a->n_groups++] = (uint8_t)s;
-                in_group = 0;
-            }
-            a->order[at++] = i;
-            in_group++;
-        }
-    }
-    a->group[a->n_groups] = at;
-}
-
-sg_status sg_text_runner_answer(sg_text_runner *r, const sg_encoded_set *set, sg_pool *pool,
-                                sg_stop_fn stop, void *stop_context, float *probabilities) {
-    answering a = {.runner = r,
-                   .set = set,
-                   .stop = stop,
-                   .stop_context = stop_context,
-                   .probabilities = probabilities};
-    size_t groups = (size_t)(set->n / r->batch + SG_TEXT_SHAPES + 1);
-    sg_status st = SG_OK;
-
-    a.order = sg_malloc((size_t)set->n * sizeof *a.order + 1);
-    a.group = sg_malloc((groups + 1) * sizeof *a.group);
-    a.shape = sg_malloc(groups * sizeof *a.shape);
-    if (!a.order || !a.group || !a.shape) st = sg_fail(SG_ERR_OOM, "texts: no memory for answers");
-    if (st == SG_OK) {
-        divide(&a);
-        st = sg_pool_run(pool, a.n_groups, answer_group, &a);
-    }
-    sg_free(a.order);
-    sg_free(a.group);
-    sg_free(a.shape);
-    return st;
+    return sg_text_runner_create(&o, out);
 }

@@ -10,8 +10,8 @@
 #include "data/text_loader.h"
 #include "nn/text_classifier.h"
 #include "train/compute.h"
-#include "train/inference.h"
 #include "train/task.h"
+#include "train/text_runner.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,6 +28,7 @@ typedef struct {
     sg_text_shapes shapes;
     sg_text_classifier_options option[SG_TEXT_SHAPES]; /* one a shape */
     void *contexts[SG_TEXT_SHAPES];                    /* pointers to them, for the trainer */
+    int64_t answer[SG_TEXT_SHAPES];                    /* n_classes each, for a runner */
 } sg_text_model;
 
 /* Where the data set is; it borrows from `config`. */
@@ -52,26 +53,11 @@ sg_status sg_text_model_class_names(const sg_text_model *model, sg_classes *name
 
 /* --- running it ------------------------------------------------------------------------------- */
 
-enum { SG_TEXT_EVAL_BATCH = 32 }; /* texts of one run of the model */
-
-/* One inference a shape, of one table. */
-typedef struct sg_text_runner sg_text_runner;
-
-/* `model` is borrowed. `table` NULL: a fresh one. */
-sg_status sg_text_runner_create(const sg_text_model *model, const sg_backend *backend,
-                                sg_table *table, int64_t batch, int workers,
-                                sg_text_runner **out) SG_CHECKED;
-void sg_text_runner_destroy(sg_text_runner *runner); /* NULL is fine */
-/* The averaged values of a trainer between steps; or of a model file. */
-sg_status sg_text_runner_use(sg_text_runner *runner, const sg_trainer *trainer) SG_CHECKED;
-sg_status sg_text_runner_load(sg_text_runner *runner, const char *path) SG_CHECKED;
-
-/* probabilities (n, classes) of n texts, in their order, which adds up to 1 in each task. The texts
- * of a run of the model are of one shape, in the order of their numbers: the answer depends neither
- * on threads nor on the clock. The pool has as many threads as the runner workers. */
-sg_status sg_text_runner_answer(sg_text_runner *runner, const sg_encoded_set *set, sg_pool *pool,
-                                sg_stop_fn stop, void *stop_context,
-                                float *probabilities) SG_CHECKED;
+/* A runner (train/text_runner.h) whose answers are probabilities (n, classes), which add up to 1 in
+ * each task. `model` is borrowed. `table` NULL: a fresh one. */
+sg_status sg_text_model_runner(const sg_text_model *model, const sg_backend *backend,
+                               sg_table *table, int64_t batch, int workers,
+                               sg_text_runner **out) SG_CHECKED;
 
 /* The class of greatest probability in a task's, the first of equals: 0 .. its classes - 1. */
 int32_t sg_text_best(const sg_text_model *model, int task, const float *probabilities);

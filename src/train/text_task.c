@@ -223,8 +223,8 @@ static sg_status make_runner(text_task *t, sg_trainer *trainer) {
 
     if (!t->probabilities) t->probabilities = sg_malloc(count * sizeof(float));
     if (!t->probabilities) return sg_fail(SG_ERR_OOM, "evaluation: no memory");
-    return sg_text_runner_create(&t->model, sg_trainer_backend(trainer), table, SG_TEXT_EVAL_BATCH,
-                                 sg_pool_threads(sg_trainer_pool(trainer)), &t->runner);
+    return sg_text_model_runner(&t->model, sg_trainer_backend(trainer), table, SG_TEXT_EVAL_BATCH,
+                                sg_pool_threads(sg_trainer_pool(trainer)), &t->runner);
 }
 
 static sg_status text_evaluate(sg_task *task, sg_trainer *trainer, sg_stop_fn stop,

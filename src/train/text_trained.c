@@ -44,8 +44,8 @@ sg_status sg_text_trained_load(const char *path, const char *const *overrides, i
         st = sg_pool_create(options->threads, sg_compute_backend(&t->compute)->enter_thread,
                             &t->pool);
     if (st == SG_OK)
-        st = sg_text_runner_create(&t->model, sg_compute_backend(&t->compute), NULL, options->batch,
-                                   options->threads, &t->runner);
+        st = sg_text_model_runner(&t->model, sg_compute_backend(&t->compute), NULL, options->batch,
+                                  options->threads, &t->runner);
     if (st == SG_OK) st = sg_text_runner_load(t->runner, path);
     if (st != SG_OK) sg_text_trained_clear(t);
     return st;
