@@ -1,5 +1,6 @@
 /* Texts on the CUDA backend, under the emulation of a GPU, beyond the cases of test_cuda_ops:
- * training steps of the text encoder beside the CPU's, and data that a device cannot refuse. */
+ * training steps of both text encoders, and of masked tokens, beside the CPU's, and data that a
+ * device cannot refuse. */
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 #include "checkpoint/state_hash.h"
 #include "core/philox.h"
 #include "graph/program.h"
+#include "masked_texts.h"
 #include "nn/text_encoder.h"
 #include "spotgrad.h"
 #include "train/trainer.h"
@@ -43,9 +45,24 @@ static void draw(int64_t step, batch *b) {
     }
 }
 
+static sg_encoder_kind kind; /* that is tested */
+
+static int of_transformer(void **state) {
+    (void)state;
+    kind = SG_ENCODER_TRANSFORMER;
+    return 0;
+}
+
+static int of_gated_cnn(void **state) {
+    (void)state;
+    kind = SG_ENCODER_GATED_CNN;
+    return 0;
+}
+
 static sg_text_encoder_options small(void) {
     sg_text_encoder_options o = sg_text_encoder_defaults();
 
+    o.kind = kind;
     o.vocabulary = kVocabulary;
     o.length = kLength;
     o.layers = 1;
@@ -77,27 +94,22 @@ static sg_trainer *new_trainer(sg_text_encoder_options *model, const sg_backend 
     return trainer;
 }
 
-/* The losses of each step and the parameters after the last must agree. */
-static void check_steps(sg_cuda_precision precision, double tolerance) {
-    sg_text_encoder_options model = small();
-    sg_trainer *on[2];
+/* A step on the CPU and on CUDA must say the same. */
+static void step_both(sg_trainer *const on[2], const void *const inputs[], double tolerance) {
     sg_step_report report[2];
-    batch b;
-    const void *inputs[] = {b.ids, b.length, b.label};
-    double off = 0.0, size = 0.0;
-    int64_t n;
 
-    sg_cuda_use(precision, NULL);
-    on[0] = new_trainer(&model, &sg_backend_cpu);
-    on[1] = new_trainer(&model, &sg_backend_cuda);
-    for (int64_t s = 0; s < kSteps; s++) {
-        draw(s, &b);
-        for (int i = 0; i < 2; i++) OK(sg_trainer_step(on[i], 0, inputs, 0.05, &report[i]));
-        if (!(fabs(report[1].loss - report[0].loss) <= tolerance * (1.0 + report[0].loss)))
-            fail_msg("step %d: loss %g, on the CPU %g", (int)s, report[1].loss, report[0].loss);
-    }
+    for (int i = 0; i < 2; i++) OK(sg_trainer_step(on[i], 0, inputs, 0.05, &report[i]));
+    if (!(fabs(report[1].loss - report[0].loss) <= tolerance * (1.0 + report[0].loss)))
+        fail_msg("step %d: loss %g, on the CPU %g", (int)sg_trainer_state(on[0])->step,
+                 report[1].loss, report[0].loss);
+}
+
+/* And lead to the same parameters. */
+static void compare_and_destroy(sg_trainer *const on[2], double tolerance) {
+    double off = 0.0, size = 0.0;
+    int64_t n = sg_trainer_table(on[0])->n_params;
+
     OK(sg_trainer_fetch(on[1]));
-    n = sg_trainer_table(on[0])->n_params;
     for (int64_t i = 0; i < n; i++) {
         double want = (double)sg_trainer_state(on[0])->values[i];
 
@@ -107,6 +119,48 @@ static void check_steps(sg_cuda_precision precision, double tolerance) {
     if (!(sqrt(off) <= tolerance * sqrt(size)))
         fail_msg("parameters differ by %g of %g", sqrt(off), sqrt(size));
     for (int i = 0; i < 2; i++) sg_trainer_destroy(on[i]);
+}
+
+static void check_steps(sg_cuda_precision precision, double tolerance) {
+    sg_text_encoder_options model = small();
+    sg_trainer *on[2];
+    batch b;
+
+    sg_cuda_use(precision, NULL);
+    on[0] = new_trainer(&model, &sg_backend_cpu);
+    on[1] = new_trainer(&model, &sg_backend_cuda);
+    for (int64_t s = 0; s < kSteps; s++) {
+        draw(s, &b);
+        step_both(on, (const void *[]){b.ids, b.length, b.label}, tolerance);
+    }
+    compare_and_destroy(on, tolerance);
+    sg_cuda_use(SG_CUDA_FP32, NULL);
+}
+
+static void check_masked_steps(sg_cuda_precision precision, double tolerance) {
+    sg_masked_tokens_options model = masked_options(kind);
+    sg_trainer_options o = sg_trainer_defaults();
+    sg_trainer *on[2];
+    masked_batch b;
+
+    sg_cuda_use(precision, NULL);
+    model.encoder.layers = 1;
+    model.encoder.dropout = 0.1f;
+    o.build = sg_masked_tokens_build;
+    o.context = &model;
+    o.batch = kBatch;
+    o.shards = 2;
+    OK(masked_batch_init(kBatch, &b));
+    for (int i = 0; i < 2; i++) {
+        o.backend = i ? &sg_backend_cuda : &sg_backend_cpu;
+        OK(sg_trainer_create(&o, &on[i]));
+    }
+    for (int64_t s = 0; s < kSteps; s++) {
+        masked_draw(&b, kBatch, kBatch / o.shards, s);
+        step_both(on, b.inputs, tolerance);
+    }
+    compare_and_destroy(on, tolerance);
+    sg_text_rows_clear(&b.rows);
     sg_cuda_use(SG_CUDA_FP32, NULL);
 }
 
@@ -118,6 +172,16 @@ static void test_steps(void **state) {
 static void test_steps_bf16(void **state) {
     (void)state;
     check_steps(SG_CUDA_BF16, 1e-2);
+}
+
+static void test_masked_steps(void **state) {
+    (void)state;
+    check_masked_steps(SG_CUDA_FP32, 1e-5);
+}
+
+static void test_masked_steps_bf16(void **state) {
+    (void)state;
+    check_masked_steps(SG_CUDA_BF16, 1e-2);
 }
 
 /* Seven steps of two shapes by turns. */
@@ -228,11 +292,19 @@ static void test_wide_heads(void **state) {
     sg_graph_destroy(g);
 }
 
+#define OF_BOTH(test)                                                                              \
+    cmocka_unit_test_setup(test, of_transformer), cmocka_unit_test_setup(test, of_gated_cnn)
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),      cmocka_unit_test(test_steps_bf16),
-        cmocka_unit_test(test_bad_id),     cmocka_unit_test(test_bad_length),
-        cmocka_unit_test(test_wide_heads), cmocka_unit_test(test_shapes),
+        OF_BOTH(test_steps),
+        OF_BOTH(test_steps_bf16),
+        OF_BOTH(test_masked_steps),
+        OF_BOTH(test_masked_steps_bf16),
+        OF_BOTH(test_shapes),
+        cmocka_unit_test_setup(test_bad_id, of_transformer),
+        cmocka_unit_test(test_bad_length),
+        cmocka_unit_test(test_wide_heads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
