@@ -86,7 +86,8 @@ static bool is_sum(const sg_table *table, const char *key) {
     return false;
 }
 
-/* Numbers of the first evaluation that are its own, the first being what it is judged by. */
+/* Fractions of the first evaluation that are its own, the first being what it is judged by: counts
+ * of texts would leave them a line at the bottom. */
 static sg_status name_metrics(curves *c, const sg_table *table, const char *text) {
     json_t *line = parse_line(text, &text), *value;
     const char *key;
@@ -95,7 +96,7 @@ static sg_status name_metrics(curves *c, const sg_table *table, const char *text
     json_object_foreach(line, key, value) {
         if (strcmp(key, "step") == 0 || strcmp(key, "epoch") == 0 || strcmp(key, "lr") == 0)
             continue;
-        if ((json_is_number(value) || json_is_null(value)) && !is_sum(table, key)) add_name(c, key);
+        if ((json_is_real(value) || json_is_null(value)) && !is_sum(table, key)) add_name(c, key);
     }
     json_decref(line);
     return SG_OK;
