@@ -10,7 +10,13 @@ static int answer(const cli_prediction *request) {
     sg_status st = sg_trained_type(request->model, &type);
 
     if (st != SG_OK) die(st, NULL);
-    if (!sg_choice_is(type, "text_classifier")) return cli_predict_pictures(request);
+    if (sg_choice_is(type, "mask_detector")) return cli_predict_pictures(request);
+    if (!sg_choice_is(type, "text_classifier"))
+        die(sg_fail(SG_ERR_CONFIG,
+                    "%s: is a model of type %s, which labels nothing; train a text_classifier with "
+                    "model.init=%s",
+                    request->model, type, request->model),
+            NULL);
     if (request->annotate)
         die_usage("--annotate %s: there is nothing to draw, the model answers texts",
                   request->annotate);

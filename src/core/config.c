@@ -101,6 +101,10 @@ const sg_key_section *sg_key_sections(int *count) {
 
 bool sg_choice_is(const char *choice, const char *name) { return strcmp(choice, name) == 0; }
 
+bool sg_config_of_texts(const sg_config *config) {
+    return !sg_choice_is(config->model.type, "mask_detector");
+}
+
 /* ---- numbers ---- */
 
 /* The C locale; NULL only when there is no memory for it, which strtod_l would not survive. */
@@ -423,17 +427,13 @@ static sg_status check_device(const sg_config *config, const origins *from) {
                    config->run.device);
 }
 
-static bool of_texts(const sg_config *config) {
-    return sg_choice_is(config->model.type, "text_classifier");
-}
-
 static sg_status check_format(const sg_config *config, const origins *from) {
     static const char *const kTexts[] = {"tweeteval", "csv", "jsonl"};
     bool texts = false;
     char where[kWhere];
 
     for (int i = 0; i < 3; i++) texts = texts || sg_choice_is(config->data.format, kTexts[i]);
-    if (texts == of_texts(config)) return SG_OK;
+    if (texts == sg_config_of_texts(config)) return SG_OK;
     write_where(from->file, from->line[find_key("data", "format") - keys], where, sizeof where);
     return sg_fail(SG_ERR_CONFIG, "%sdata.format: %s is for %s; model.type = %s takes %s", where,
                    config->data.format, texts ? "texts" : "pictures", config->model.type,
@@ -471,7 +471,8 @@ static sg_status resolve(const char *name, const sg_ini *ini, const char *const 
     sg_config resolved;
 
     SG_TRY(apply_all(ini, overrides, n_overrides, false, &from, &resolved));
-    if (of_texts(&resolved)) SG_TRY(apply_all(ini, overrides, n_overrides, true, &from, &resolved));
+    if (sg_config_of_texts(&resolved))
+        SG_TRY(apply_all(ini, overrides, n_overrides, true, &from, &resolved));
     SG_TRY(check_device(&resolved, &from));
     SG_TRY(check_format(&resolved, &from));
     SG_TRY(check_together(&resolved, &from));

@@ -40,6 +40,9 @@ typedef struct sg_config {
 /* A choice compared: sg_choice_is(config.train.optimizer, "adamw"). */
 bool sg_choice_is(const char *choice, const char *name);
 
+/* Whether model.type reads texts: some defaults (text_defaults.def) are then others. */
+bool sg_config_of_texts(const sg_config *config);
+
 void sg_config_default(sg_config *config);
 
 /* Defaults, then the file (none when `path` is NULL), then the overrides "section.key=value", of
@@ -91,7 +94,7 @@ typedef struct {
 } sg_key_section;
 
 const sg_key *sg_keys(int *count);
-/* The key's default where model.type is text_classifier. */
+/* The key's default where sg_config_of_texts. */
 const char *sg_key_text_default(const sg_key *key);
 const sg_key_section *sg_key_sections(int *count);
 /* What a key takes, as in "whole number (1..65536)". Returns `buffer`. */

@@ -65,6 +65,7 @@ static sg_status check_texts(const checking *c, char **summary, int64_t *errors)
     if (c->classes.n > 0 && strchr(c->config->data.task, ','))
         return sg_fail(SG_ERR_CONFIG, "data.classes: several tasks have their own classes; leave "
                                       "it at auto");
+    place.allow_unlabelled = sg_choice_is(c->config->model.type, "masked_tokens");
     n = name_parts(c->config, has_texts(&place, c->config->data.test), splits);
     SG_TRY(sg_text_dataset_check(&place, splits, n, c->classes.n > 0 ? &c->classes : NULL,
                                  c->report, c->context, &s));
@@ -91,8 +92,8 @@ sg_status sg_check_data(const sg_config *config, sg_fault_fn report, void *conte
                        config->data.root);
     if (strcmp(config->data.classes, "auto") != 0)
         SG_TRY(sg_classes_parse(config->data.classes, &c.classes));
-    st = sg_choice_is(config->model.type, "text_classifier") ? check_texts(&c, summary, errors)
-                                                             : check_pictures(&c, summary, errors);
+    st = sg_config_of_texts(config) ? check_texts(&c, summary, errors)
+                                    : check_pictures(&c, summary, errors);
     sg_classes_clear(&c.classes);
     return st;
 }

@@ -4,10 +4,11 @@
 
 #include "core/mem.h"
 #include "train/detector_model.h"
+#include "train/masked_model.h"
 #include "train/text_task.h"
 #include "train/text_trained.h"
 
-static const char *part_of(const sg_config *config, const char *split) {
+const char *sg_evaluate_part(const sg_config *config, const char *split) {
     if (strcmp(split, "train") == 0) return config->data.train;
     return strcmp(split, "test") == 0 ? config->data.test : config->data.val;
 }
@@ -16,7 +17,7 @@ static sg_status measure_pictures(sg_detector_model *m, const char *split, sg_ev
     sg_dataset *dataset = NULL;
     sg_pool *pool = NULL;
     sg_status st =
-        sg_detector_dataset(&m->config, part_of(&m->config, split), &m->classes, &dataset);
+        sg_detector_dataset(&m->config, sg_evaluate_part(&m->config, split), &m->classes, &dataset);
 
     if (st == SG_OK)
         st = sg_pool_create(m->workers, sg_compute_backend(&m->compute)->enter_thread, &pool);
@@ -44,7 +45,8 @@ static sg_status measure_texts(sg_text_trained *t, const char *split, sg_evaluat
     sg_text_dataset *data = NULL;
     sg_encoded_set *set = NULL;
     float *answers = NULL;
-    sg_status st = sg_text_task_data(&t->config, part_of(&t->config, split), &t->model, &data);
+    sg_status st =
+        sg_text_task_data(&t->config, sg_evaluate_part(&t->config, split), &t->model, &data);
 
     if (st == SG_OK) st = sg_text_encode_data(t->model.tokenizer, data, t->pool, &set);
     if (st == SG_OK) {
@@ -78,6 +80,8 @@ sg_status sg_evaluate_file(const sg_trained_source *source, const char *split, i
     if (strcmp(split, "train") != 0 && strcmp(split, "val") != 0 && strcmp(split, "test") != 0)
         return sg_fail(SG_ERR_ARG, "%s: is none of train, val, test", split);
     SG_TRY(sg_trained_type(source->path, &type));
-    return sg_choice_is(type, "text_classifier") ? evaluate_texts(source, split, threads, out)
-                                                 : evaluate_detector(source, split, threads, out);
+    if (sg_choice_is(type, "text_classifier")) return evaluate_texts(source, split, threads, out);
+    if (sg_choice_is(type, "masked_tokens"))
+        return sg_masked_evaluate_file(source, split, threads, out);
+    return evaluate_detector(source, split, threads, out);
 }

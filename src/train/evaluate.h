@@ -9,6 +9,8 @@
 extern "C" {
 #endif
 
+/* The file or list that a split is: data.train, data.val or data.test. Borrowed from `config`. */
+const char *sg_evaluate_part(const sg_config *config, const char *split);
 /* What evaluations in training do, on data.train, data.val or data.test of the file's configuration
  * with the overrides; `split` is "train", "val" or "test", another SG_ERR_ARG. Errors of reading
  * the model (sg_detector_model_load, sg_text_trained_load) and the data set. */

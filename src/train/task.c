@@ -2,6 +2,7 @@
 
 #include "core/mem.h"
 #include "train/detector.h"
+#include "train/masked_task.h"
 #include "train/text_task.h"
 
 void sg_evaluation_clear(sg_evaluation *evaluation) {
@@ -15,6 +16,8 @@ sg_status sg_task_create(const sg_config *config, sg_task **out) {
         return sg_detector_task_create(config, out);
     if (sg_choice_is(config->model.type, "text_classifier"))
         return sg_text_task_create(config, out);
+    if (sg_choice_is(config->model.type, "masked_tokens"))
+        return sg_masked_task_create(config, out);
     return sg_fail(SG_ERR_CONFIG, "model.type: %s cannot be trained", config->model.type);
 }
 

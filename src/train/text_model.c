@@ -17,7 +17,9 @@ sg_text_place sg_text_place_of(const sg_config *c) {
     return place;
 }
 
-static bool has_ngrams(const sg_config *c) { return c->model.wide || c->model.bag > 0; }
+static bool has_ngrams(const sg_config *c) {
+    return sg_choice_is(c->model.type, "text_classifier") && (c->model.wide || c->model.bag > 0);
+}
 
 sg_tokenizer_options sg_text_tokenizer_options(const sg_config *c) {
     sg_tokenizer_options o;

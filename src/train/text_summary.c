@@ -43,8 +43,7 @@ static void put_ngrams(sg_line *line, const sg_text_model *m) {
         sg_line_printf(line, ", a bag of width %lld", (long long)m->option[0].bag);
 }
 
-static void put_encoder(sg_line *line, const sg_text_model *m) {
-    const sg_text_encoder_options *e = &m->option[0].encoder;
+static void put_encoder(sg_line *line, const sg_text_encoder_options *e) {
     bool cnn = e->kind == SG_ENCODER_GATED_CNN;
 
     sg_line_printf(line, "; a %s of", cnn ? "gated CNN" : "transformer");
@@ -60,7 +59,13 @@ static void put_model(sg_line *line, const sg_text_model *m) {
     sg_line_text(line, "text_classifier");
     put_tasks(line, m);
     if (sg_tokenizer_options_of(m->tokenizer)->ngrams.buckets > 0) put_ngrams(line, m);
-    if (m->option[0].encoder.layers > 0) put_encoder(line, m);
+    if (m->option[0].encoder.layers > 0) put_encoder(line, &m->option[0].encoder);
+}
+
+static void put_masked_model(sg_line *line, const sg_masked_model *m) {
+    sg_line_printf(line, "masked_tokens, %.3g %% of subwords to be guessed",
+                   100.0 * m->masking.share);
+    put_encoder(line, &m->option[0].encoder);
 }
 
 static sg_status take(sg_line *line, char **out) {
@@ -79,6 +84,13 @@ sg_status sg_text_model_line(const sg_text_model *m, char **out) {
     sg_line line = {0};
 
     put_model(&line, m);
+    return take(&line, out);
+}
+
+sg_status sg_masked_model_line(const sg_masked_model *m, char **out) {
+    sg_line line = {0};
+
+    put_masked_model(&line, m);
     return take(&line, out);
 }
 
@@ -123,13 +135,13 @@ static sg_status write_table(const sg_table *table, char **out) {
 }
 
 /* The parameters, by building it once. */
-static sg_status table_of_parts(const sg_text_model *m, char **out) {
+static sg_status table_of_parts(sg_build_fn build, void *context, char **out) {
     sg_graph *graph = NULL;
     sg_table *table = NULL;
     sg_status st = sg_table_create(&table);
 
     if (st == SG_OK) st = sg_graph_create(SG_EVAL, table, &graph);
-    if (st == SG_OK) st = sg_text_classifier_build(graph, 1, m->contexts[m->shapes.n - 1]);
+    if (st == SG_OK) st = build(graph, 1, context);
     if (st == SG_OK) {
         sg_table_freeze(table);
         st = write_table(table, out);
@@ -139,9 +151,7 @@ static sg_status table_of_parts(const sg_text_model *m, char **out) {
     return st;
 }
 
-static void put_shapes(sg_line *line, const sg_text_model *m) {
-    const sg_text_shapes *s = &m->shapes;
-
+static void put_shapes(sg_line *line, const sg_text_shapes *s) {
     sg_line_text(line, "\na batch has the smallest of these that holds its longest text:");
     for (int i = 0; i < s->n; i++) {
         sg_line_text(line, i > 0 ? "; " : " ");
@@ -152,15 +162,33 @@ static void put_shapes(sg_line *line, const sg_text_model *m) {
     sg_line_text(line, "\n");
 }
 
+/* What `line` says, then the parts. */
+static sg_status summarize(sg_line *line, sg_build_fn build, void *const *contexts,
+                           const sg_text_shapes *shapes, char **out) {
+    char *parts = NULL;
+    sg_status st = table_of_parts(build, contexts[shapes->n - 1], &parts);
+
+    if (st != SG_OK) {
+        sg_line_clear(line);
+        return st;
+    }
+    sg_line_text(line, "\n\n");
+    sg_line_text(line, parts);
+    put_shapes(line, shapes);
+    sg_free(parts);
+    return take(line, out);
+}
+
 sg_status sg_text_model_summary(const sg_text_model *m, char **out) {
     sg_line line = {0};
-    char *parts = NULL;
 
-    SG_TRY(table_of_parts(m, &parts));
     put_model(&line, m);
-    sg_line_text(&line, "\n\n");
-    sg_line_text(&line, parts);
-    put_shapes(&line, m);
-    sg_free(parts);
-    return take(&line, out);
+    return summarize(&line, sg_text_classifier_build, m->contexts, &m->shapes, out);
+}
+
+sg_status sg_masked_model_summary(const sg_masked_model *m, char **out) {
+    sg_line line = {0};
+
+    put_masked_model(&line, m);
+    return summarize(&line, sg_masked_tokens_build, m->contexts, &m->shapes, out);
 }

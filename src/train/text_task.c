@@ -46,6 +46,14 @@ sg_status sg_text_task_data(const sg_config *config, const char *split, const sg
     return st;
 }
 
+sg_status sg_text_task_unlabelled(const sg_config *config, const char *split,
+                                  sg_text_dataset **out) {
+    sg_text_place place = sg_text_place_of(config);
+
+    place.allow_unlabelled = true;
+    return sg_text_dataset_read(&place, split, NULL, out);
+}
+
 static const char *message_at(const void *texts, int64_t i, int64_t *bytes) {
     const sg_message *m = &((const sg_text_dataset *)texts)->texts[i];
 
@@ -151,16 +159,23 @@ static sg_status take_tokenizer(const sg_tokenizer_options *o, const char *file,
                    file);
 }
 
+sg_status sg_text_task_tokenizer(const sg_config *config, const sg_text_dataset *train,
+                                 const char *file, const char *text, sg_pool *pool,
+                                 sg_tokenizer **out) {
+    sg_tokenizer_options o = sg_text_tokenizer_options(config);
+
+    if (text) return take_tokenizer(&o, file, text, out);
+    return sg_tokenizer_learn(&o, message_at, train, train->n, pool, out);
+}
+
 static sg_status text_prepare(sg_task *task, const char *file, const char *tokenizer) {
     text_task *t = (text_task *)task;
-    sg_tokenizer_options o = sg_text_tokenizer_options(&t->config);
     sg_tokenizer *taken = NULL;
     sg_pool *pool;
     sg_status st;
 
     SG_TRY(sg_pool_create(sg_cpu_count(), NULL, &pool));
-    st = tokenizer ? take_tokenizer(&o, file, tokenizer, &taken)
-                   : sg_tokenizer_learn(&o, message_at, t->train, t->train->n, pool, &taken);
+    st = sg_text_task_tokenizer(&t->config, t->train, file, tokenizer, pool, &taken);
     if (st == SG_OK) st = sg_text_model_set_tokenizer(&t->model, &t->config, taken);
     if (st == SG_OK) st = sg_tokenizer_write(t->model.tokenizer, &t->tokenizer);
     if (st == SG_OK) st = sg_text_encode_data(t->model.tokenizer, t->train, pool, &t->train_set);

@@ -226,4 +226,30 @@ run bin/predict --checkpoint "$work/t1" run.device=cpu "a good day" --json
 near() { tr ',:}' '\n' <"$1" | awk '/^[0-9.]+$/ { printf "%.4f ", $1 }'; }
 same "a CPU's probabilities" "$(near "$work/out")" "$(near "$work/on-cuda")"
 
+# --- both encoders, learning from masked tokens; a classifier begins with what was learned ---
+figures() { tr ',:}' '\n' <"$1" | awk '/^[0-9.]+$/ { printf "%.4g ", $1 }'; }
+for encoder in "model.encoder=transformer model.heads=2" "model.encoder=gated_cnn model.kernel=5"; do
+    read -ra encoder <<<"$encoder model.layers=1 model.width=16 text.subwords=280 model.dropout=0.1"
+    kind=${encoder[0]#*=}
+    masked=(model.type=masked_tokens data.root="$work/texts" "${encoder[@]}" train.batch=4 train.shards=2 train.epochs=1
+            run.plots=false run.device=cuda train.precision=fp32)
+    extra=(SG_EMULATION_SEED=1)
+    on bin train "${masked[@]}" run.dir="$work/m-$kind"
+    expect "masked tokens, $kind" 0 "cuda sm_00 0 MP stand-in fp32" "masked subwords of 24 texts" "done: 6 steps"
+    whole=$(hash_of)
+    extra=(SG_EMULATION_SEED=5 SG_EMULATION_STREAMS=random)
+    on bin train "${masked[@]}" run.dir="$work/n-$kind" checkpoint.every_steps=1 train.steps=2
+    on bin train "${masked[@]}" run.dir="$work/n-$kind" checkpoint.every_steps=1
+    expect "masked tokens, $kind, in parts, other garbage, streams by chance" 0 "resumed: step 2" "done: 6 steps"
+    same "masked tokens, $kind: the same bits" "$(hash_of)" "$whole"
+    extra=(SG_EMULATION_SEED=1)
+    on bin evaluate --checkpoint "$work/m-$kind" run.device=cuda --json
+    expect "masked tokens, $kind: evaluate" 0 '"metric":"probability"'
+    cp "$work/out" "$work/on-cuda"
+    run bin/evaluate --checkpoint "$work/m-$kind" run.device=cpu --json
+    same "masked tokens, $kind: a CPU's figures" "$(figures "$work/out")" "$(figures "$work/on-cuda")"
+    on bin train "${messages[@]}" model.wide=false model.bag=0 "${encoder[@]}" model.init="$work/m-$kind/last.h5" run.dir="$work/f-$kind"
+    expect "masked tokens, $kind: a classifier begins with them" 0 "model.init: took " "done: 6 steps"
+done
+
 [ $failures = 0 ]

@@ -177,6 +177,83 @@ def check_interruptions(whole):
     kill_and_go_on("killed, with bag and transformer", 2, hash_of(undisturbed), deep)
 
 
+# --- masked tokens --------------------------------------------------------------------------------
+
+encoders = {
+    "transformer": ["model.layers=1", "model.width=16", "model.heads=2", "model.dropout=0.1", "text.subwords=300"],
+    "gated_cnn": ["model.encoder=gated_cnn", "model.layers=2", "model.width=16", "model.kernel=5", "model.dropout=0.1",
+                  "text.subwords=300"]}
+masked = ["model.type=masked_tokens", "train.lr=0.01", "train.ema=0.9"]
+
+
+def tensors(path, group):
+    """Bytes of each data set of a group of a model file, by name."""
+    listed = subprocess.run(["h5dump", "-n", path], capture_output=True, text=True, check=True).stdout
+    found = {}
+    for name in re.findall(r"dataset +/%s/(\S+)" % group, listed):
+        out = work / "tensor"
+        subprocess.run(["h5dump", "-d", "/%s/%s" % (group, name), "-b", "LE", "-o", out, path], stdout=subprocess.DEVNULL, check=True)
+        found[name] = out.read_bytes()
+    return found
+
+
+def check_start(kind, path):
+    """A classifier begins with the encoder of a masked model, bit for bit, and a head of its own."""
+    keys = [*tweets, "model.wide=false", *encoders[kind], "model.init=%s" % path, "train.weight_decay=0"]
+    result = train("still-" + kind, *keys, "train.lr=0", "train.steps=1")
+    shared = {"transformer": 16, "gated_cnn": 15}[kind]
+    expect("%s: model.init" % kind, result, 0, "model.init: took %d of %d tensors" % (shared, shared + 2))
+    given, taken = tensors(path, "ema"), tensors(work / ("still-" + kind) / "last.h5", "parameters")
+    case("%s: its tensors, bit for bit" % kind, len(taken) == shared + 2 and {n for n in taken if n not in given} == {"classify.weight", "classify.bias"}
+         and all(taken[n] == given[n] for n in taken if n in given), (sorted(taken), sorted(given)))
+    result = train("tuned-" + kind, *keys, "train.lr=0.01")
+    expect("%s: it goes on learning" % kind, result, 0, "done: 57 steps")
+    score = float(re.findall(r"macro_f1 ([0-9.]+)", result[1].decode())[-1])
+    case("%s: it classifies" % kind, score > 0.9, score)
+
+
+def check_masked():
+    texts = write_tweeteval(work / "unlabelled")
+    for part in parts:
+        (texts / (part + "_labels.txt")).unlink()
+    (texts / "mapping.txt").unlink()
+    for kind, encoder in encoders.items():
+        keys = [*small, *masked, *encoder, "data.root=%s" % texts]
+        name = "masked-" + kind
+        result = train(name, *keys, "train.threads=1")
+        expect("%s: train" % name, result, 0, "masked_tokens, 15 %% of subwords to be guessed; a %s of " % {"transformer": "transformer", "gated_cnn": "gated CNN"}[kind],
+               " masked subwords of 100 texts: loss ", "done: 57 steps")
+        whole = hash_of(result)
+        losses = [json.loads(line)["masked"]["loss"] for line in (work / name / "metrics.jsonl").read_text().splitlines()]
+        case("%s: the loss falls" % name, len(losses) == 3 and losses[0] > losses[1] > losses[2] and losses[2] < 5, losses)
+        same("%s: 4 threads, labels that are not looked at: the same bits" % name,
+             train(name + "-labelled", *keys, "data.root=%s" % data, "train.threads=4"), whole)
+        kill_and_go_on("killed, " + name, 2, whole, [*masked, *encoder, "data.root=%s" % texts])
+        check_start(kind, work / name / "last.h5")
+    model = ["--checkpoint", work / name / "last.h5"]
+    figures = json.loads(run("evaluate", *model, "--json")[1])
+    case("evaluate: its figures", list(figures) == ["metric", "value", "accuracy", "masked"] and figures["metric"] == "probability"
+         and abs(figures["masked"]["loss"] - losses[2]) < 1e-5 and 0 < figures["accuracy"] < 1
+         and abs(figures["value"] * figures["masked"]["perplexity"] - 1) < 1e-6, figures)
+    case("evaluate, one thread: the same figures", json.loads(run("evaluate", *model, "--json", "train.threads=1")[1]) == figures, figures)
+    case("evaluate, another seed: other guesses", json.loads(run("evaluate", *model, "--json", "run.seed=2")[1])["masked"]["loss"] != losses[2], losses)
+    expect("evaluate --split test", run("evaluate", *model, "--split", "test"), 0, " masked subwords of 50 texts: loss ")
+    refuses("evaluate: a key that is built in", run("evaluate", *model, "model.width=32"), 78,
+            "evaluate: command line: model.width: is built into %s; leave it out" % model[1])
+    refuses("predict", run("predict", *model, "text"), 78,
+            "predict: %s: is a model of type masked_tokens, which labels nothing; train a text_classifier with model.init=%s" % (model[1], model[1]))
+    expect("--dry-run", run("train", "--dry-run", *keys), 0, "a gated CNN of 2 layers, width 16, windows of 5, over 300 subwords", "masked.bias")
+    expect("--check-data without labels", run("train", "--check-data", *keys), 0, "450 texts, 0 errors")
+    refuses("without an encoder", train("refused", *keys, "model.layers=0"), 78,
+            "train: model.layers: masked_tokens trains an encoder; give it layers, such as model.layers=4")
+    refuses("an even kernel", train("refused", *keys, "model.kernel=4"), 78,
+            "train: text encoder: kernel 4 is even; a window has its token in the middle")
+    refuses("model.init: of another number of subwords", train("refused", *tweets, "model.wide=false", *encoder, "text.subwords=290",
+                                                               "model.init=%s" % model[1]), 78,
+            "train: %s: its tokenizer was learned with other keys of [text], model.wide, model.bag, model.layers or model.input; give "
+            "them the same values" % model[1])
+
+
 # --- evaluate -------------------------------------------------------------------------------------
 
 def check_evaluate():
@@ -422,6 +499,7 @@ try:
     check_streams()
     check_ukrainian()
     check_tasks()
+    check_masked()
     check_errors()
     check_detector()
     check_interruptions(undisturbed)
