@@ -2,7 +2,7 @@
 #include "data_fixture.h"
 
 #include "data/text_clean.h"
-#include "data/tokenizer.h"
+#include "data/encoded_set.h"
 
 #include <math.h>
 

@@ -103,16 +103,6 @@ void sg_text_rows_mask(const sg_text_rows *rows, const sg_text_shapes *shapes, i
     rows->guesses[i] = (float)n;
 }
 
-sg_encoded sg_encoded_at(const sg_encoded_set *set, int64_t i) {
-    int64_t ngram = set->ngram_start[i], subword = set->subword_start[i];
-
-    return (sg_encoded){.n_ngrams = set->ngram_start[i + 1] - ngram,
-                        .ngram = set->ngram + ngram,
-                        .weight = set->weight + ngram,
-                        .n_subwords = set->subword_start[i + 1] - subword,
-                        .subword = set->subword + subword};
-}
-
 /* --- the loader ------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -8,8 +8,8 @@
 #ifndef SG_DATA_TEXT_LOADER_H
 #define SG_DATA_TEXT_LOADER_H
 
+#include "data/encoded_set.h"
 #include "data/masking.h"
-#include "data/tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -54,8 +54,6 @@ void sg_text_rows_put(const sg_text_rows *rows, const sg_text_shapes *shapes, in
 /* Have some of the subwords of row i guessed, which is row `of_shard` of its shard. */
 void sg_text_rows_mask(const sg_text_rows *rows, const sg_text_shapes *shapes, int shape, int64_t i,
                        int64_t of_shard, const sg_masking *masking, uint64_t key);
-/* Text i of a set. */
-sg_encoded sg_encoded_at(const sg_encoded_set *set, int64_t i);
 
 typedef struct {
     int64_t batch;  /* B, texts a batch */

@@ -83,22 +83,6 @@ void sg_encoder_destroy(sg_encoder *encoder); /* NULL is fine */
 sg_status sg_encoder_encode(sg_encoder *encoder, const char *message, int64_t bytes,
                             sg_encoded *out) SG_CHECKED;
 
-/* --- a whole data set ------------------------------------------------------------------------- */
-
-/* n texts encoded: those of text i lie at [start[i], start[i + 1]). */
-typedef struct {
-    int64_t n;
-    int64_t *ngram_start;   /* (n + 1) */
-    int32_t *ngram;         /* (ngram_start[n]) */
-    float *weight;          /* likewise */
-    int64_t *subword_start; /* (n + 1) */
-    int32_t *subword;       /* (subword_start[n]) */
-} sg_encoded_set;
-
-sg_status sg_encoded_set_create(const sg_tokenizer *tokenizer, sg_text_at at, const void *texts,
-                                int64_t n, sg_pool *pool, sg_encoded_set **out) SG_CHECKED;
-void sg_encoded_set_destroy(sg_encoded_set *set); /* NULL is fine */
-
 #ifdef __cplusplus
 }
 #endif
