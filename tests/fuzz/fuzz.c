@@ -85,6 +85,24 @@ void fuzz_classes(sg_classes *classes) {
     sg_classes_clear(classes);
 }
 
+void fuzz_file_of_names(fuzz_names_parser parse, const char *path, const uint8_t *data,
+                        size_t size) {
+    char *text = fuzz_text(data, size), start[64];
+    sg_classes classes;
+    sg_status st;
+
+    snprintf(start, sizeof start, "%s:", path);
+    fuzz_prepare(&classes, sizeof classes);
+    st = parse(path, text, size, &classes);
+    sg_free(text);
+    if (st != SG_OK) {
+        fuzz_failed(st, SG_ERR_DATA, start, &classes, sizeof classes);
+        return;
+    }
+    FUZZ_CHECK(classes.n > 0);
+    fuzz_classes(&classes);
+}
+
 static void count_fault(void *context, sg_fault_level level, const char *file, int line,
                         const char *text) {
     FUZZ_CHECK(level == SG_FAULT_ERROR || level == SG_FAULT_WARNING);

@@ -48,6 +48,12 @@ char *fuzz_text(const uint8_t *data, size_t size);
 void fuzz_box(const double box[4], int64_t width, int64_t height);
 /* Names that can be told apart and printed; clears them. */
 void fuzz_classes(sg_classes *classes);
+/* What reads a file of names: at least one of them, or SG_ERR_DATA with a line that begins with
+ * `path` and a colon. */
+typedef sg_status (*fuzz_names_parser)(const char *path, char *text, size_t size,
+                                       sg_classes *classes);
+void fuzz_file_of_names(fuzz_names_parser parse, const char *path, const uint8_t *data,
+                        size_t size);
 /* Counts faults in *n. */
 sg_fault_sink fuzz_sink(int64_t *n);
 

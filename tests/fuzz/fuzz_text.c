@@ -251,17 +251,5 @@ void fuzz_tweets(const uint8_t *data, size_t size) {
 }
 
 void fuzz_mapping(const uint8_t *data, size_t size) {
-    char *text = fuzz_text(data, size);
-    sg_classes classes;
-    sg_status st;
-
-    fuzz_prepare(&classes, sizeof classes);
-    st = sg_text_parse_mapping("mapping.txt", text, size, &classes);
-    sg_free(text);
-    if (st != SG_OK) {
-        fuzz_failed(st, SG_ERR_DATA, "mapping.txt:", &classes, sizeof classes);
-        return;
-    }
-    FUZZ_CHECK(classes.n > 0);
-    fuzz_classes(&classes);
+    fuzz_file_of_names(sg_text_parse_mapping, "mapping.txt", data, size);
 }

@@ -1,6 +1,7 @@
 /* Messages: cleaned, and made into ids; and an encoding's text form. */
 #include "fuzz.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "data/bpe.h"
 #include "data/ngrams.h"
 #include "data/text_clean.h"
+#include "data/tokenizer.h"
 
 /* --- clean: tokens with single spaces, and the same again --- */
 
@@ -139,4 +141,60 @@ void fuzz_bpe(const uint8_t *data, size_t size) {
     FUZZ_CHECK(bytes == size && memcmp(text, data, size) == 0);
     sg_free(text);
     sg_bpe_destroy(bpe);
+}
+
+/* --- tokenizer: likewise; and what it makes of its own text, as a message --- */
+
+enum { kMostEncoded = 4096 }; /* of its options: an encoder's memory grows with them */
+
+/* Weights of a mean add up to 1, those of tf-idf have a norm of 1. */
+static void check_encoded(const sg_tokenizer *t, const sg_encoded *e) {
+    const sg_tokenizer_options *o = sg_tokenizer_options_of(t);
+    double sum = 0.0, squares = 0.0;
+
+    FUZZ_CHECK(e->n_ngrams >= 0 && e->n_ngrams <= o->features);
+    for (int64_t i = 0; i < e->n_ngrams; i++) {
+        FUZZ_CHECK(e->ngram[i] < sg_tokenizer_rows(t));
+        FUZZ_CHECK(e->ngram[i] > (i ? e->ngram[i - 1] : -1));
+        FUZZ_CHECK(e->weight[i] > 0.0f);
+        sum += (double)e->weight[i];
+        squares += (double)e->weight[i] * (double)e->weight[i];
+    }
+    if (e->n_ngrams > 0)
+        FUZZ_CHECK(fabs((o->weights == SG_WEIGHTS_MEAN ? sum : squares) - 1.0) <= 1e-3);
+    FUZZ_CHECK(e->n_subwords >= 0 && e->n_subwords <= o->length);
+    for (int64_t i = 0; i < e->n_subwords; i++)
+        FUZZ_CHECK(e->subword[i] >= 0 && e->subword[i] < sg_tokenizer_vocabulary(t));
+}
+
+static void check_encoder(const sg_tokenizer *t, const uint8_t *data, size_t size) {
+    const sg_tokenizer_options *o = sg_tokenizer_options_of(t);
+    sg_encoder *encoder;
+    sg_encoded e;
+
+    if (o->features > kMostEncoded || o->length > kMostEncoded) return;
+    FUZZ_CHECK(sg_encoder_create(t, &encoder) == SG_OK);
+    FUZZ_CHECK(sg_encoder_encode(encoder, (const char *)data, (int64_t)size, &e) == SG_OK);
+    check_encoded(t, &e);
+    sg_encoder_destroy(encoder);
+}
+
+void fuzz_tokenizer(const uint8_t *data, size_t size) {
+    sg_tokenizer *t;
+    char *text;
+    sg_status st;
+
+    fuzz_prepare(&t, sizeof t);
+    st = sg_tokenizer_parse("a.h5", (const char *)data, size, &t);
+    if (st != SG_OK) {
+        fuzz_failed(st, SG_ERR_DATA, "a.h5", &t, sizeof t);
+        return;
+    }
+    FUZZ_CHECK(sg_tokenizer_rows(t) <= sg_tokenizer_options_of(t)->ngrams.buckets);
+    FUZZ_CHECK(sg_tokenizer_vocabulary(t) <= sg_tokenizer_options_of(t)->subwords);
+    FUZZ_CHECK(sg_tokenizer_write(t, &text) == SG_OK);
+    FUZZ_CHECK(strlen(text) == size && memcmp(text, data, size) == 0);
+    sg_free(text);
+    check_encoder(t, data, size);
+    sg_tokenizer_destroy(t);
 }

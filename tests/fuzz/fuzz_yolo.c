@@ -63,17 +63,5 @@ void fuzz_labels(const uint8_t *data, size_t size) {
 }
 
 void fuzz_names(const uint8_t *data, size_t size) {
-    char *text = fuzz_text(data, size);
-    sg_classes classes;
-    sg_status st;
-
-    fuzz_prepare(&classes, sizeof classes);
-    st = sg_yolo_parse_names("data.yaml", text, size, &classes);
-    sg_free(text);
-    if (st != SG_OK) {
-        fuzz_failed(st, SG_ERR_DATA, "data.yaml:", &classes, sizeof classes);
-        return;
-    }
-    FUZZ_CHECK(classes.n > 0);
-    fuzz_classes(&classes);
+    fuzz_file_of_names(sg_yolo_parse_names, "data.yaml", data, size);
 }
