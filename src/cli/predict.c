@@ -1,9 +1,19 @@
 /* `predict`: answers of a model, by its kind: boxes in pictures, labels of texts. */
 #include "cli/predict.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
 #include "core/mem.h"
 #include "train/run.h"
 #include "train/trained.h"
+
+bool cli_names_nothing(const char *input) {
+    struct stat info;
+
+    return stat(input, &info) != 0 &&
+           (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG);
+}
 
 static int answer(const cli_prediction *request) {
     const char *type;

@@ -17,4 +17,7 @@ typedef struct {
 int cli_predict_pictures(const cli_prediction *request);
 int cli_predict_texts(const cli_prediction *request);
 
+/* No file or folder has that name. */
+bool cli_names_nothing(const char *input);
+
 #endif

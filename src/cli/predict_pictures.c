@@ -55,12 +55,14 @@ static void add_file(prediction *p, char *name) {
     p->files[p->n_files++] = name;
 }
 
-static int is_picture(const struct dirent *entry) {
-    const char *dot = strrchr(entry->d_name, '.');
+static bool is_named_picture(const char *name) {
+    const char *dot = strrchr(name, '.');
 
     return dot && (strcasecmp(dot, ".png") == 0 || strcasecmp(dot, ".jpg") == 0 ||
                    strcasecmp(dot, ".jpeg") == 0);
 }
+
+static int is_picture(const struct dirent *entry) { return is_named_picture(entry->d_name); }
 
 static int by_name(const struct dirent **a, const struct dirent **b) {
     return strcmp((*a)->d_name, (*b)->d_name); /* not alphasort: that depends on the locale */
@@ -189,6 +191,14 @@ static sg_status write_annotated(const prediction *p, const answer *a, const sg_
     return st;
 }
 
+/* The last error; of a text, which no file has as its name, what to give instead. The caller's. */
+static char *why_unread(const char *input) {
+    if (is_named_picture(input) || !cli_names_nothing(input)) return sg_strdup(sg_last_error());
+    return sg_str_printf("%s: no file has this name; the model answers pictures, not texts: give "
+                         "it PNG or JPEG files, or folders of them",
+                         input);
+}
+
 static sg_status predict_one(void *context, int64_t item, int worker) {
     prediction *p = context;
     answer *a = &p->answers[item];
@@ -198,7 +208,7 @@ static sg_status predict_one(void *context, int64_t item, int worker) {
     a->file = p->files[p->first + item];
     st = sg_image_read(a->file, &image);
     if (st != SG_OK) {
-        a->error = sg_strdup(sg_last_error());
+        a->error = why_unread(a->file);
         return a->error ? SG_OK : sg_fail(SG_ERR_OOM, "no memory");
     }
     a->width = image.width;

@@ -156,9 +156,38 @@ static void answer_lines(labelling *l, stream *s) {
     s->whole = 0;
 }
 
+/* What a file of texts cannot begin with, and what begins with it. */
+static const struct {
+    const char *bytes, *what;
+} kForeign[] = {
+    {"\x89PNG", "is a picture (PNG); this model answers texts"},
+    {"\xFF\xD8\xFF", "is a picture (JPEG); this model answers texts"},
+    {"\x89HDF", "is an HDF5 file, such as a model; this model answers texts"},
+    {"\x1F\x8B", "is compressed (gzip): unpack it first, or pipe it through zcat"},
+    {"PK\x03\x04", "is an archive (zip): unpack it first"},
+    {"\xFF\xFE", "is UTF-16: convert it first, with iconv -f UTF-16 -t UTF-8"},
+    {"\xFE\xFF", "is UTF-16: convert it first, with iconv -f UTF-16 -t UTF-8"},
+};
+
+/* What the rest of a file is that holds no texts; NULL: nothing known. Of a pipe it is not known.
+ */
+static const char *foreign(int file) {
+    char start[4] = "";
+    off_t at = lseek(file, 0, SEEK_CUR);
+    ssize_t n = at < 0 ? -1 : pread(file, start, sizeof start, at);
+
+    for (size_t i = 0; i < sizeof kForeign / sizeof kForeign[0]; i++) {
+        size_t length = strlen(kForeign[i].bytes);
+
+        if (n >= (ssize_t)length && memcmp(start, kForeign[i].bytes, length) == 0)
+            return kForeign[i].what;
+    }
+    return NULL;
+}
+
 static void answer_stream(labelling *l, const char *name, int file) {
     stream s = {.file = file};
-    const char *fault = NULL;
+    const char *fault = foreign(file);
     ssize_t n = 1;
 
     answer_texts(l);
@@ -179,14 +208,6 @@ static void answer_stream(labelling *l, const char *name, int file) {
 
 /* --- inputs ----------------------------------------------------------------------------------- */
 
-/* Nothing has that name: it is a text. */
-static bool is_text(const char *input) {
-    struct stat info;
-
-    return stat(input, &info) != 0 &&
-           (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG);
-}
-
 static void answer_file(labelling *l, const char *path) {
     struct stat info;
     int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -202,13 +223,30 @@ static void answer_file(labelling *l, const char *path) {
     close(file);
 }
 
+/* A name that was mistyped, rather than a message. */
+static bool looks_like_file(const char *input) {
+    static const char *const kEndings[] = {".txt", ".csv", ".tsv", ".jsonl", ".json"};
+    size_t length = strlen(input);
+
+    for (size_t i = 0; i < sizeof kEndings / sizeof kEndings[0]; i++) {
+        size_t n = strlen(kEndings[i]);
+
+        if (length > n && strcmp(input + length - n, kEndings[i]) == 0)
+            return !strpbrk(input, " \t\n");
+    }
+    return false;
+}
+
 static void answer_input(labelling *l, const char *input) {
-    if (strcmp(input, "-") == 0)
+    if (strcmp(input, "-") == 0) {
         answer_stream(l, "standard input", STDIN_FILENO);
-    else if (is_text(input))
+    } else if (cli_names_nothing(input)) {
+        if (looks_like_file(input))
+            cli_say("%s: no file has this name: it is answered as a text", input);
         add_text(l, input, strlen(input));
-    else
+    } else {
         answer_file(l, input);
+    }
 }
 
 int cli_predict_texts(const cli_prediction *request) {

@@ -228,14 +228,17 @@ static sg_progress_state progress_state(const run_view *view, const sg_run_step 
 
 /* After the second step (the first warms caches up) the whole time can be told. */
 static void tell_time(run_view *view, const sg_run_step *step) {
-    double now = sg_now(), left;
+    double now = sg_now(), seconds, left;
+    char to_go[32] = "under a minute";
 
     view->steps_here++;
     if (view->steps_here == 1) view->first_step = now;
     if (view->steps_here != 3) return;
-    left = (now - view->first_step) / 2.0 * (double)(step->total_steps - step->step);
-    cli_say("%.2f s a step: about %.0f minute%s to go, evaluations apart",
-            (now - view->first_step) / 2.0, ceil(left / 60.0), left <= 60.0 ? "" : "s");
+    seconds = (now - view->first_step) / 2.0;
+    left = seconds * (double)(step->total_steps - step->step);
+    if (left > 60.0) snprintf(to_go, sizeof to_go, "about %.0f minutes", ceil(left / 60.0));
+    cli_say("%.*f %s a step: %s to go, evaluations apart", seconds < 0.1 ? 1 : 2,
+            seconds < 0.1 ? 1e3 * seconds : seconds, seconds < 0.1 ? "ms" : "s", to_go);
 }
 
 static void show_step(void *context, const sg_run_step *step) {

@@ -332,6 +332,19 @@ def check_predict():
     case("a folder among the texts", folder[0] == 65 and answers(folder)[1] == {"file": str(work), "error": "is a folder, not a file of texts"}
          and [a.get("text") for a in answers(folder)] == ["one", None, "two"]
          and folder[2] == b"predict: %s: is a folder, not a file of texts\n" % str(work).encode(), folder)
+    for name, start, what in (("png", b"\x89PNG\r\n\x1a\n", "a picture (PNG)"), ("jpg", b"\xff\xd8\xff\xe0", "a picture (JPEG)"),
+                              ("gz", b"\x1f\x8b\x08", "compressed (gzip)"), ("utf16", "\ufeffя".encode("utf-16"), "UTF-16")):
+        file.write_bytes(start + b"\nand more\n")
+        expect("predict: no texts but " + what, run("predict", *model, "--json", file), 65, '"error":"is ' + what)
+        with open(file, "rb") as stdin:
+            done = subprocess.run(["bin/predict", "--checkpoint", work / "one", "-"], stdin=stdin, capture_output=True)
+        case("the same from standard input", done.returncode == 65 and done.stdout == b"" and what.encode() in done.stderr, done)
+    file.write_bytes(b"\x89P\n\xff\xd8\n")
+    case("a beginning of one is a text", len(answers(run("predict", *model, "--json", file))) == 2, file)
+    missing = run("predict", *model, "absent.txt", "not absent.txt")
+    case("a file's name that no file has", missing[0] == 0 and missing[1].count(b"\n") == 2
+         and missing[2] == b"predict: absent.txt: no file has this name: it is answered as a text\n", missing)
+    file.write_bytes(b"first\nlast")
     if os.getuid() == 0 and subprocess.run(["sh", "-c", "command -v setpriv"], capture_output=True).returncode == 0:
         file.chmod(0)
         work.chmod(0o755)
@@ -471,8 +484,10 @@ def check_detector():
     expect("a detector", run("train", "--config", "configs/mask-demo.ini", "run.dir=%s" % (work / "detector"), "data.root=%s" % (work / "masks"),
                              "data.synthetic=20", "model.input=64", "train.batch=4", "train.shards=4", "train.steps=1", "run.plots=false"), 0)
     path = work / "detector/last.h5"
-    refuses("predict: texts for a detector", run("predict", "--checkpoint", path, "good morning"), 65,
-            "predict: good morning: cannot open: No such file or directory")
+    for text in ("good morning", "good morning " * 30):
+        refuses("predict: texts for a detector", run("predict", "--checkpoint", path, text), 65,
+                "predict: %s: no file has this name; the model answers pictures, not texts: give it PNG or JPEG files, or folders "
+                "of them" % text)
     expect("model.init: a detector", train("init", *tweets, "model.init=%s" % path), 65, str(path))
     expect("evaluate: a detector on texts", run("evaluate", "--checkpoint", path, "model.type=text_classifier"), 78, "data.format")
     expect("model.init: a text classifier", train("init2", *tweets, "model.init=%s" % (work / "one/best.h5")), 0,
