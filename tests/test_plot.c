@@ -282,6 +282,34 @@ static void test_counts_of_many(void **state) {
     sg_free(counts);
 }
 
+/* One of 20 rows is but `first` and `second`; drawn. */
+static sg_image draw_wide(int64_t first, int64_t second) {
+    enum { kWide = 20 };
+    const char *names[kWide];
+    int64_t counts[kWide * kWide] = {first, second};
+    const sg_plot_table table = {NULL, NULL, NULL, names, counts, kWide};
+    sg_image image;
+
+    for (int i = 0; i < kWide; i++) names[i] = "x";
+    assert_int_equal(sg_plot_counts(&table, SG_PLOT_WIDTH, &image), SG_OK);
+    return image;
+}
+
+/* Numbers that are wider than their cells are smaller: of the same shares, other pictures. */
+static void test_counts_wide(void **state) {
+    static const int64_t pairs[][2] = {{100, 200}, {1000, 2000}};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        sg_image a = draw_wide(pairs[i][0], 3 * pairs[i][0]);
+        sg_image b = draw_wide(pairs[i][1], 3 * pairs[i][1]);
+
+        assert_memory_not_equal(a.rgb, b.rgb, (size_t)(a.width * a.height * 3));
+        sg_image_clear(&a);
+        sg_image_clear(&b);
+    }
+}
+
 /* --- text --- */
 
 static void check_cut(const char *text, int64_t letters, const char *expected) {
@@ -365,6 +393,7 @@ int main(void) {
         cmocka_unit_test(test_bad_sizes),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_counts_of_many),
+        cmocka_unit_test(test_counts_wide),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_save_fails),

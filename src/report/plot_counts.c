@@ -10,7 +10,8 @@ enum { kMost = 1000, kMinWidth = 200, kLines = 3, kNamedCells = 60 };
 
 /* In units of a 800th of the width. */
 static const float kText = 1.5f, kTitle = 1.9f, kMargin = 16.0f, kLineHigh = 14.0f, kSide = 540.0f;
-static const int64_t kLetters = 22; /* of a name, before it is cut */
+static const float kSmallest = 0.6f; /* of a number, relative to the names */
+static const int64_t kLetters = 22;  /* of a name, before it is cut */
 
 /* A name in lines that fit over a column. */
 typedef struct {
@@ -107,13 +108,16 @@ static sg_color shade(double share) {
 
 static void draw_number(sheet *s, float x, float y, int64_t count, double share) {
     sg_plot_font font = {.dot = s->dot, .anchor = SG_TEXT_CENTER, .color = ink()};
+    float room = s->cell - 4.0f * s->u, wide;
     char text[32], percent[32];
     bool two;
 
     snprintf(text, sizeof text, "%lld", (long long)count);
     snprintf(percent, sizeof percent, "%.0f %%", 100.0 * share);
     two = s->cell > 44.0f * s->u && count > 0;
-    if (sg_plot_text_width(text, s->dot) + 4.0f * s->u > s->cell || s->cell < 16.0f * s->u) return;
+    wide = sg_plot_text_width(text, s->dot);
+    if (wide > room) font.dot *= room / wide;
+    if (font.dot < kSmallest * s->dot || s->cell < 16.0f * s->u) return;
     if (share > 0.5) font.color = sg_rgb(255.0f, 255.0f, 255.0f);
     sg_plot_text(&s->canvas, x, y - (two ? 9.0f * s->u : 0.0f), text, &font);
     font.dot *= 0.85f;
