@@ -142,7 +142,10 @@ typedef struct {
     int threads;
     double first_step; /* seconds */
     int64_t steps_here;
+    bool told_time;
 } run_view;
+
+static const double kTimed = 0.2; /* seconds of steps, at least, from which the whole is told */
 
 static bool must_stop(void *context) {
     (void)context;
@@ -226,15 +229,17 @@ static sg_progress_state progress_state(const run_view *view, const sg_run_step 
     return s;
 }
 
-/* After the second step (the first warms caches up) the whole time can be told. */
+/* After the second step (the first warms caches up), or some more short ones, the whole time can be
+ * told. */
 static void tell_time(run_view *view, const sg_run_step *step) {
     double now = sg_now(), seconds, left;
     char to_go[32] = "under a minute";
 
     view->steps_here++;
     if (view->steps_here == 1) view->first_step = now;
-    if (view->steps_here != 3) return;
-    seconds = (now - view->first_step) / 2.0;
+    if (view->told_time || view->steps_here < 3 || now - view->first_step < kTimed) return;
+    view->told_time = true;
+    seconds = (now - view->first_step) / (double)(view->steps_here - 1);
     left = seconds * (double)(step->total_steps - step->step);
     if (left > 60.0) snprintf(to_go, sizeof to_go, "about %.0f minutes", ceil(left / 60.0));
     cli_say("%.*f %s a step: %s to go, evaluations apart", seconds < 0.1 ? 1 : 2,
