@@ -152,6 +152,53 @@ static void check_png(const char *folder, const char *name) {
     sg_free(path);
 }
 
+/* metrics.png of two evaluations. */
+static sg_image drawn(const char *folder, const char *first, const char *second) {
+    char *path = sg_path_join(folder, "metrics.png");
+    sg_history h = {0};
+    sg_image image;
+
+    assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, 0.5, first), SG_OK);
+    assert_int_equal(sg_history_add_evaluation(&h, &table, 8, 2, 0.1, 0.4, second), SG_OK);
+    assert_int_equal(sg_run_plots(&h, &table, folder), SG_OK);
+    assert_int_equal(sg_image_read(path, &image), SG_OK);
+    assert_int_equal(unlink(path), 0);
+    sg_history_clear(&h);
+    sg_free(path);
+    return image;
+}
+
+/* Each pair of evaluations is drawn as the one behind it. */
+static void test_figures(void **state) {
+    static const char *const pairs[][2] = {
+        {"{\"metric\":\"f1:x\",\"value\":0.5,\"b\":0.7,\"count\":500}",
+         "{\"metric\":\"f1:x\",\"value\":0.4,\"b\":0.6,\"count\":500}"},
+        {"{\"f1:x\":0.5,\"b\":0.7}", "{\"f1:x\":0.4,\"b\":0.6}"},
+        /* what is judged by is there twice */
+        {"{\"metric\":\"b\",\"value\":0.5,\"b\":0.5}",
+         "{\"metric\":\"b\",\"value\":0.4,\"b\":0.4}"},
+        {"{\"b\":0.5}", "{\"b\":0.4}"},
+        {"{\"metric\":\"mean\",\"value\":0.5,\"tasks\":{\"t\":{\"value\":0.2},\"u\":{\"value\":1.0}"
+         "}}",
+         "{\"metric\":\"mean\",\"value\":0.4,\"tasks\":{\"t\":{\"value\":null},\"u\":{\"value\":0."
+         "9}}}"},
+        {"{\"mean\":0.5,\"t\":0.2,\"u\":1.0}", "{\"mean\":0.4,\"t\":null,\"u\":0.9}"}};
+    char folder[] = "/tmp/spotgrad-plots-XXXXXX";
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i += 2) {
+        sg_image a = drawn(folder, pairs[i][0], pairs[i][1]);
+        sg_image b = drawn(folder, pairs[i + 1][0], pairs[i + 1][1]);
+
+        if (memcmp(a.rgb, b.rgb, (size_t)(a.width * a.height * 3)) != 0)
+            fail_msg("%s", pairs[i][0]);
+        sg_image_clear(&a);
+        sg_image_clear(&b);
+    }
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_plots(void **state) {
     char folder[] = "/tmp/spotgrad-plots-XXXXXX";
     sg_history h = {0};
@@ -187,6 +234,7 @@ int main(void) {
         cmocka_unit_test(test_empty_and_older),
         cmocka_unit_test(test_refuses_what_is_none),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_figures),
         cmocka_unit_test(test_plots),
     };
 

@@ -281,7 +281,7 @@ static void confusion_is_drawn(void **state) {
         sg_classes classes;
 
         assert_ok(sg_classes_parse(names[i], &classes));
-        assert_ok(sg_text_metrics_draw("x", &classes, some, fixture_root));
+        assert_ok(sg_text_metrics_draw("x", &classes, some, fixture_root, "confusion.png"));
         assert_ok(sg_image_read(fixture_path("confusion.png"), &image[i]));
         sg_classes_clear(&classes);
     }
@@ -294,7 +294,8 @@ static void confusion_is_drawn(void **state) {
     for (int i = 0; i < 3; i++) sg_image_clear(&image[i]);
     sg_classes ham;
     assert_ok(sg_classes_parse("ham", &ham));
-    assert_int_equal(sg_text_metrics_draw(NULL, &ham, some, fixture_path("nowhere")), SG_ERR_IO);
+    assert_int_equal(sg_text_metrics_draw(NULL, &ham, some, fixture_path("nowhere"), "a.png"),
+                     SG_ERR_IO);
     sg_classes_clear(&ham);
 }
 
@@ -306,7 +307,7 @@ static sg_status all_texts(const sg_classes *classes) {
     sg_free(text);
     SG_TRY(sg_text_metrics_table(&m, classes, some, &text));
     sg_free(text);
-    return sg_text_metrics_draw("title", classes, some, fixture_root);
+    return sg_text_metrics_draw("title", classes, some, fixture_root, "confusion.png");
 }
 
 static void no_memory(void **state) {

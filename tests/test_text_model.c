@@ -47,8 +47,66 @@ static void topics_of_other_classes(void **state) {
     sg_free(json);
 }
 
+static void draw(const char *tasks) {
+    sg_text_place place = {.format = SG_TEXT_TWEETEVAL, .root = fixture_root, .task = tasks};
+    float probabilities[8 * 8] = {0};
+    sg_text_dataset *d;
+    sg_text_model m;
+
+    assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
+    assert_ok(sg_text_model_from_data(d, &m));
+    assert_ok(sg_text_draw_answers(&m, d, probabilities, fixture_root));
+    sg_text_model_clear(&m);
+    sg_text_dataset_destroy(d);
+}
+
+static void drawn(const char *name) {
+    sg_image image;
+
+    assert_ok(sg_image_read(fixture_path(name), &image));
+    sg_image_clear(&image);
+    assert_int_equal(unlink(fixture_path(name)), 0);
+}
+
+static void each_task_is_drawn(void **state) {
+    (void)state;
+    write_task("u/a", "0\tx\n1\ty\n");
+    write_task("u/b", "0\tx\n1\tz\n");
+    write_task("s/a", "0\tx\n1\ty\n");
+    write_task("s/b", "0\tx\n1\ty\n");
+    draw("s/a,s/b"); /* measured as one */
+    drawn("confusion.png");
+    draw("u/a,u/b,s/a,s/b");
+    drawn("confusion-u-a.png");
+    drawn("confusion-u-b.png");
+    drawn("confusion-s.png");
+    assert_int_not_equal(access(fixture_path("confusion.png"), F_OK), 0);
+}
+
+/* Names that are the same in their first 63 bytes. */
+static void long_names(void **state) {
+    char base[64], tasks[3 * 64 + 8], mapping[16] = "0\tx\n1\ty\n", *json;
+
+    (void)state;
+    memset(base, 'n', 63);
+    base[63] = '\0';
+    snprintf(tasks, sizeof tasks, "%s1", base);
+    write_task(tasks, mapping);
+    snprintf(tasks, sizeof tasks, "%s2", base);
+    write_task(tasks, mapping);
+    snprintf(tasks, sizeof tasks, "%s1,%s2", base, base);
+    json = measured(tasks);
+    assert_non_null(strstr(json, "n1\":"));
+    assert_non_null(strstr(json, "n2\":"));
+    sg_free(json);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(topics_of_other_classes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(topics_of_other_classes),
+        cmocka_unit_test(each_task_is_drawn),
+        cmocka_unit_test(long_names),
+    };
 
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

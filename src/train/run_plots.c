@@ -8,7 +8,7 @@
 #include "core/mem.h"
 #include "report/plot.h"
 
-enum { kMostCurves = 8, kNameBytes = 64 };
+enum { kMostCurves = 8, kNameBytes = 256 };
 
 /* Curves that share their x. */
 typedef struct {
@@ -52,6 +52,13 @@ static double number_at(const json_t *object, const char *key) {
     return json_is_number(number) ? json_number_value(number) : (double)NAN;
 }
 
+/* A figure of an evaluation, or the value of the task with that name. */
+static double figure_at(const json_t *line, const char *name) {
+    const json_t *task = json_object_get(json_object_get(line, "tasks"), name);
+
+    return task ? number_at(task, "value") : number_at(line, name);
+}
+
 static json_t *parse_line(const char *text, const char **next) {
     const char *end = strchr(text, '\n');
     size_t length = end ? (size_t)(end - text) : strlen(text);
@@ -69,15 +76,17 @@ static sg_status take_points(curves *c, const char *text, const char *x_key) {
         if (!line) return sg_fail(SG_ERR_DATA, "plots: a line of the history is no JSON");
         c->x[c->n] = number_at(line, x_key);
         c->lr[c->n] = number_at(line, "lr");
-        for (int i = 0; i < c->n_curves; i++) c->y[i][c->n] = number_at(line, c->name[i]);
+        for (int i = 0; i < c->n_curves; i++) c->y[i][c->n] = figure_at(line, c->name[i]);
         c->n++;
         json_decref(line);
     }
     return SG_OK;
 }
 
+/* One more, where there is room. */
 static void add_name(curves *c, const char *name) {
-    if (c->n_curves < kMostCurves) snprintf(c->name[c->n_curves++], kNameBytes, "%s", name);
+    if (c->n_curves < kMostCurves && strlen(name) < kNameBytes)
+        strcpy(c->name[c->n_curves++], name);
 }
 
 static bool is_sum(const sg_table *table, const char *key) {
@@ -86,20 +95,40 @@ static bool is_sum(const sg_table *table, const char *key) {
     return false;
 }
 
-/* Fractions of the first evaluation that are its own, the first being what it is judged by: counts
- * of texts would leave them a line at the bottom. */
-static sg_status name_metrics(curves *c, const sg_table *table, const char *text) {
-    json_t *line = parse_line(text, &text), *value;
-    const char *key;
+/* Fractions of the first evaluation that are its own, the first being what it is judged by, and its
+ * tasks. What is whole counts something. */
+static void name_figures(curves *c, const sg_table *table, json_t *line) {
+    const char *metric = json_string_value(json_object_get(line, "metric")), *key;
+    json_t *value;
 
-    if (!line) return sg_fail(SG_ERR_DATA, "plots: the first line of the history is no JSON");
     json_object_foreach(line, key, value) {
         if (strcmp(key, "step") == 0 || strcmp(key, "epoch") == 0 || strcmp(key, "lr") == 0)
             continue;
+        if (metric && strcmp(key, metric) == 0) continue; /* it is "value" */
         if ((json_is_real(value) || json_is_null(value)) && !is_sum(table, key)) add_name(c, key);
     }
-    json_decref(line);
-    return SG_OK;
+    json_object_foreach(json_object_get(line, "tasks"), key, value) add_name(c, key);
+}
+
+/* "value" is shown by the name of its measure. */
+static void name_value(curves *c, const json_t *line) {
+    const char *metric = json_string_value(json_object_get(line, "metric"));
+
+    if (metric && c->n_curves > 0 && strcmp(c->name[0], "value") == 0)
+        snprintf(c->name[0], kNameBytes, "%s", metric);
+}
+
+static sg_status take_metrics(curves *c, const sg_table *table, const char *text) {
+    const char *unused;
+    json_t *first = parse_line(text, &unused);
+    sg_status st;
+
+    if (!first) return sg_fail(SG_ERR_DATA, "plots: the first line of the history is no JSON");
+    name_figures(c, table, first);
+    st = take_points(c, text, "epoch");
+    name_value(c, first);
+    json_decref(first);
+    return st;
 }
 
 /* "mAP50_95" -> "mAP50:95" */
@@ -175,8 +204,7 @@ sg_status sg_run_plots(const sg_history *history, const sg_table *table, const c
         curves_clear(&c);
     }
     if (st == SG_OK && history->text) {
-        st = name_metrics(&c, table, history->text);
-        if (st == SG_OK) st = take_points(&c, history->text, "epoch");
+        st = take_metrics(&c, table, history->text);
         if (st == SG_OK) st = draw_metrics(&c, history->best_line, folder);
         curves_clear(&c);
     }

@@ -2,7 +2,6 @@
  * are pooled: their confusion matrices are added. */
 #include <jansson.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +12,7 @@
 /* Tasks that are measured as one. */
 typedef struct {
     int task;        /* the first of them */
-    char name[64];   /* what they share: the part before `/` */
+    char *name;      /* what they share: the part before `/`; owned */
     int64_t *counts; /* (classes, classes), owned */
     sg_text_metric metric;
     double value;
@@ -45,25 +44,32 @@ static int pooled(const sg_text_model *m, int task) {
     return (int)n;
 }
 
+/* The pool of that name, `length` bytes, and those classes; m->n where there is none yet. */
+static int find_pool(const measuring *m, const char *name, int length, const sg_classes *classes) {
+    for (int p = 0; p < m->n; p++)
+        if (strlen(m->pool[p].name) == (size_t)length &&
+            memcmp(m->pool[p].name, name, (size_t)length) == 0 &&
+            same_classes(&m->model->classes[m->pool[p].task], classes))
+            return p;
+    return m->n;
+}
+
 static sg_status begin(measuring *m) {
     for (int t = 0; t < m->model->n_tasks; t++) {
         const sg_classes *classes = &m->model->classes[t];
         size_t cells = (size_t)classes->n * (size_t)classes->n;
-        char name[64];
-        int p = 0;
+        const char *name = m->model->tasks.name[t];
+        int length = pooled(m->model, t), p = find_pool(m, name, length, classes);
 
-        snprintf(name, sizeof name, "%.*s", pooled(m->model, t), m->model->tasks.name[t]);
-        while (p < m->n && (strcmp(m->pool[p].name, name) != 0 ||
-                            !same_classes(&m->model->classes[m->pool[p].task], classes)))
-            p++;
         m->of[t] = p;
         if (p < m->n) continue;
         m->n++;
         m->pool[p].task = t;
-        memcpy(m->pool[p].name, name, sizeof name);
+        m->pool[p].name = sg_str_printf("%.*s", length, name);
         m->pool[p].counts = sg_calloc(cells, sizeof(int64_t));
-        if (!m->pool[p].counts) return sg_fail(SG_ERR_OOM, "evaluation: no memory");
-        SG_TRY(sg_text_metric_parse("auto", m->model->tasks.name[t], classes, &m->pool[p].metric));
+        if (!m->pool[p].name || !m->pool[p].counts)
+            return sg_fail(SG_ERR_OOM, "evaluation: no memory");
+        SG_TRY(sg_text_metric_parse("auto", name, classes, &m->pool[p].metric));
     }
     return SG_OK;
 }
@@ -164,7 +170,10 @@ static sg_status fill(const measuring *m, sg_evaluation *out) {
 }
 
 static void end(measuring *m) {
-    for (int p = 0; p < m->n; p++) sg_free(m->pool[p].counts);
+    for (int p = 0; p < m->n; p++) {
+        sg_free(m->pool[p].name);
+        sg_free(m->pool[p].counts);
+    }
 }
 
 static sg_status measure(const sg_text_model *model, const sg_text_dataset *data,
@@ -185,14 +194,28 @@ sg_status sg_text_measure_answers(const sg_text_model *model, const sg_text_data
     return st;
 }
 
+/* confusion.png; of several pools confusion-NAME.png for each. */
+static sg_status draw(const measuring *m, int p, const char *folder) {
+    const pool_of_tasks *pool = &m->pool[p];
+    char *file =
+        m->n == 1 ? sg_strdup("confusion.png") : sg_str_printf("confusion-%s.png", pool->name);
+    sg_status st;
+
+    if (!file) return sg_fail(SG_ERR_OOM, "evaluation: no memory for a file's name");
+    for (char *c = file; *c; c++)
+        if (*c == '/') *c = '-';
+    st = sg_text_metrics_draw(*pool->name ? pool->name : NULL, classes_of(m, p), pool->counts,
+                              folder, file);
+    sg_free(file);
+    return st;
+}
+
 sg_status sg_text_draw_answers(const sg_text_model *model, const sg_text_dataset *data,
                                const float *probabilities, const char *folder) {
     measuring m;
     sg_status st = measure(model, data, probabilities, &m);
 
-    if (st == SG_OK)
-        st = sg_text_metrics_draw(m.pool[0].name[0] ? m.pool[0].name : NULL, classes_of(&m, 0),
-                                  m.pool[0].counts, folder);
+    for (int p = 0; p < m.n && st == SG_OK; p++) st = draw(&m, p, folder);
     end(&m);
     return st;
 }

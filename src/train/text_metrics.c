@@ -275,7 +275,7 @@ static bool is_ascii(const char *name) {
 }
 
 sg_status sg_text_metrics_draw(const char *title, const sg_classes *classes, const int64_t *counts,
-                               const char *folder) {
+                               const char *folder, const char *file) {
     size_t n = (size_t)classes->n;
     sg_plot_table table = {.title = title, .row_title = "truth", .column_title = "prediction"};
     char(*number)[24] = sg_calloc(n, sizeof *number); /* stands for what the font lacks */
@@ -292,7 +292,7 @@ sg_status sg_text_metrics_draw(const char *title, const sg_classes *classes, con
     table.counts = counts;
     table.n = classes->n;
     if (st == SG_OK) st = sg_plot_counts(&table, SG_PLOT_WIDTH, &image);
-    if (st == SG_OK) st = sg_plot_save(folder, "confusion.png", &image);
+    if (st == SG_OK) st = sg_plot_save(folder, file, &image);
     sg_free(number);
     sg_free((void *)names);
     return st;

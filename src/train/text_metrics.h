@@ -63,9 +63,10 @@ sg_status sg_text_metrics_json(const sg_text_metric *metric, const sg_classes *c
 /* The same for people, lines; the caller's. */
 sg_status sg_text_metrics_table(const sg_text_metric *metric, const sg_classes *classes,
                                 const int64_t *counts, char **out) SG_CHECKED;
-/* confusion.png in `folder`. `title` may be NULL. SG_ERR_IO, SG_ERR_OOM. */
+/* The confusion matrix as `file`, a PNG, in `folder`. `title` may be NULL. SG_ERR_IO, SG_ERR_OOM.
+ */
 sg_status sg_text_metrics_draw(const char *title, const sg_classes *classes, const int64_t *counts,
-                               const char *folder) SG_CHECKED;
+                               const char *folder, const char *file) SG_CHECKED;
 
 #ifdef __cplusplus
 }

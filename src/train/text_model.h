@@ -65,7 +65,8 @@ int32_t sg_text_best(const sg_text_model *model, int task, const float *probabil
 /* Measure answers (n, classes) to a data set whose tasks are the model's. */
 sg_status sg_text_measure_answers(const sg_text_model *model, const sg_text_dataset *data,
                                   const float *probabilities, sg_evaluation *out) SG_CHECKED;
-/* confusion.png of the first task in `folder`, which exists. */
+/* Confusion matrices in `folder`, which exists: confusion.png, or of several tasks each's
+ * confusion-TASK.png (`/` in its name being `-`). SG_ERR_IO, SG_ERR_OOM. */
 sg_status sg_text_draw_answers(const sg_text_model *model, const sg_text_dataset *data,
                                const float *probabilities, const char *folder) SG_CHECKED;
 

@@ -414,6 +414,8 @@ def check_tasks():
         (root / "stance" / topic / "mapping.txt").write_text("0\tagainst\n1\tfavor\n")
     result = train("several", *small, "data.root=%s" % root, "data.task=mood, stance/a,stance/b")
     expect("three tasks", result, 0, "3 tasks: mood: 2 classes, stance/a: 2 classes, stance/b: 2 classes", "done: 169 steps")
+    plots = sorted(p.name for p in (work / "several/plots").iterdir())
+    case("plots of each", plots == ["confusion-mood.png", "confusion-stance.png", "loss.png", "metrics.png"], plots)
     figures = json.loads(run("evaluate", "--checkpoint", work / "several", "--json")[1])
     case("evaluate: topics are pooled", figures["metric"] == "mean" and list(figures["tasks"]) == ["mood", "stance"]
          and figures["tasks"]["stance"]["count"] == 200, figures)
