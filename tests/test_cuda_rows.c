@@ -1,28 +1,13 @@
 /* Tables of rows on the CUDA backend, under the emulation of a GPU: trainings agree with the CPU's,
  * and their bits depend neither on recordings nor on how the state goes to and fro. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <math.h>
-#include <string.h>
+#include "trainer_fixture.h"
 
 #include "backend_cuda.h"
 #include "bag_model.h"
-#include "checkpoint/state_hash.h"
-#include "core/mem.h"
 #include "ops/ops.h"
 #include "train/inference.h"
 
 static const sg_rows_rule kRules[] = {SG_ROWS_SGD, SG_ROWS_ADAGRAD, SG_ROWS_ADAGRAD_ROW};
-
-#define CHECK_OK(call)                                                                             \
-    do {                                                                                           \
-        if ((call) != SG_OK) fail_msg("%s", sg_last_error());                                      \
-    } while (0)
 
 static sg_trainer *new_trainer(const sg_backend *backend, sg_rows_rule rule, int shards) {
     sg_trainer_options o = bag_trainer(backend, rule, shards, 1);
@@ -37,25 +22,6 @@ static double steps(sg_trainer *t, int n) {
 
     for (int i = 0; i < n; i++) CHECK_OK(bag_step(t, &loss));
     return loss;
-}
-
-static void finish(sg_trainer *t, char hash[SG_STATE_HASH_BYTES]) {
-    CHECK_OK(sg_trainer_fetch(t));
-    CHECK_OK(sg_state_sha256(sg_trainer_state(t), hash));
-    sg_trainer_destroy(t);
-}
-
-/* |a - b| relative to how far b has moved from its start. */
-static double distance(const float *a, const float *b, const float *start, int64_t n) {
-    double apart = 0.0, moved = 0.0;
-
-    for (int64_t i = 0; i < n; i++) {
-        double d = (double)a[i] - (double)b[i], m = (double)b[i] - (double)start[i];
-
-        apart += d * d;
-        moved += m * m;
-    }
-    return sqrt(apart / moved);
 }
 
 static void check_parity(sg_rows_rule rule, double within) {
@@ -94,34 +60,14 @@ static void parity(void **state) {
 
 /* --- bits ------------------------------------------------------------------------------------- */
 
-static sg_status record_nothing(void *queue) {
-    (void)queue;
-    return SG_OK;
-}
-
-static sg_status record_nothing_end(void *queue, void **recording) {
-    (void)queue;
-    *recording = NULL;
-    return SG_OK;
-}
-
-static sg_status replay_nothing(void *queue, void *recording) {
-    (void)queue;
-    assert_null(recording);
-    return SG_OK;
-}
-
 enum { kBitSteps = 8 }; /* each shape plainly, recorded, and replayed after the other */
 
 static void recorded_or_not(void **state) {
     char plain[SG_STATE_HASH_BYTES], recorded[SG_STATE_HASH_BYTES];
-    sg_device device = sg_cuda_device;
+    sg_device device = without_recordings(&sg_cuda_device);
     sg_backend backend = sg_backend_cuda;
 
     (void)state;
-    device.record = record_nothing;
-    device.record_end = record_nothing_end;
-    device.replay = replay_nothing;
     backend.device = &device;
     for (int i = 0; i < 3; i++) {
         sg_trainer *t = new_trainer(&backend, kRules[i], 2);
@@ -158,30 +104,17 @@ static void ahead(void **state) {
     sg_trainer_destroy(t);
 }
 
-static void copy_floats(float *to, const float *from, int64_t n) {
-    if (n > 0) memcpy(to, from, (size_t)n * sizeof(float));
-}
-
 static void resume(void **state) {
     (void)state;
     for (int i = 0; i < 3; i++) {
         char want[SG_STATE_HASH_BYTES], got[SG_STATE_HASH_BYTES];
         sg_trainer *t = new_trainer(&sg_backend_cuda, kRules[i], 2);
         sg_trainer *u = new_trainer(&sg_backend_cuda, kRules[i], 2);
-        const sg_state *from = sg_trainer_state(t);
-        sg_state *to = sg_trainer_state(u);
-        const sg_table *table = from->table;
 
         (void)steps(u, 3);
         (void)steps(t, 4);
         CHECK_OK(sg_trainer_fetch(t));
-        copy_floats(to->values, from->values, table->n_values);
-        copy_floats(to->ema, from->ema, table->n_values);
-        copy_floats(to->moment[0], from->moment[0], table->n_params);
-        copy_floats(to->rows, from->rows, table->n_rows);
-        copy_floats(to->rows_sum, from->rows_sum, sg_table_rows_sum(table, from->rule));
-        to->step = from->step;
-        to->samples = from->samples;
+        copy_state(sg_trainer_state(t), sg_trainer_state(u));
         CHECK_OK(sg_trainer_store(u));
         (void)steps(t, 3);
         (void)steps(u, 3);

@@ -1,30 +1,15 @@
 /* A trainer whose steps run on the CUDA backend, under the emulation of a GPU: ten steps agree with
  * those of the CPU's backends, and the bits depend neither on recording nor on copying the state to
  * and fro. Two models: a small classifier of odd sizes, and the mask detector at 64 pixels. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <math.h>
-#include <string.h>
+#include "trainer_fixture.h"
 
 #include "backend_cuda.h"
-#include "checkpoint/state_hash.h"
-#include "core/mem.h"
 #include "core/philox.h"
 #include "nn/mask_detector.h"
 #include "spotgrad.h"
 #include "train/trainer.h"
 
 enum { kSteps = 10, kBatch = 6, kSide = 9, kClasses = 3 };
-
-#define CHECK_OK(call)                                                                             \
-    do {                                                                                           \
-        if ((call) != SG_OK) fail_msg("%s", sg_last_error());                                      \
-    } while (0)
 
 /* What is trained, and its batches. */
 typedef struct {
@@ -153,27 +138,7 @@ static void steps(sg_trainer *t, const subject *s, sg_optimizer_kind kind, int n
     for (int i = 0; i < n; i++) (void)step(t, s, kind);
 }
 
-/* The state's hash, and the end of the trainer. */
-static void finish(sg_trainer *t, char hash[SG_STATE_HASH_BYTES]) {
-    CHECK_OK(sg_trainer_fetch(t));
-    CHECK_OK(sg_state_sha256(sg_trainer_state(t), hash));
-    sg_trainer_destroy(t);
-}
-
 /* --- against the CPU -------------------------------------------------------------------------- */
-
-/* |a - b| relative to how far b has moved from its start, as norms of whole buffers. */
-static double distance(const float *a, const float *b, const float *start, int64_t n) {
-    double apart = 0.0, moved = 0.0;
-
-    for (int64_t i = 0; i < n; i++) {
-        double d = (double)a[i] - (double)b[i], m = (double)b[i] - (double)start[i];
-
-        apart += d * d;
-        moved += m * m;
-    }
-    return sqrt(apart / moved);
-}
 
 typedef struct {
     double loss, state; /* tolerances: relative; of `distance` */
@@ -252,33 +217,12 @@ static void test_detector_bf16(void **state) {
 
 enum { kBitSteps = 3 }; /* the third is a replay that follows a replay */
 
-static sg_status record_nothing(void *queue) {
-    (void)queue;
-    return SG_OK;
-}
-
-static sg_status record_nothing_end(void *queue, void **recording) {
-    (void)queue;
-    *recording = NULL;
-    return SG_OK;
-}
-
-static sg_status replay_nothing(void *queue, void *recording) {
-    (void)queue;
-    assert_null(recording);
-    return SG_OK;
-}
-
-/* What is put between `record` and `record_end` is run, and no recording is ever there. */
 static void run_plainly(const subject *s, sg_optimizer_kind kind, int shards,
                         char hash[SG_STATE_HASH_BYTES]) {
-    sg_device device = sg_cuda_device;
+    sg_device device = without_recordings(&sg_cuda_device);
     sg_backend backend = sg_backend_cuda;
     sg_trainer *t;
 
-    device.record = record_nothing;
-    device.record_end = record_nothing_end;
-    device.replay = replay_nothing;
     backend.device = &device;
     t = new_trainer(s, &backend, kind, shards);
     steps(t, s, kind, kBitSteps);
@@ -408,17 +352,6 @@ static void test_shards_count(void **state) {
 }
 
 /* --- the state, to and fro -------------------------------------------------------------------- */
-
-static void copy_state(const sg_state *from, sg_state *to) {
-    size_t values = (size_t)from->table->n_values * sizeof(float);
-    size_t params = (size_t)from->table->n_params * sizeof(float);
-
-    memcpy(to->values, from->values, values);
-    memcpy(to->ema, from->ema, values);
-    for (int i = 0; i < from->n_moments; i++) memcpy(to->moment[i], from->moment[i], params);
-    to->step = from->step;
-    to->samples = from->samples;
-}
 
 static void check_resume(sg_optimizer_kind kind) {
     char want[SG_STATE_HASH_BYTES], same[SG_STATE_HASH_BYTES], other[SG_STATE_HASH_BYTES];

@@ -1,31 +1,18 @@
 /* Tables of rows: their state, their files, the gradient that is never made, and trainings of which
  * they are a part. */
 #define _GNU_SOURCE
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
+#include "trainer_fixture.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "bag_model.h"
 #include "checkpoint/model_file.h"
-#include "checkpoint/state_hash.h"
-#include "core/mem.h"
 #include "graph/program.h"
 #include "ops/ops.h"
 #include "train/inference.h"
 
 static const sg_rows_rule kRules[] = {SG_ROWS_SGD, SG_ROWS_ADAGRAD, SG_ROWS_ADAGRAD_ROW};
-
-#define CHECK_OK(call)                                                                             \
-    do {                                                                                           \
-        if ((call) != SG_OK) fail_msg("%s", sg_last_error());                                      \
-    } while (0)
 
 #define EXPECT(call, status, text)                                                                 \
     do {                                                                                           \
@@ -460,11 +447,6 @@ static double steps(sg_trainer *t, int n) {
     return loss;
 }
 
-static void finish(sg_trainer *t, char hash[SG_STATE_HASH_BYTES]) {
-    hash_of(sg_trainer_state(t), hash);
-    sg_trainer_destroy(t);
-}
-
 static void learns(void **unused) {
     (void)unused;
     for (int i = 0; i < 3; i++) {
@@ -519,18 +501,6 @@ static void shards_do_not_count(void **unused) {
         }
         sg_trainer_destroy(one);
     }
-}
-
-static double distance(const float *a, const float *b, const float *start, int64_t n) {
-    double apart = 0.0, moved = 0.0;
-
-    for (int64_t i = 0; i < n; i++) {
-        double d = (double)a[i] - (double)b[i], m = (double)b[i] - (double)start[i];
-
-        apart += d * d;
-        moved += m * m;
-    }
-    return sqrt(apart / moved);
 }
 
 /* Kernels against the reference, over a training. */

@@ -8,7 +8,7 @@
 #include "core/mem.h"
 #include "report/plot.h"
 
-enum { kMostCurves = 8, kNameBytes = 256 };
+enum { kMostCurves = 16, kNameBytes = 256 };
 
 /* Curves that share their x. */
 typedef struct {
