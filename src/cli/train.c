@@ -145,7 +145,7 @@ typedef struct {
     bool told_time;
 } run_view;
 
-static const double kTimed = 0.2; /* seconds of steps, at least, from which the whole is told */
+static const double kTimed = 1.0; /* seconds of steps, at least, from which the whole is told */
 
 static bool must_stop(void *context) {
     (void)context;

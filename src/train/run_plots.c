@@ -107,7 +107,7 @@ static void name_figures(curves *c, const sg_table *table, json_t *line) {
         if (metric && strcmp(key, metric) == 0) continue; /* it is "value" */
         if ((json_is_real(value) || json_is_null(value)) && !is_sum(table, key)) add_name(c, key);
     }
-    json_object_foreach(json_object_get(line, "tasks"), key, value) add_name(c, key);
+    json_object_foreach(json_object_get(line, "tasks"), key, value) { add_name(c, key); }
 }
 
 /* "value" is shown by the name of its measure. */
