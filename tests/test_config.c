@@ -145,6 +145,9 @@ static void refuses_bad_arguments(void **state) {
         {"run.dir=a\nb", "command line: run.dir: control character 0x0a; remove it"},
         {"train.batch=9", "command line: train.batch: 9 is not a multiple of train.shards = 8; try "
                           "16"},
+        {"model.keep_bag=true",
+         "command line: model.keep_bag: keeps the bag of another model; name "
+         "its file with model.init and its width with model.bag"},
     };
     sg_config config;
 

@@ -354,7 +354,8 @@ static void test_no_model(void **state) {
     (void)state;
     unlink(path);
     expect_failure(sg_model_file_read(path, &got), SG_ERR_MISSING, "model.h5: cannot open");
-    expect_failure(sg_model_file_read(folder, &got), SG_ERR_IO, "is not a file");
+    expect_failure(sg_model_file_read(folder, &got), SG_ERR_MISSING, "is a folder; name");
+    expect_failure(sg_model_file_read("/dev/null", &got), SG_ERR_IO, "is not a file");
     put_file(path, text, 0);
     expect_failure(sg_model_file_read(path, &got), SG_ERR_DATA, "is empty");
     put_file(path, text, sizeof text);

@@ -184,15 +184,17 @@ static sg_status read_strings(const reader *r, const char *name, int64_t *count,
 static sg_status check_file(const char *path, hsize_t *size) {
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool known;
 
     if (fd < 0)
         return sg_fail(errno == ENOENT || errno == ENOTDIR ? SG_ERR_MISSING : SG_ERR_IO,
                        "%s: cannot open: %s", path, strerror(errno));
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        close(fd);
-        return sg_fail(SG_ERR_IO, "%s: is not a file", path);
-    }
+    known = fstat(fd, &info) == 0;
     close(fd);
+    if (known && S_ISDIR(info.st_mode))
+        return sg_fail(SG_ERR_MISSING,
+                       "%s: is a folder; name a model's file, such as a run's best.h5", path);
+    if (!known || !S_ISREG(info.st_mode)) return sg_fail(SG_ERR_IO, "%s: is not a file", path);
     *size = (hsize_t)info.st_size;
     if (info.st_size == 0) return sg_fail(SG_ERR_DATA, "%s: is empty, not a model", path);
     if (H5Fis_hdf5(path) <= 0)

@@ -456,6 +456,18 @@ static sg_status check_together(const sg_config *config, const origins *from) {
                    where, (long long)B, (long long)S, (long long)((B / S + 1) * S));
 }
 
+/* A bag that nobody has learned would say nothing, and go on so. */
+static sg_status check_kept_bag(const sg_config *config, const origins *from) {
+    char where[kWhere];
+
+    if (!config->model.keep_bag || (config->model.init[0] && config->model.bag > 0)) return SG_OK;
+    write_where(from->file, from->line[find_key("model", "keep_bag") - keys], where, sizeof where);
+    return sg_fail(SG_ERR_CONFIG,
+                   "%smodel.keep_bag: keeps the bag of another model; name its file with "
+                   "model.init and its width with model.bag",
+                   where);
+}
+
 /* What is told, over the defaults of one kind of model. */
 static sg_status apply_all(const sg_ini *ini, const char *const *overrides, int n_overrides,
                            bool texts, origins *from, sg_config *config) {
@@ -476,6 +488,7 @@ static sg_status resolve(const char *name, const sg_ini *ini, const char *const 
     SG_TRY(check_device(&resolved, &from));
     SG_TRY(check_format(&resolved, &from));
     SG_TRY(check_together(&resolved, &from));
+    SG_TRY(check_kept_bag(&resolved, &from));
     *config = resolved;
     return SG_OK;
 }

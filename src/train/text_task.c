@@ -163,9 +163,11 @@ sg_status sg_text_task_tokenizer(const sg_config *config, const sg_text_dataset 
                                  const char *file, const char *text, sg_pool *pool,
                                  sg_tokenizer **out) {
     sg_tokenizer_options o = sg_text_tokenizer_options(config);
+    sg_status st;
 
     if (text) return take_tokenizer(&o, file, text, out);
-    return sg_tokenizer_learn(&o, message_at, train, train->n, pool, out);
+    st = sg_tokenizer_learn(&o, message_at, train, train->n, pool, out);
+    return st == SG_ERR_ARG ? sg_fail(SG_ERR_CONFIG, "section [text]: %s", sg_last_error()) : st;
 }
 
 static sg_status text_prepare(sg_task *task, const char *file, const char *tokenizer) {

@@ -490,6 +490,10 @@ def check_detector():
         refuses("predict: texts for a detector", run("predict", "--checkpoint", path, text), 65,
                 "predict: %s: no file has this name; the model answers pictures, not texts: give it PNG or JPEG files, or folders "
                 "of them" % text)
+    expect("model.init: a folder", train("init", *tweets, "model.init=%s" % work), 66, "%s: is a folder; name a model's file" % work)
+    expect("no bag to keep", train("init", *tweets, "model.keep_bag=true", "model.init=%s" % path), 78, "model.keep_bag: keeps the bag")
+    expect("no n-grams to read", train("init", *tweets, "text.words=0", "text.char_min=0", "text.char_max=0"), 78,
+           "section [text]: n-grams of neither words nor characters")
     expect("model.init: a detector", train("init", *tweets, "model.init=%s" % path), 65, str(path))
     expect("evaluate: a detector on texts", run("evaluate", "--checkpoint", path, "model.type=text_classifier"), 78, "data.format")
     expect("model.init: a text classifier", train("init2", *tweets, "model.init=%s" % (work / "one/best.h5")), 0,
