@@ -118,6 +118,35 @@ static void writes_numbers(void **unused) {
     sg_line_clear(&line);
 }
 
+/* Of any length: the room that there is, is passed on the way. */
+static void prints_and_is_taken(void **unused) {
+    char word[700], *text;
+    sg_line line = {0};
+
+    (void)unused;
+    memset(word, 'w', sizeof word);
+    word[sizeof word - 1] = '\0';
+    for (int i = 0; i < 20; i++) sg_line_printf(&line, "%d %s\n", i % 10, word);
+    assert_int_equal(line.size, 20 * (3 + 699));
+    assert_int_equal(sg_line_take(&line, &text), SG_OK);
+    assert_int_equal(strlen(text), 20 * (3 + 699));
+    for (int i = 0; i < 20; i++) assert_int_equal(text[i * 702], '0' + i % 10);
+    assert_null(line.data);
+    sg_free(text);
+    assert_int_equal(sg_line_take(&line, &text), SG_OK); /* of nothing */
+    assert_string_equal(text, "");
+    sg_free(text);
+    for (long n = 1; n <= 2; n++) {
+        long live = sg_mem_live();
+
+        sg_mem_fail_at(n);
+        for (int i = 0; i < 20; i++) sg_line_printf(&line, "%s", word);
+        sg_mem_fail_at(0);
+        assert_int_equal(sg_line_take(&line, &text), SG_ERR_OOM);
+        assert_int_equal(sg_mem_live(), live);
+    }
+}
+
 static void tells_that_memory_is_short(void **unused) {
     sg_line line = {0};
 
@@ -138,6 +167,7 @@ int main(void) {
         cmocka_unit_test(shows_control_characters),
         cmocka_unit_test(is_read_back),
         cmocka_unit_test(writes_numbers),
+        cmocka_unit_test(prints_and_is_taken),
         cmocka_unit_test(tells_that_memory_is_short),
     };
 

@@ -1,10 +1,9 @@
 /* What a detector consists of: the graph of one picture, counted block by block. A block is what
  * the first two parts of a layer's name say: "backbone.stage1", "neck.16", "head.8". */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "core/mem.h"
+#include "core/line.h"
 #include "nn/mask_detector.h"
 
 enum { kBlockBytes = 64, kShapeBytes = 64 };
@@ -62,27 +61,13 @@ static block count_block(const sg_graph *g, const char *name) {
     return b;
 }
 
-/* Append a line; *text is NULL once there is no memory. */
-static SG_PRINTF(2, 3) void add_line(char **text, const char *fmt, ...) {
-    char line[256], *longer;
-    va_list args;
-
-    if (!*text) return;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    longer = sg_str_printf("%s%s\n", *text, line);
-    sg_free(*text);
-    *text = longer;
-}
-
-static void add_block(char **text, const block *b) {
+static void add_block(sg_line *text, const block *b) {
     char shape[kShapeBytes];
 
     snprintf(shape, sizeof shape, "%lld x %lld x %lld", (long long)b->shape.dim[1],
              (long long)b->shape.dim[2], (long long)b->shape.dim[3]);
-    add_line(text, "%-18s %-16s %10lld %9.1f", b->name, shape, (long long)b->parameters,
-             b->flop / 1e6);
+    sg_line_printf(text, "%-18s %-16s %10lld %9.1f\n", b->name, shape, (long long)b->parameters,
+                   b->flop / 1e6);
 }
 
 static bool first_of_block(const sg_graph *g, int id, char name[kBlockBytes]) {
@@ -93,12 +78,13 @@ static bool first_of_block(const sg_graph *g, int id, char name[kBlockBytes]) {
     return true;
 }
 
-static char *summarize(const sg_graph *g, const sg_mask_detector_options *o, const block *total) {
+static sg_status summarize(const sg_graph *g, const sg_mask_detector_options *o, const block *total,
+                           char **out) {
     sg_anchors anchors = sg_mask_detector_anchors(o);
-    char *text = sg_strdup("");
+    sg_line text = {0};
     char name[kBlockBytes];
 
-    add_line(&text, "%-18s %-16s %10s %9s", "block", "output", "parameters", "MFLOP");
+    sg_line_printf(&text, "%-18s %-16s %10s %9s\n", "block", "output", "parameters", "MFLOP");
     for (int i = 0; i < sg_graph_nodes(g); i++) {
         block b;
 
@@ -106,10 +92,11 @@ static char *summarize(const sg_graph *g, const sg_mask_detector_options *o, con
         b = count_block(g, name);
         add_block(&text, &b);
     }
-    add_line(&text, "%s: %.3f M parameters, %.3f GFLOP a picture of %lld x %lld, %lld anchors",
-             sg_detector_size_name(o->size), (double)total->parameters / 1e6, total->flop / 1e9,
-             (long long)o->input, (long long)o->input, (long long)sg_anchor_count(&anchors));
-    return text;
+    sg_line_printf(
+        &text, "%s: %.3f M parameters, %.3f GFLOP a picture of %lld x %lld, %lld anchors\n",
+        sg_detector_size_name(o->size), (double)total->parameters / 1e6, total->flop / 1e9,
+        (long long)o->input, (long long)o->input, (long long)sg_anchor_count(&anchors));
+    return sg_line_take(&text, out);
 }
 
 sg_status sg_mask_detector_summary(const sg_mask_detector_options *options, char **text,
@@ -117,19 +104,14 @@ sg_status sg_mask_detector_summary(const sg_mask_detector_options *options, char
     sg_table *table = NULL;
     sg_graph *g = NULL;
     sg_status st = sg_table_create(&table);
-    char *lines;
     block total;
 
     if (st == SG_OK) st = sg_graph_create(SG_EVAL, table, &g);
     if (st == SG_OK) st = sg_mask_detector_build(g, 1, options);
     if (st != SG_OK) goto done;
     total = count_block(g, NULL);
-    lines = summarize(g, options, &total);
-    if (!lines) {
-        st = sg_fail(SG_ERR_OOM, "mask detector: no memory for its summary");
-        goto done;
-    }
-    *text = lines;
+    st = summarize(g, options, &total, text);
+    if (st != SG_OK) goto done;
     if (parameters) *parameters = total.parameters;
     if (flop) *flop = total.flop;
 done:

@@ -1,62 +1,12 @@
 #include "report/line.h"
 
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "core/mem.h"
 #include "core/utf8.h"
 
-enum { kFirst = 4096, kNumber = 40, kPrinted = 256 };
-
-void sg_line_clear(sg_line *line) {
-    sg_free(line->data);
-    memset(line, 0, sizeof *line);
-}
-
-sg_status sg_line_status(const sg_line *line) {
-    return line->failed ? sg_fail(SG_ERR_OOM, "no memory for answers") : SG_OK;
-}
-
-/* Room for n bytes more, or NULL. */
-static char *reserve(sg_line *line, size_t n) {
-    size_t capacity = line->capacity ? line->capacity : kFirst;
-    char *grown;
-
-    if (line->failed) return NULL;
-    while (capacity - line->size < n) capacity *= 2;
-    if (capacity > line->capacity) {
-        grown = sg_realloc(line->data, line->capacity, capacity);
-        if (!grown) {
-            line->failed = true;
-            return NULL;
-        }
-        line->data = grown;
-        line->capacity = capacity;
-    }
-    return line->data + line->size;
-}
-
-void sg_line_put(sg_line *line, const char *bytes, size_t n) {
-    char *to = reserve(line, n);
-
-    if (!to || n == 0) return;
-    memcpy(to, bytes, n);
-    line->size += n;
-}
-
-void sg_line_text(sg_line *line, const char *text) { sg_line_put(line, text, strlen(text)); }
-
-void sg_line_printf(sg_line *line, const char *fmt, ...) {
-    char text[kPrinted];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    sg_line_text(line, text);
-}
+enum { kNumber = 40 };
 
 /* --- characters ------------------------------------------------------------------------------- */
 

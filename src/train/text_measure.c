@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/line.h"
 #include "core/mem.h"
 #include "train/text_metrics.h"
 #include "train/text_model.h"
@@ -128,32 +129,23 @@ static sg_status write_json(const measuring *m, char **out) {
 }
 
 static sg_status write_table(const measuring *m, char **out) {
-    char *all = sg_strdup("");
+    sg_line all = {0};
 
-    for (int p = 0; p < m->n && all; p++) {
-        char *one, *more;
+    for (int p = 0; p < m->n; p++) {
+        char *one;
         sg_status st =
             sg_text_metrics_table(&m->pool[p].metric, classes_of(m, p), m->pool[p].counts, &one);
 
         if (st != SG_OK) {
-            sg_free(all);
+            sg_line_clear(&all);
             return st;
         }
-        more = m->n == 1
-                   ? sg_str_printf("%s", one)
-                   : sg_str_printf("%s%s%s\n%s", all, p > 0 ? "\n" : "", m->pool[p].name, one);
+        if (m->n > 1) sg_line_printf(&all, "%s%s\n", p > 0 ? "\n" : "", m->pool[p].name);
+        sg_line_text(&all, one);
         sg_free(one);
-        sg_free(all);
-        all = more;
     }
-    if (all && m->n > 1) {
-        char *more = sg_str_printf("%s\nmean %.4f\n", all, score(m));
-
-        sg_free(all);
-        all = more;
-    }
-    *out = all;
-    return all ? SG_OK : sg_fail(SG_ERR_OOM, "evaluation: no memory for its table");
+    if (m->n > 1) sg_line_printf(&all, "\nmean %.4f\n", score(m));
+    return sg_line_take(&all, out);
 }
 
 static sg_status fill(const measuring *m, sg_evaluation *out) {
