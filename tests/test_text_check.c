@@ -107,6 +107,19 @@ static void all_faults_are_told(void **state) {
     sg_text_check_clear(&s);
 }
 
+static void one_class_is_told(void **state) {
+    sg_text_check_summary s;
+
+    (void)state;
+    write_file("one", "train.csv", "text,label\na,x\nb,x\n");
+    write_file("one", "val.csv", "text,label\nc,x\n");
+    s = check(SG_TEXT_CSV, "one", NULL);
+    assert_string_equal(
+        told, "one/train.csv:0: error: all its labels are `x`; at least two classes are needed\n");
+    assert_int_equal(s.errors, 1);
+    sg_text_check_clear(&s);
+}
+
 static void what_cannot_be_read_is_told_too(void **state) {
     sg_text_check_summary s;
 
@@ -231,6 +244,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_wrong),
         cmocka_unit_test(all_faults_are_told),
+        cmocka_unit_test(one_class_is_told),
         cmocka_unit_test(what_cannot_be_read_is_told_too),
         cmocka_unit_test(tasks_have_their_own_texts),
         cmocka_unit_test(many_faults_are_counted),

@@ -108,6 +108,10 @@ static sg_status count(check *c, const sg_text_part *part, sg_text_check_part *o
     for (int i = 0; training && i < classes->n; i++)
         if (out->counts[i] == 0)
             fault(c, KIND_CLASS, part->path, 0, "no text of class `%.100s`", classes->name[i]);
+    /* with errors the rows that have others may be missing */
+    if (training && classes->n == 1 && c->seen[KIND_ERROR] == 0)
+        fault(c, KIND_ERROR, part->path, 0,
+              "all its labels are `%.100s`; at least two classes are needed", classes->name[0]);
     return measure(part, out);
 }
 

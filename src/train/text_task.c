@@ -66,8 +66,18 @@ sg_status sg_text_encode_data(const sg_tokenizer *tokenizer, const sg_text_datas
     return sg_encoded_set_create(tokenizer, message_at, data, data->n, pool, out);
 }
 
+static sg_status check_classes(const sg_text_dataset *data) {
+    for (int i = 0; i < data->n_tasks; i++)
+        if (data->classes[i].n < 2)
+            return sg_fail(SG_ERR_DATA,
+                           "%s: all its labels are `%s`; at least two classes are needed",
+                           data->tasks[i].path, data->classes[i].name[0]);
+    return SG_OK;
+}
+
 static sg_status read_data(text_task *t) {
     SG_TRY(sg_text_task_data(&t->config, t->config.data.train, NULL, &t->train));
+    SG_TRY(check_classes(t->train));
     SG_TRY(sg_text_model_from_data(t->train, &t->model));
     SG_TRY(sg_text_task_data(&t->config, t->config.data.val, &t->model, &t->val));
     return sg_text_dataset_fingerprint(t->train, t->fingerprint);

@@ -492,6 +492,10 @@ def check_detector():
                 "of them" % text)
     expect("model.init: a folder", train("init", *tweets, "model.init=%s" % work), 66, "%s: is a folder; name a model's file" % work)
     expect("no bag to keep", train("init", *tweets, "model.keep_bag=true", "model.init=%s" % path), 78, "model.keep_bag: keeps the bag")
+    (work / "one_class").mkdir()
+    (work / "one_class/train.csv").write_text("text,label\nhello,a\nworld,a\n")
+    expect("one class", train("init", *small, "data.format=csv", "data.root=%s" % (work / "one_class")), 65,
+           "one_class/train.csv: all its labels are `a`; at least two classes are needed")
     expect("no n-grams to read", train("init", *tweets, "text.words=0", "text.char_min=0", "text.char_max=0"), 78,
            "section [text]: n-grams of neither words nor characters")
     expect("model.init: a detector", train("init", *tweets, "model.init=%s" % path), 65, str(path))
