@@ -26,16 +26,20 @@ static void write_file(const char *root, const char *name, const char *text) {
     fixture_text(path, text);
 }
 
-static sg_text_check_summary check(sg_text_format format, const char *root, const char *task) {
+static sg_text_check_summary check_at(sg_text_place place, const char *root) {
     static const char *const splits[] = {"train", "val"};
     char path[512];
-    sg_text_place place = {.format = format, .root = path, .task = task};
     sg_text_check_summary summary;
 
     snprintf(path, sizeof path, "%s", fixture_path(root));
+    place.root = path;
     told[0] = '\0';
     assert_ok(sg_text_dataset_check(&place, splits, 2, NULL, note, NULL, &summary));
     return summary;
+}
+
+static sg_text_check_summary check(sg_text_format format, const char *root, const char *task) {
+    return check_at((sg_text_place){.format = format, .task = task}, root);
 }
 
 /* `line` is told, whole. */
@@ -117,6 +121,9 @@ static void one_class_is_told(void **state) {
     assert_string_equal(
         told, "one/train.csv:0: error: all its labels are `x`; at least two classes are needed\n");
     assert_int_equal(s.errors, 1);
+    sg_text_check_clear(&s);
+    s = check_at((sg_text_place){.format = SG_TEXT_CSV, .allow_unlabelled = true}, "one");
+    assert_string_equal(told, ""); /* where labels do not count */
     sg_text_check_clear(&s);
 }
 

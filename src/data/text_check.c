@@ -240,7 +240,8 @@ static sg_status check_task(check *c, const sg_text_place *place, int task,
     for (int p = 0; p < n_splits && st == SG_OK; p++) {
         out[p].split = splits[p];
         out[p].task = task;
-        st = read_part(c, place, &out[p], p == 0, classes != NULL, &parts[p]);
+        st = read_part(c, place, &out[p], p == 0 && !place->allow_unlabelled, classes != NULL,
+                       &parts[p]);
         end_part(c, parts[p].path ? parts[p].path : place->root);
     }
     if (st == SG_OK) st = check_twins(c, parts, out, n_splits);
