@@ -734,6 +734,27 @@ static void leftovers_go(void **state) {
     sg_rendezvous_close(r);
 }
 
+static void a_folder_can_be_emptied(void **state) {
+    sg_rendezvous *r = open_here(), *other = open_here();
+
+    (void)state;
+    put(".epoch-12.0123456789abcdef-3.tmp", "half");
+    put("epoch-01", "not ours");
+    put("member", "nor this");
+    assert_true(propose(r, 1, "one"));
+    assert_int_equal(sg_rendezvous_announce(r, kAnna, "anna"), SG_OK);
+    assert_int_equal(sg_rendezvous_empty(folder), SG_OK);
+    assert_int_equal(count_files("epoch-1") + count_files("member-") + count_files(".epoch-"), 0);
+    assert_int_equal(count_files("epoch-01") + count_files("member"), 2);
+    expect_newest(other, 0, NULL);
+    assert_int_equal(sg_rendezvous_beat(r), SG_OK); /* was in use after all: comes again */
+    assert_string_equal(who(other, NULL), "aa");
+    assert_int_equal(sg_rendezvous_empty("/tmp/there/is/no/such/folder"), SG_OK);
+    expect_failure(sg_rendezvous_empty("/dev/null"), SG_ERR_IO, "cannot be listed");
+    sg_rendezvous_close(r);
+    sg_rendezvous_close(other);
+}
+
 /* As with NFS: the server did it, the reply was lost, and it was done again. */
 static void lost_replies(void **state) {
     sg_rendezvous *r = open_here(), *other = open_here();
@@ -1059,10 +1080,19 @@ int main(int argc, char **argv) {
         TEST(memory_runs_out), /* the last: "quick" leaves it out */
     };
     const struct CMUnitTest here[] = {
-        TEST(half_records),          TEST(half_members),      TEST(texts_with_a_nul),
-        TEST(what_is_not_ours),      TEST(leftovers_go),      TEST(lost_replies),
-        TEST(sleepers_win_nothing),  TEST(servers_that_hang), TEST(folders_that_will_not_do),
-        TEST(urls_that_will_not_do), TEST(nobody_answers),    TEST(others_answer),
+        TEST(half_records),
+        TEST(half_members),
+        TEST(texts_with_a_nul),
+        TEST(what_is_not_ours),
+        TEST(leftovers_go),
+        TEST(lost_replies),
+        TEST(a_folder_can_be_emptied),
+        TEST(sleepers_win_nothing),
+        TEST(servers_that_hang),
+        TEST(folders_that_will_not_do),
+        TEST(urls_that_will_not_do),
+        TEST(nobody_answers),
+        TEST(others_answer),
         TEST(the_next_is_asked),
     };
     const struct CMUnitTest outages[] = {TEST(exactly_one_wins_in_spite_of_outages)};

@@ -55,6 +55,10 @@ sg_status sg_rendezvous_open(const char *url, sg_rendezvous **out) SG_CHECKED;
 /* Withdraws what was announced here, if it still can, within a second. NULL is fine. */
 void sg_rendezvous_close(sg_rendezvous *r);
 
+/* Remove what a file rendezvous left in a folder that nobody uses now. No error if there is no such
+ * folder; SG_ERR_IO. */
+sg_status sg_rendezvous_empty(const char *folder) SG_CHECKED;
+
 /* Be seen by the others, or change the text. One member a rendezvous: SG_ERR_ARG for another id
  * before the first is withdrawn, for what is no id, and for a text that is too long. After any
  * other failure the next sg_rendezvous_beat announces it. */
