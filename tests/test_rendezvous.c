@@ -3,6 +3,7 @@
  *   test_rendezvous                  folders
  *   test_rendezvous URL              what holds for every kind of place, at an etcd
  *   test_rendezvous URL quick        the same but for what takes long
+ *   test_rendezvous URL waits        of that, waiting
  *   test_rendezvous URL outage       with an etcd that comes and goes
  *   test_rendezvous URL lost|alone   the answer to the first proposal is lost; another endpoint
  *                                    answers | nobody does, the first time */
@@ -143,6 +144,22 @@ static const char *who(sg_rendezvous *r, double *silent) {
     return text;
 }
 
+/* "aa! bb": whose sign of life was heard. */
+static const char *heard(sg_rendezvous *r) {
+    static char text[256];
+    sg_announced *list;
+    size_t used = 0;
+    int n;
+
+    text[0] = '\0';
+    assert_int_equal(sg_rendezvous_members(r, &list, &n), SG_OK);
+    for (int i = 0; i < n; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s%s", i ? " " : "",
+                                 list[i].id + 14, list[i].heard ? "!" : "");
+    sg_announced_free(list, n);
+    return text;
+}
+
 static void await(sg_rendezvous *r, const char *members, double seconds) {
     double end = sg_now() + seconds;
 
@@ -248,25 +265,6 @@ static void exactly_one_wins(void **state) {
     run_race(s, 0);
     assert_int_equal(s->outages, 0);
     munmap(s, sizeof *s);
-}
-
-static void exactly_one_wins_in_spite_of_outages(void **state) {
-    sg_rendezvous *r = open_here();
-    shared_race *s = share();
-
-    (void)state;
-    assert_int_equal(sg_rendezvous_announce(r, kAnna, "anna"), SG_OK);
-    run_race(s, 30000);
-    printf("# %d proposals were not answered\n", s->outages);
-    assert_true(s->outages > 0);
-    munmap(s, sizeof *s);
-    /* whoever was away for longer than its lease announces itself again */
-    for (int i = 0; sg_rendezvous_beat(r) != SG_OK; i++) {
-        assert_true(i < 100);
-        usleep(100000);
-    }
-    await(r, "aa", 10.0);
-    sg_rendezvous_close(r);
 }
 
 static void records_stay_as_they_are(void **state) {
@@ -415,7 +413,8 @@ static pid_t start_member(const char *id, double forget) {
         if (write(ready[1], "", 1) != 1) _exit(1);
         for (;;) {
             usleep(100000);
-            if (sg_rendezvous_beat(r) != SG_OK) _exit(1);
+            if (sg_rendezvous_beat(r) == SG_OK) continue;
+            if (strncmp(url, "etcd", 4) != 0) _exit(1); /* which may be away */
         }
     }
     close(ready[1]);
@@ -464,6 +463,66 @@ static void the_silent_are_forgotten(void **state) {
     sg_rendezvous_close(r);
 }
 
+static void the_dead_fall_silent(void **state) {
+    pid_t child = start_member(kCarl, 6.0);
+    sg_rendezvous *r = open_here();
+    double silent, since = sg_now();
+    int status;
+
+    (void)state;
+    sg_rendezvous_set_forget(r, 6.0);
+    while (strcmp(heard(r), "cc!") != 0) assert_true(sg_now() - since < 3.0);
+    kill(child, SIGKILL);
+    since = sg_now();
+    assert_int_equal(waitpid(child, &status, 0), child);
+    usleep(200000);
+    assert_string_equal(who(r, &silent), "cc");
+    assert_true(silent >= 0.0 && silent < 1.0);
+    usleep(etcd ? 4000000 : 1000000);
+    assert_string_equal(who(r, &silent), "cc");
+    assert_true(silent >= (etcd ? 2.0 : 0.9) && silent <= sg_now() - since + 0.5);
+    assert_string_equal(heard(r), etcd ? "cc" : "cc!");
+    sg_rendezvous_close(r);
+}
+
+/* --- outages ---------------------------------------------------------------------------------- */
+
+/* Also while nothing answers. */
+static bool is_member_missing(sg_rendezvous *r) {
+    sg_announced *list = NULL;
+    int n = 0;
+    bool missing = sg_rendezvous_members(r, &list, &n) != SG_OK || n == 0;
+
+    sg_announced_free(list, n);
+    return missing;
+}
+
+static void exactly_one_wins_in_spite_of_outages(void **state) {
+    pid_t member = start_member(kAnna, 2.0);
+    shared_race *s = share();
+    sg_rendezvous *r = NULL;
+    int status;
+
+    (void)state;
+    run_race(s, 30000);
+    printf("# %d proposals were not answered\n", s->outages);
+    assert_true(s->outages > 0);
+    munmap(s, sizeof *s);
+    for (int i = 0; sg_rendezvous_open(url, &r) != SG_OK; i++) {
+        assert_true(i < 100);
+        usleep(100000);
+    }
+    /* whoever was away for longer than its lease has announced itself again */
+    for (int i = 0; is_member_missing(r); i++) {
+        assert_true(i < 100);
+        usleep(100000);
+    }
+    kill(member, SIGKILL);
+    assert_int_equal(waitpid(member, &status, 0), member);
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+    sg_rendezvous_close(r);
+}
+
 /* --- waiting ---------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -477,7 +536,7 @@ static void *do_later(void *context) {
     sg_status st = SG_OK;
     bool won = true;
 
-    usleep(300000);
+    usleep(320000);
     d->when = sg_now();
     if (d->what == 0) st = sg_rendezvous_propose(d->r, 1, "one", &won);
     if (d->what == 1) st = sg_rendezvous_announce(d->r, kBert, "bert");
@@ -487,7 +546,7 @@ static void *do_later(void *context) {
 
 static void waits_end(void **state) {
     sg_rendezvous *r = open_here(), *other = open_here();
-    double start = sg_now(), end, latency;
+    double start = sg_now(), end, latency, least = 9.0;
     pthread_t thread;
     void *failed;
 
@@ -506,7 +565,10 @@ static void waits_end(void **state) {
         latency = end - d.when;
         printf("# the wait ended after %.1f ms\n", latency * 1e3);
         assert_true(latency >= 0.0 && latency < 1.5);
+        if (latency < least) least = latency;
     }
+    /* hints came: polling alone takes 30 ms from then in a folder, 180 ms with etcd */
+    assert_true(least < (etcd ? 0.15 : 0.02));
     /* there already: no wait */
     start = sg_now();
     assert_int_equal(sg_rendezvous_wait(r, 0, 20.0), SG_OK);
@@ -734,6 +796,29 @@ static void leftovers_go(void **state) {
     sg_rendezvous_close(r);
 }
 
+static void the_dead_are_not_heard(void **state) {
+    sg_rendezvous *a = open_here(), *b = open_here(), *c = open_here();
+    char *left;
+
+    (void)state;
+    assert_int_equal(sg_rendezvous_announce(a, kAnna, "anna"), SG_OK);
+    left = get("member-00000000000000aa");
+    sg_rendezvous_close(a);
+    put("member-00000000000000aa", left); /* as if killed */
+    assert_int_equal(sg_rendezvous_announce(b, kBert, "bert"), SG_OK);
+    assert_string_equal(heard(c), "aa bb");
+    assert_string_equal(heard(c), "aa bb");
+    assert_string_equal(heard(b), "aa bb!");
+    assert_int_equal(sg_rendezvous_beat(b), SG_OK);
+    assert_string_equal(heard(c), "aa bb!");
+    assert_int_equal(sg_rendezvous_announce(c, kCarl, "carl"), SG_OK);
+    assert_string_equal(heard(b), "aa bb! cc!");
+    assert_string_equal(heard(c), "aa bb! cc!");
+    sg_free(left);
+    sg_rendezvous_close(b);
+    sg_rendezvous_close(c);
+}
+
 static void a_folder_can_be_emptied(void **state) {
     sg_rendezvous *r = open_here(), *other = open_here();
 
@@ -808,20 +893,17 @@ static void servers_that_hang(void **state) {
     sg_rendezvous *r = open_here(), *other = open_here();
     double start = sg_now();
     bool won = false;
-    int64_t epoch;
-    char *text;
 
     (void)state;
     assert_int_equal(sg_rendezvous_announce(r, kAnna, "anna"), SG_OK);
-    atomic_store(&link_delay, 5500);
+    atomic_store(&link_delay, 3600);
     expect_failure(sg_rendezvous_propose(r, 1, "late", &won), SG_ERR_UNAVAILABLE,
                    "no answer within 2 s");
     assert_true(sg_now() - start > 1.9 && sg_now() - start < 2.5);
-    expect_failure(sg_rendezvous_newest(r, &epoch, &text), SG_ERR_UNAVAILABLE, "no answer");
     expect_failure(sg_rendezvous_wait(r, 0, 0.1), SG_ERR_UNAVAILABLE, "no answer");
-    assert_true(sg_now() - start < 5.0);
+    assert_true(sg_now() - start < 3.0);
     sg_rendezvous_close(r); /* leaves its thread behind */
-    assert_true(sg_now() - start < 5.4);
+    assert_true(sg_now() - start < 3.5);
     expect_newest(other, 0, NULL);
     usleep(1200000);
     expect_newest(other, 1, "late"); /* the server has done it nevertheless */
@@ -1075,11 +1157,13 @@ int main(int argc, char **argv) {
         TEST(bad_arguments),
         TEST(members_come_and_go),
         TEST(the_silent_are_forgotten),
+        TEST(the_dead_fall_silent),
         TEST(waits_end),
         TEST(from_any_thread),
         TEST(memory_runs_out), /* the last: "quick" leaves it out */
     };
     const struct CMUnitTest here[] = {
+        TEST(folders_that_will_not_do),
         TEST(half_records),
         TEST(half_members),
         TEST(texts_with_a_nul),
@@ -1087,15 +1171,16 @@ int main(int argc, char **argv) {
         TEST(leftovers_go),
         TEST(lost_replies),
         TEST(a_folder_can_be_emptied),
+        TEST(the_dead_are_not_heard),
         TEST(sleepers_win_nothing),
         TEST(servers_that_hang),
-        TEST(folders_that_will_not_do),
         TEST(urls_that_will_not_do),
         TEST(nobody_answers),
         TEST(others_answer),
         TEST(the_next_is_asked),
     };
     const struct CMUnitTest outages[] = {TEST(exactly_one_wins_in_spite_of_outages)};
+    const struct CMUnitTest waits[] = {TEST(waits_end)};
     const struct CMUnitTest lost[] = {TEST(lost_answer)};
     const struct CMUnitTest alone[] = {TEST(lost_answer_of_the_only_one)};
     int failed;
@@ -1106,6 +1191,7 @@ int main(int argc, char **argv) {
         return cmocka_run_group_tests(outages, NULL, NULL);
     if (argc > 2 && strcmp(argv[2], "lost") == 0) return cmocka_run_group_tests(lost, NULL, NULL);
     if (argc > 2 && strcmp(argv[2], "alone") == 0) return cmocka_run_group_tests(alone, NULL, NULL);
+    if (argc > 2 && strcmp(argv[2], "waits") == 0) return cmocka_run_group_tests(waits, NULL, NULL);
     if (argc > 2 && strcmp(argv[2], "quick") == 0)
         return _cmocka_run_group_tests("quick", everywhere,
                                        sizeof everywhere / sizeof *everywhere - 1, NULL, NULL);

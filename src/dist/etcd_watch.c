@@ -2,7 +2,8 @@
  * unread, and that there is something in the pipe is the hint. It may come too often, late, or not
  * at all: whoever is hinted looks, and polls beside. So nothing is made of a stream that breaks off
  * but that another endpoint is asked after a moment; and a stream that has fallen silent, perhaps
- * because a cable was pulled, is asked for anew each minute. */
+ * because a cable was pulled, is asked for anew each minute. Polling alone would do, but what is
+ * needed within milliseconds would be asked for a thousand times a minute. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>

@@ -40,6 +40,10 @@ typedef struct {
      * own monotonic clock; 0 when it is first seen. Clocks of other machines, and file times, play
      * no part. In etcd: since the member's lease was renewed, as etcd counts, to a second. */
     double silent;
+    /* It is or was alive since this process began to look (sg_rendezvous_members): it came, or gave
+     * a sign of life, meanwhile, or is announced here. False: perhaps it is what a dead member
+     * left, though `silent` is still small. In etcd: its lease was renewed within two seconds. */
+    bool heard;
 } sg_announced;
 
 /* An id for a new member: random. SG_ERR_IO: the system has no random numbers. */

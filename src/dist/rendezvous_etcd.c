@@ -26,8 +26,8 @@ enum {
     kLeaseText = 24,
 };
 
-static const double kLease = 10.0; /* seconds */
-static const int kPollMs = 500;    /* beside the watch */
+static const double kLease = 10.0, kHeard = 2.0; /* seconds */
+static const int kPollMs = 500;                  /* beside the watch */
 
 typedef struct {
     sg_meeting base;
@@ -321,20 +321,23 @@ typedef struct {
 
 static sg_status add_member(etcd_place *p, const json_t *entry, const char *id, double deadline,
                             member_list *members) {
+    sg_announced member = {0};
     sg_record record;
-    double silent;
     char *data;
     sg_status st;
     bool whole;
 
-    SG_TRY(silence_of(p, entry, deadline, &silent));
+    SG_TRY(silence_of(p, entry, deadline, &member.silent));
     SG_TRY(record_in(p, entry, "member", &data, &record, &whole));
     st = SG_OK;
-    if (!whole || strcmp(record.name, id) != 0)
+    if (!whole || strcmp(record.name, id) != 0) {
         sg_log(SG_LOG_WARN, "%s: member %s is left out: damaged", p->base.url, id);
-    else if (silent >= 0.0)
-        st = sg_meeting_append(&members->list, &members->n, &members->capacity, id, record.text,
-                               silent);
+    } else if (member.silent >= 0.0) {
+        member.text = (char *)(uintptr_t)record.text; /* is copied */
+        member.heard = member.silent < kHeard || strcmp(id, p->base.id) == 0;
+        memcpy(member.id, id, sizeof member.id);
+        st = sg_meeting_append(&members->list, &members->n, &members->capacity, &member);
+    }
     sg_free(data);
     return st;
 }

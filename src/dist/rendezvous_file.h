@@ -14,6 +14,7 @@ typedef struct {
     char name[SG_PLACE_NAME];
     uint32_t checksum;
     bool there; /* in the look under way */
+    bool heard; /* came, or changed, since the first look */
     double since;
 } sg_sighting;
 
@@ -25,6 +26,7 @@ typedef struct {
     int64_t damaged;    /* the last epoch that was told to be */
     sg_sighting *seen;  /* owned */
     int n_seen, capacity;
+    bool looked;                                    /* before the look under way */
     double now;                                     /* when the look under way began */
     char data[SG_RECORD_BYTES + SG_LIFE_BYTES + 1]; /* of the file last read */
     size_t size;

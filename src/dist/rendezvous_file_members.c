@@ -104,7 +104,10 @@ static sg_sighting *sight(sg_file_place *p, const char *name, uint32_t checksum,
 
     if (!s) return NULL;
     *is_new = s->since < 0.0;
-    if (*is_new || s->checksum != checksum) s->since = p->now;
+    if (*is_new || s->checksum != checksum) {
+        s->since = p->now;
+        s->heard = !*is_new || p->looked;
+    }
     s->checksum = checksum;
     s->there = true;
     return s;
@@ -137,24 +140,33 @@ static void forget_silent(sg_file_place *p) {
     p->n_seen = kept;
 }
 
+/* Of the member's file, which has been read. */
+static bool read_member(const sg_file_place *p, const char *id, sg_record *record) {
+    return p->size > SG_LIFE_BYTES && p->data[SG_LIFE_BYTES - 1] == '\n' &&
+           sg_record_read("member", p->data + SG_LIFE_BYTES, p->size - SG_LIFE_BYTES, record) &&
+           strcmp(record->name, id) == 0;
+}
+
 static sg_status add_member(sg_file_place *p, const char *name, const char *id,
                             member_list *members) {
     sg_status st = sg_file_place_read(p, name);
-    sg_sighting *s;
+    sg_announced member = {0};
+    const sg_sighting *s;
     sg_record record;
-    bool is_new, whole;
+    bool is_new;
 
     if (st == SG_ERR_MISSING) return SG_OK;
     if (st == SG_ERR_OOM || st == SG_ERR_UNAVAILABLE) return st;
     if (st != SG_OK) p->size = 0;
     s = sight(p, name, sg_crc32c((uint32_t)p->size, p->data, p->size), &is_new);
     if (!s) return sg_file_place_no_memory(p);
-    whole = st == SG_OK && p->size > SG_LIFE_BYTES && p->data[SG_LIFE_BYTES - 1] == '\n' &&
-            sg_record_read("member", p->data + SG_LIFE_BYTES, p->size - SG_LIFE_BYTES, &record) &&
-            strcmp(record.name, id) == 0;
-    if (whole)
-        return sg_meeting_append(&members->list, &members->n, &members->capacity, id, record.text,
-                                 p->now - s->since);
+    if (st == SG_OK && read_member(p, id, &record)) {
+        member.text = (char *)(uintptr_t)record.text; /* is copied */
+        member.silent = p->now - s->since;
+        member.heard = s->heard || strcmp(id, p->base.id) == 0;
+        memcpy(member.id, id, sizeof member.id);
+        return sg_meeting_append(&members->list, &members->n, &members->capacity, &member);
+    }
     if (is_new)
         sg_log(SG_LOG_WARN, "%s/%s is left out: %s", p->folder, name,
                st == SG_OK || st == SG_ERR_DATA ? "damaged" : sg_last_error());
@@ -192,6 +204,7 @@ sg_status sg_file_members(sg_meeting *place, double deadline, sg_announced **lis
         sg_announced_free(members.list, members.n);
         return st;
     }
+    p->looked = true;
     forget_silent(p);
     if (members.n > 0) qsort(members.list, (size_t)members.n, sizeof *members.list, by_id);
     *list = members.list;

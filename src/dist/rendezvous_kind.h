@@ -62,8 +62,8 @@ sg_status sg_meeting_open_etcd(const char *url, double deadline, sg_meeting **ou
 sg_status sg_meeting_keep(sg_meeting *place, const char *id, const char *text) SG_CHECKED;
 void sg_meeting_forget(sg_meeting *place);
 /* Append to a list of *n that has room for *capacity; the text is copied. SG_ERR_OOM. */
-sg_status sg_meeting_append(sg_announced **list, int *n, int *capacity, const char *id,
-                            const char *text, double silent) SG_CHECKED;
+sg_status sg_meeting_append(sg_announced **list, int *n, int *capacity,
+                            const sg_announced *member) SG_CHECKED;
 
 /* 16 hex digits, lower case. */
 bool sg_is_member_id(const char *id);

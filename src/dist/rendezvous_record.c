@@ -85,9 +85,9 @@ void sg_meeting_forget(sg_meeting *place) {
     place->id[0] = '\0';
 }
 
-sg_status sg_meeting_append(sg_announced **list, int *n, int *capacity, const char *id,
-                            const char *text, double silent) {
-    char *copy = sg_strdup(text);
+sg_status sg_meeting_append(sg_announced **list, int *n, int *capacity,
+                            const sg_announced *member) {
+    char *copy = sg_strdup(member->text);
 
     if (copy && *n == *capacity) {
         int wanted = *capacity ? 2 * *capacity : kFirstEntries;
@@ -103,9 +103,8 @@ sg_status sg_meeting_append(sg_announced **list, int *n, int *capacity, const ch
         sg_free(copy);
         return sg_fail(SG_ERR_OOM, "no memory for a list of members");
     }
+    (*list)[*n] = *member;
     (*list)[*n].text = copy;
-    (*list)[*n].silent = silent;
-    memcpy((*list)[*n].id, id, SG_MEMBER_ID_BYTES);
     ++*n;
     return SG_OK;
 }

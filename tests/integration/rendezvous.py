@@ -90,8 +90,9 @@ def encode(text):
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """In front of etcd. The answer to one proposal is cut off."""
+    """In front of etcd. The answer to one proposal is cut off, and nothing can be watched here."""
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     port, lost = 0, []
 
     def log_message(self, *_):
@@ -184,6 +185,8 @@ def main():
         run("a lost answer", "etcd://127.0.0.1:%d,127.0.0.1:%d" % (server.server_port, etcd.port),
             "lost")
         case("a lost answer: it was", len(Proxy.lost) == 1 and b"succeeded" in Proxy.lost[0])
+        run("watched at the other endpoint", "etcd://127.0.0.1:%d,127.0.0.1:%d" %
+            (server.server_port, etcd.port), "waits")
         Proxy.lost.clear()
         run("a lost answer", "etcd://127.0.0.1:%d" % server.server_port, "alone")
         case("a lost answer: it was, too", len(Proxy.lost) == 1)
