@@ -34,49 +34,70 @@ struct sg_transport {
     void (*destroy)(sg_transport *t);
 };
 
-/* How members get to know what they need to connect: each says one thing to all others. */
-typedef struct {
-    void *context;
-    sg_status (*say)(void *context, const void *data, size_t bytes);
-    /* What `rank` said. *bytes is at most `capacity`. SG_ERR_UNAVAILABLE after `seconds`. */
-    sg_status (*hear)(void *context, int rank, void *data, size_t capacity, size_t *bytes,
-                      double seconds);
-} sg_introduction;
+/* How members get to know what they need to connect: each says one thing to all others, of this
+ * epoch. Called by `create` alone, in its thread. */
+enum { SG_INTRODUCTION_BYTES = 4096 }; /* the longest that is said */
 
 typedef struct {
-    int rank, size;        /* of `size` members, >= 2 */
+    void *context;
+    /* Once, before anything is heard. */
+    sg_status (*say)(void *context, const void *data, size_t bytes);
+    /* What `rank` said. *bytes is at most `capacity`. SG_ERR_UNAVAILABLE after `seconds`, or when
+     * `stop` would be true. */
+    sg_status (*hear)(void *context, int rank, void *data, size_t capacity, size_t *bytes,
+                      double seconds);
+    /* Asked every few milliseconds while members connect: true ends it, as there is nothing yet
+     * that could be aborted. May be NULL; called by other threads, too. */
+    bool (*stop)(void *context);
+} sg_introduction;
+
+enum { SG_TRANSPORT_MEMBERS = 1024 }; /* at most */
+
+typedef struct {
+    int rank, size;        /* of `size` members, 2 to SG_TRANSPORT_MEMBERS */
     int64_t epoch;         /* of the group: nothing of another one is ever taken for one's own */
     const char *interface; /* gloo: an address of this machine that the others reach; NULL: any */
     sg_introduction introduction;
     double seconds; /* for everybody to be connected */
 } sg_transport_options;
 
-/* Between processes of one user on one machine, through shared memory; see sg_transport_here. */
+/* Both return when every member is connected to all others. SG_ERR_UNAVAILABLE: one is not after
+ * `seconds`, or it is gone, or `stop`. */
+
+/* Between processes of one user on one machine, through shared memory; see sg_transport_here.
+ * Members may be threads of one process, too. A member that was killed, or has left the transport,
+ * is noticed within 20 ms by those who wait for it. */
 sg_status sg_transport_shm_create(const sg_transport_options *options,
                                   sg_transport **out) SG_CHECKED;
-/* Over TCP, by Gloo, whose plug-in lies beside the program. SG_ERR_UNSUPPORTED: it does not. */
+/* Over TCP, by Gloo, whose plug-in lies beside the program. SG_ERR_UNSUPPORTED: it does not, or
+ * cannot be loaded, and why. For a network where nobody sends forged data: Gloo does not outlive a
+ * frame that it does not understand. */
 sg_status sg_transport_gloo_create(const sg_transport_options *options,
                                    sg_transport **out) SG_CHECKED;
 
-/* Where this process is: members for which it is the same text may use shared memory. */
+/* Where this process is: members for which it is the same text may use shared memory. No other
+ * process has the text of one that may not. */
 enum { SG_TRANSPORT_HERE_BYTES = 128 };
 void sg_transport_here(char here[SG_TRANSPORT_HERE_BYTES]);
 
 /* Do all of it, in whatever order; messages from one member to another are matched in the order in
  * which each side lists them, and have the same sizes there. When it returns all is received, and
- * what was sent is the caller's again. SG_ERR_UNAVAILABLE, naming the member where it is known: one
- * is gone, `seconds` have passed, or it was aborted; the transport is then good for nothing but to
- * be destroyed, and received data is not to be used. One call at a time. */
+ * what was sent is the caller's again; whether it has arrived is not known. n = 0 is fine.
+ * SG_ERR_UNAVAILABLE, naming the member where it is known: one is gone, `seconds` have passed, or
+ * it was aborted; the transport is then good for nothing but to be destroyed, and received data is
+ * not to be used. SG_ERR_ARG: a message to or from itself or nobody; nothing was done then. One
+ * call at a time. */
 static inline sg_status sg_transport_exchange(sg_transport *t, const sg_message *message, int n,
                                               double seconds) {
     return t->exchange(t, message, n, seconds);
 }
 /* In any thread, any number of times, also during an exchange, which then fails within
- * milliseconds. */
+ * milliseconds; so do those of members who wait for this one. */
 static inline void sg_transport_abort(sg_transport *t) {
     if (t) t->abort(t);
 }
-/* No exchange and no abort is under way. NULL is fine. */
+/* No exchange and no abort is under way. What was sent before can still be received. NULL is fine.
+ */
 static inline void sg_transport_destroy(sg_transport *t) {
     if (t) t->destroy(t);
 }
