@@ -66,6 +66,11 @@ NVCCFLAGS = -std=c++17 -O3 -lineinfo -Xcompiler -fPIC,-fvisibility=hidden,-Wall,
             $(if $(CI),-Werror all-warnings) \
             $(foreach a,$(CUDA_ARCHES),-gencode arch=compute_$(a),code=sm_$(a)) \
             -gencode arch=compute_$(lastword $(CUDA_ARCHES)),code=compute_$(lastword $(CUDA_ARCHES))
+# The plug-in around Gloo, for workers on several machines, where its header is found. Programs look
+# for it beside themselves: tests and benchmarks, too.
+GLOO     := $(shell printf '\#include <gloo/config.h>\n' | $(CXX) -E -x c++ - >/dev/null 2>&1 && echo yes)
+GLOO_PLUGIN := $(if $(GLOO),$(BIN)/libspotgrad_gloo.so)
+GLOO_BESIDE := $(if $(GLOO),$(patsubst %,$(BUILD)/%/libspotgrad_gloo.so,tests bench))
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 CHAOS    := $(BUILD)/tests/chaos/preload.so $(BUILD)/tests/chaos/whole
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -73,7 +78,7 @@ CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
-FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] bundle/*.c tests/*.c tests/*.h \
+FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c src/*/*.cpp cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] bundle/*.c tests/*.c tests/*.h \
                tests/emulation/*.[ch] tests/emulation/*.cpp tests/emulation/*.cu tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c bench/*.[ch] examples/*.c)
 
 MAKEFLAGS += --no-print-directory
@@ -84,7 +89,7 @@ say = $(if $(V),,@printf '%-5s %s\n' $(1) $(2))
 # a make within make uses all processors, unless the outer one was told how many
 JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-all: $(BIN)/spotgrad $(LINKS) $(PLUGIN)
+all: $(BIN)/spotgrad $(LINKS) $(PLUGIN) $(GLOO_PLUGIN)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
 PACKAGES := libpng libjpeg expat hdf5 jansson libutf8proc openssl libcurl
@@ -103,6 +108,7 @@ $(BIN)/spotgrad: $(PROGRAM) $(BUILD)/libspotgrad.a
 	$(call say,link,$@)
 	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) -Wl,--export-dynamic-symbol='sg_*' $(LDLIBS) -o $@
 	$(if $(VENDOR),,@echo "note  no nvcc with cuBLASLt and cuDNN: built without the CUDA plug-in, trains on CPUs")
+	$(if $(GLOO),,@echo "note  no Gloo (libgloo-dev): built without its plug-in, workers must be on one machine")
 
 $(LINKS): $(BIN)/spotgrad
 	@ln -sf spotgrad $@
@@ -196,6 +202,28 @@ cuda: $(if $(PLUGIN),$(PLUGIN),cuda-missing)
 cuda-missing:
 	@echo "cuda: needs nvcc, cublasLt.h and cudnn.h, and CONFIG=release; found:" \
 	    "$(or $(NVCC),no nvcc), $(or $(VENDOR),no cublasLt.h), $(or $(CUDNN),no cudnn.h)" >&2; exit 69
+
+$(BUILD)/gloo/%.o: %.cpp Makefile
+	@mkdir -p $(@D)
+	$(call say,c++,$<)
+	$(Q)$(CXX) $(CPPFLAGS) $(CXXFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
+
+$(BIN)/libspotgrad_gloo.so: $(BUILD)/gloo/src/dist/gloo_plugin.o
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CXX) $(CXXFLAGS) -shared $< $(LDFLAGS) -lgloo -lpthread -o $@
+
+# as the program's: RPATH, not RUNPATH
+$(BUILD)/bundle/libspotgrad_gloo.so: $(BUILD)/gloo/src/dist/gloo_plugin.o
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CXX) $(CXXFLAGS) -shared $< $(LDFLAGS) $(RPATH) -lgloo -lpthread -o $@
+
+$(GLOO_BESIDE): $(BIN)/libspotgrad_gloo.so
+	@mkdir -p $(@D)
+	@ln -sf $(abspath $<) $@
+
+$(BUILD)/tests/test_transport: | $(filter $(BUILD)/tests/%,$(GLOO_BESIDE))
 
 $(PLUGGED_AT)/%.o: %.cu Makefile
 	@mkdir -p $(@D)
@@ -322,7 +350,7 @@ $(BUILD)/bundle/spotgrad: $(PROGRAM) $(BUILD)/libspotgrad.a
 bundle: bundle-folder
 	scripts/bundle $(BUNDLE) $(BUNDLE).tar.xz
 
-bundle-folder: $(BIN)/spotgrad $(BUILD)/bundle/spotgrad
+bundle-folder: $(BIN)/spotgrad $(BUILD)/bundle/spotgrad $(if $(GLOO),$(BUILD)/bundle/libspotgrad_gloo.so)
 	rm -rf $(BUNDLE)
 	@mkdir -p $(BUNDLE)/lib
 	strip -o $(BUNDLE)/lib/spotgrad $(BUILD)/bundle/spotgrad
@@ -330,6 +358,7 @@ ifneq ($(PLUGIN),)
 	$(MAKE) PLUGIN_AT=$(BUILD)/bundle PLUGGED_AT=$(BUILD)/bundle/plugin CUDA_ARCHES="$(BUNDLE_ARCHES)" cuda
 	strip -o $(BUNDLE)/lib/libspotgrad_cuda.so $(BUILD)/bundle/libspotgrad_cuda.so
 endif
+	$(if $(GLOO_PLUGIN),strip -o $(BUNDLE)/lib/libspotgrad_gloo.so $(BUILD)/bundle/libspotgrad_gloo.so)
 	scripts/bundle $(BUNDLE)
 
 ## size          bytes of the program and of every library that it loads
@@ -415,4 +444,4 @@ help:
 
 .PHONY: all bundle bundle-folder gpu-programs gpu-bundle cuda cuda-missing bench examples size unit test check chaos damaged asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
--include $(wildcard $(BUILD)/check/*.d $(BUILD)/check/gpu/*.d) $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d)
+-include $(wildcard $(BUILD)/check/*.d $(BUILD)/check/gpu/*.d) $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d) $(BUILD)/gloo/src/dist/gloo_plugin.d

@@ -1,0 +1,111 @@
+/* The plug-in around Gloo, and which address of this machine is told to others. */
+#define _GNU_SOURCE
+#include "dist/transport_inside.h"
+
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/mem.h"
+#include "dist/gloo_plugin.h"
+#include "gpu/libraries.h"
+#include "spotgrad.h"
+
+enum { kPath = 4096, kWhy = 512 };
+
+typedef struct {
+    sg_transport transport;
+    const sg_gloo_plugin *plugin;
+    sg_gloo *gloo;
+    int rank, size;
+} wrapped;
+
+static sg_status load(const sg_gloo_plugin **out) {
+    static const char name[] = "/libspotgrad_gloo.so";
+    const sg_gloo_plugin *plugin;
+    char path[kPath];
+    void *library;
+
+    SG_TRY(sg_program_folder(path, sizeof path - sizeof name));
+    strcat(path, name);
+    if (access(path, R_OK) != 0)
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "%s is not there: it is built where Gloo is found (Debian's libgloo-dev), "
+                       "and needed where workers are on several machines",
+                       path);
+    library = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* once; it stays */
+    if (!library) return sg_fail(SG_ERR_UNSUPPORTED, "cannot be loaded: %s", dlerror());
+    plugin = dlsym(library, SG_GLOO_SYMBOL);
+    if (!plugin || strcmp(plugin->version, SG_GLOO_VERSION) != 0)
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "%s is of version %s, this program of %s: build both again (make)", path,
+                       plugin ? plugin->version : "unknown", SG_GLOO_VERSION);
+    *out = plugin;
+    return SG_OK;
+}
+
+/* The address with which this machine would speak to the rest of the world; without a way there,
+ * its own. Nothing is sent. A host's name is no help: Debian gives it 127.0.1.1. */
+static void find_address(char *text, socklen_t bytes) {
+    struct sockaddr_in far = {.sin_family = AF_INET, .sin_port = htons(9)}, own;
+    socklen_t length = sizeof own;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    strcpy(text, "127.0.0.1");
+    inet_pton(AF_INET, "192.0.2.1", &far.sin_addr); /* of documentation: nobody's */
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&far, sizeof far) == 0 &&
+        getsockname(fd, (struct sockaddr *)&own, &length) == 0)
+        inet_ntop(AF_INET, &own.sin_addr, text, bytes);
+    if (fd >= 0) close(fd);
+}
+
+static sg_status pass_on(sg_status st, const char *why) {
+    return st == SG_OK || why[0] == '\0' ? st : sg_fail(st, "%s", why);
+}
+
+static sg_status exchange(sg_transport *transport, const sg_message *message, int n,
+                          double seconds) {
+    wrapped *t = (wrapped *)transport;
+    char why[kWhy] = "";
+
+    SG_TRY(sg_transport_check_messages(message, n, t->rank, t->size));
+    return pass_on(t->plugin->exchange(t->gloo, message, n, seconds, why, sizeof why), why);
+}
+
+static void abort_all(sg_transport *transport) {
+    wrapped *t = (wrapped *)transport;
+
+    t->plugin->abort(t->gloo);
+}
+
+static void destroy(sg_transport *transport) {
+    wrapped *t = (wrapped *)transport;
+
+    t->plugin->destroy(t->gloo);
+    sg_free(t);
+}
+
+sg_status sg_transport_gloo_create(const sg_transport_options *options, sg_transport **out) {
+    sg_transport_options o = *options;
+    char why[kWhy] = "", address[INET6_ADDRSTRLEN];
+    const sg_gloo_plugin *plugin = NULL;
+    wrapped *t;
+    sg_status st;
+
+    SG_TRY(sg_transport_check(options));
+    SG_TRY(load(&plugin));
+    t = sg_calloc(1, sizeof *t);
+    if (!t) return sg_fail(SG_ERR_OOM, "no memory for a transport");
+    if (!o.interface) find_address(address, sizeof address);
+    o.interface = o.interface ? o.interface : address;
+    *t = (wrapped){{"gloo", exchange, abort_all, destroy}, plugin, NULL, o.rank, o.size};
+    st = pass_on(plugin->create(&o, &t->gloo, why, sizeof why), why);
+    if (st == SG_OK)
+        *out = &t->transport;
+    else
+        sg_free(t);
+    return st;
+}
