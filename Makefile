@@ -37,7 +37,7 @@ LIBRARY  := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
 PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
 # what tests share: tests/op_check.h, tests/damage.h, tests/fuzz/fuzz.h
 FUZZ     := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
-HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c) tests/damage.c) $(FUZZ)
+HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c) tests/damage.c tests/transport_fixture.c) $(FUZZ)
 # and of the library what tests/fuzz/ reaches
 FUZZED   := $(filter $(BUILD)/src/core/% $(BUILD)/src/data/% %/train/history.o %/spot/parse.o,$(LIBRARY))
 # CUDA: kernels are compiled by nvcc into a plug-in, and by the host's compiler for the tests, which
