@@ -224,6 +224,7 @@ $(GLOO_BESIDE): $(BIN)/libspotgrad_gloo.so
 	@ln -sf $(abspath $<) $@
 
 $(BUILD)/tests/test_transport: | $(filter $(BUILD)/tests/%,$(GLOO_BESIDE))
+$(BUILD)/bench/transport: | $(filter $(BUILD)/bench/%,$(GLOO_BESIDE))
 
 $(PLUGGED_AT)/%.o: %.cu Makefile
 	@mkdir -p $(@D)
@@ -325,7 +326,7 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 ## bench         speed beside PyTorch's (installs python3-torch, 0.6 GB; 10 minutes)
 bench:
 	scripts/setup bench
-	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint text_encoder tokenizer bag)
+	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint text_encoder tokenizer bag transport)
 	scripts/bench
 	scripts/bench-text --rounds 3
 	scripts/bench-bag
@@ -333,6 +334,7 @@ bench:
 	scripts/bench-checkpoint
 	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels
+	$(BUILD)/bench/transport
 	$(BUILD)/bench/tokenizer $(wildcard $(SPOTGRAD_DATA)/tweeteval/*/train_text.txt $(SPOTGRAD_DATA)/tweeteval/stance/*/train_text.txt)
 
 # The release artefact: a folder that runs on any Linux of this processor (scripts/bundle). Its plug-in
