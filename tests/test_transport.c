@@ -530,6 +530,7 @@ static void false_cards(const fixture_kind *kind) {
         }
         assert_int_equal(sg_transport_shm_create(&o, &t), SG_ERR_UNAVAILABLE);
         assert_non_null(strstr(sg_last_error(), "member 1"));
+        assert_null(strstr(sg_last_error(), "has not found")); /* it was not believed */
     }
     /* the right one, but nobody there; and told to stop */
     bad = good;
