@@ -531,6 +531,44 @@ static void raw_errors_reach_the_caller(void **state) {
     sg_dataset_destroy(d);
 }
 
+/* What reached the device stays there, through one restart and the next. */
+static void kept_pictures_are_brought_once(void **state) {
+    sg_dataset *d = read_data("once", 0);
+    sg_loader_options o = training();
+    sg_staging *staging;
+    sg_loader *loader;
+    sg_batch batch;
+    void *queue, *image;
+
+    (void)state;
+    o.device = device;
+    o.kept_bytes = 1 << 30;
+    assert_ok(device->queue_create(&queue));
+    assert_ok(device->alloc(B * IMAGE, "pictures", &image));
+    assert_ok(sg_loader_create(d, &o, &loader));
+    assert_ok(sg_staging_create(loader, &staging));
+    for (int i = 0; i < 4; i++) {
+        int64_t copies = 0;
+
+        for (int k = 0; k < 5; k++) { /* an epoch, and a batch without anything new */
+            assert_ok(sg_staging_wait(staging));
+            assert_ok(sg_loader_next(loader, &batch));
+            assert_ok(sg_staging_put(staging, queue, &batch, image));
+            copies += batch.n_keep;
+            if (k == 0 && i % 2) break;
+        }
+        assert_int_equal(copies, i == 0 ? N : 0);
+        assert_ok(sg_staging_wait(staging));
+        assert_ok(sg_loader_restart(loader, 0, NULL));
+    }
+    assert_ok(device->wait(queue));
+    sg_staging_destroy(staging);
+    sg_loader_destroy(loader);
+    device->release(image);
+    device->queue_destroy(queue);
+    sg_dataset_destroy(d);
+}
+
 static void raw_memory_may_fail_anywhere(void **state) {
     sg_dataset *d = read_data("memory", 0);
     sg_loader_options o = training();
@@ -557,6 +595,82 @@ static void raw_memory_may_fail_anywhere(void **state) {
     }
     o.kept_bytes = -1;
     assert_fails(sg_loader_create(d, &o, &(sg_loader *){NULL}), SG_ERR_ARG, "negative");
+    sg_dataset_destroy(d);
+}
+
+/* A batch's pictures on the device; rows outside of its part are left as they were. */
+static void check_part(const sg_batch *batch, const uint8_t *found, const record *want) {
+    static record r; /* its padding is zero, like that of `want` */
+
+    for (int row = 0; row < B; row++) {
+        const uint8_t *image = found + row * IMAGE;
+
+        if (row >= batch->part.first && row < batch->part.first + batch->part.count) {
+            take_record(batch, row, found, &r);
+            check_records(&r, &want[row], 1);
+            continue;
+        }
+        for (int i = 0; i < IMAGE; i++) assert_int_equal(image[i], 0xA5);
+    }
+}
+
+/* Any start, any part, threads caught at anything. What batches were to be kept that were dropped,
+ * and of the last batch, which may never have reached the device, is brought again. */
+static void raw_batches_after_restarts(void **state) {
+    enum { BATCHES = 9, RESTARTS = 60 };
+    static uint8_t found[B * IMAGE], blank[B * IMAGE];
+    sg_dataset *d = read_data("restarts", 0);
+    sg_random r = sg_random_init(11);
+    void *queue, *image;
+    record *whole;
+    tally t;
+
+    (void)state;
+    memset(blank, 0xA5, sizeof blank);
+    assert_ok(device->queue_create(&queue));
+    assert_ok(device->alloc(sizeof found, "pictures", &image));
+    for (int way = 0; way < 6; way++) {
+        sg_loader_options o = training();
+        sg_staging *staging;
+        sg_loader *loader;
+
+        if (way % 2) o.augment = NULL;
+        whole = collect(d, &o, BATCHES, &t);
+        o.threads = 3;
+        o.device = device;
+        o.kept_bytes = way / 2 == 0 ? 0 : way / 2 == 1 ? 60000 : 1 << 30;
+        assert_ok(sg_loader_create(d, &o, &loader));
+        assert_ok(sg_staging_create(loader, &staging));
+        t = (tally){0};
+        for (int i = 0; i < RESTARTS; i++) {
+            sg_part part = {.first = sg_random_below(&r, B)};
+            int64_t start = sg_random_below(&r, (BATCHES - 3) * B + 1);
+            int64_t at = way % 2 ? 0 : start, n = sg_random_below(&r, 4);
+            sg_batch batch;
+
+            part.count = 1 + sg_random_below(&r, B - part.first);
+            assert_ok(sg_staging_wait(staging));
+            assert_ok(sg_loader_restart(loader, start, &part));
+            if (i % 3 == 0) usleep((useconds_t)sg_random_below(&r, 3000));
+            for (int64_t k = 0; k < n; k++) {
+                assert_ok(sg_staging_wait(staging));
+                assert_ok(sg_loader_next(loader, &batch));
+                if (k == n - 1 && i % 2) break; /* it is given up before it is put */
+                assert_ok(device->put(queue, image, blank, sizeof blank));
+                assert_ok(sg_staging_put(staging, queue, &batch, image));
+                assert_ok(device->get(queue, found, image, sizeof found));
+                assert_ok(device->wait(queue));
+                check_part(&batch, found, whole + at + k * B);
+                t.copies += batch.n_keep;
+            }
+        }
+        assert_true(o.kept_bytes == 0 ? t.copies == 0 : t.copies > 0);
+        sg_staging_destroy(staging);
+        sg_loader_destroy(loader);
+        free(whole);
+    }
+    device->release(image);
+    device->queue_destroy(queue);
     sg_dataset_destroy(d);
 }
 
@@ -591,7 +705,8 @@ static void evaluate(const sg_dataset *d, const sg_backend *backend, int threads
     assert_ok(sg_state_create(sg_inference_table(inference), 0, &weights));
     sg_state_init(weights, 5);
     assert_ok(sg_inference_set_values(inference, weights->values, NULL));
-    assert_ok(sg_detector_evaluate(&config, &model, inference, pool, d, NULL, NULL, NULL, out));
+    assert_ok(
+        sg_detector_evaluate(&config, &model, inference, pool, d, NULL, NULL, NULL, out));
     sg_state_destroy(weights);
     sg_inference_destroy(inference);
     sg_pool_destroy(pool);
@@ -644,6 +759,8 @@ int main(void) {
         cmocka_unit_test(raw_batches_start_where_others_stopped),
         cmocka_unit_test(raw_evaluation_is_the_same),
         cmocka_unit_test(raw_errors_reach_the_caller),
+        cmocka_unit_test(raw_batches_after_restarts),
+        cmocka_unit_test(kept_pictures_are_brought_once),
         cmocka_unit_test(raw_memory_may_fail_anywhere),
         cmocka_unit_test(evaluations_are_the_same),
     };

@@ -1,8 +1,9 @@
 /* Threads fill a ring of batch slots; the caller takes them in order.
  *
- *   job j = row j % B of batch j / B; slot of batch k = k % slots
- *   a job may begin once its slot's former batch was given back: j / B < released + slots;
+ *   job j = row first + j % P of batch j / P, P the rows of the part; slot of batch k = k % slots
+ *   a job may begin once its slot's former batch was given back: j / P < released + slots;
  *   the first slots open one by one, see open_slots
+ *   a restart lets no job begin, waits for those in work, and counts from 0 again
  *
  * Threads take jobs in order, each fills its row alone, so a row's bytes depend on its position
  * only. One lock guards counters and cache states; pictures are decoded and warped outside it. */
@@ -63,19 +64,24 @@ static int64_t open_slots(const sg_loader *l) {
     return open > 0 ? open : 1;
 }
 
+/* Under the lock: whether a thread may take the next job. */
+static bool may_begin(const sg_loader *l) {
+    return !l->paused && l->status == SG_OK &&
+           sg_loader_batch_of(l, l->next_job) < l->released + open_slots(l);
+}
+
 static void *worker_main(void *argument) {
     sg_loader_worker *w = argument;
     sg_loader *l = w->loader;
-    int64_t B = l->options.batch;
 
     pthread_mutex_lock(&l->lock);
     for (;;) {
         sg_loader_row row;
+        sg_loader_slot *slot;
         int64_t job;
         sg_status st;
 
-        while (!l->stop && (l->status != SG_OK || l->next_job / B >= l->released + open_slots(l)))
-            pthread_cond_wait(&l->room, &l->lock);
+        while (!l->stop && !may_begin(l)) pthread_cond_wait(&l->room, &l->lock);
         if (l->stop) break;
         job = l->next_job++;
         l->running++;
@@ -89,8 +95,9 @@ static void *worker_main(void *argument) {
         pthread_mutex_lock(&l->lock);
         if (st != SG_OK) record_failure(l, job, st);
         l->running--;
-        l->slot[job / B % l->slots].rows_done++;
-        if (l->slot[job / B % l->slots].rows_done == B || l->status != SG_OK)
+        slot = sg_loader_slot_of(l, job);
+        slot->rows_done++;
+        if (slot->rows_done == l->part.count || l->status != SG_OK || l->paused)
             pthread_cond_signal(&l->done);
     }
     pthread_mutex_unlock(&l->lock);
@@ -101,7 +108,7 @@ static void *worker_main(void *argument) {
  * batches before that one are whole and still handed out: the same end for any number of threads.
  */
 static bool batch_failed(const sg_loader *l, int64_t batch) {
-    return l->status != SG_OK && l->running == 0 && l->failed_job / l->options.batch <= batch;
+    return l->status != SG_OK && l->running == 0 && sg_loader_batch_of(l, l->failed_job) <= batch;
 }
 
 sg_status sg_loader_next(sg_loader *loader, sg_batch *batch) {
@@ -117,7 +124,7 @@ sg_status sg_loader_next(sg_loader *loader, sg_batch *batch) {
         loader->released = number;
         pthread_cond_broadcast(&loader->room);
     }
-    while (s->rows_done < B && !batch_failed(loader, number))
+    while (s->rows_done < loader->part.count && !batch_failed(loader, number))
         pthread_cond_wait(&loader->done, &loader->lock);
     while (loader->status != SG_OK && loader->running > 0)
         pthread_cond_wait(&loader->done, &loader->lock);
@@ -129,9 +136,49 @@ sg_status sg_loader_next(sg_loader *loader, sg_batch *batch) {
     if (failed) return sg_fail(loader->status, "%s", loader->text);
     s->batch.first_sample = loader->options.augment ? loader->options.start + number * B
                                                     : number % sg_loader_batches(loader) * B;
+    s->batch.part = loader->part;
     s->batch.dropped = 0;
-    for (int64_t row = 0; row < B; row++) s->batch.dropped += s->dropped[row];
+    for (int64_t i = 0; i < loader->part.count; i++)
+        s->batch.dropped += s->dropped[loader->part.first + i];
     *batch = s->batch;
+    return SG_OK;
+}
+
+static sg_status check_start(const sg_loader_options *o, int64_t start, const sg_part *part) {
+    if (start < 0) return sg_fail(SG_ERR_ARG, "loader: negative start (%lld)", (long long)start);
+    if (part && (part->first < 0 || part->count < 1 || part->count > o->batch ||
+                 part->first > o->batch - part->count))
+        return sg_fail(SG_ERR_ARG, "loader: %lld rows from %lld on are no part of a batch of %lld",
+                       (long long)part->count, (long long)part->first, (long long)o->batch);
+    return SG_OK;
+}
+
+static void set_start(sg_loader *l, int64_t start, const sg_part *part) {
+    l->options.start = start;
+    l->part = part ? *part : (sg_part){0, l->options.batch};
+}
+
+/* Under the lock, nothing being in work. */
+static void begin_anew(sg_loader *l) {
+    sg_loader_forget_brought(l);
+    for (int64_t i = 0; i < l->slots; i++) {
+        l->slot[i].rows_done = 0;
+        sg_loader_clear_staged(l, &l->slot[i]);
+    }
+    l->next_job = l->released = l->taken = 0;
+    l->status = SG_OK;
+}
+
+sg_status sg_loader_restart(sg_loader *loader, int64_t start, const sg_part *part) {
+    SG_TRY(check_start(&loader->options, start, part));
+    pthread_mutex_lock(&loader->lock);
+    loader->paused = true;
+    while (loader->running > 0) pthread_cond_wait(&loader->done, &loader->lock);
+    begin_anew(loader);
+    set_start(loader, start, part);
+    loader->paused = false;
+    pthread_cond_broadcast(&loader->room);
+    pthread_mutex_unlock(&loader->lock);
     return SG_OK;
 }
 
@@ -146,9 +193,10 @@ static sg_status check_options(const sg_dataset *dataset, const sg_loader_option
         return sg_fail(SG_ERR_ARG, "loader: %d threads are not 1 to %d", o->threads, kMaxThreads);
     if (o->prefetch < 1 || o->prefetch > 1024)
         return sg_fail(SG_ERR_ARG, "loader: prefetch %d is not 1 to 1024", o->prefetch);
-    if (o->cache_bytes < 0 || o->kept_bytes < 0 || o->start < 0)
-        return sg_fail(SG_ERR_ARG, "loader: negative cache (%lld, %lld) or start (%lld)",
-                       (long long)o->cache_bytes, (long long)o->kept_bytes, (long long)o->start);
+    if (o->cache_bytes < 0 || o->kept_bytes < 0)
+        return sg_fail(SG_ERR_ARG, "loader: negative cache (%lld, %lld)", (long long)o->cache_bytes,
+                       (long long)o->kept_bytes);
+    SG_TRY(check_start(o, o->start, o->part));
     return o->augment ? sg_augment_options_check(o->augment) : SG_OK;
 }
 
@@ -174,6 +222,8 @@ sg_status sg_loader_create(const sg_dataset *dataset, const sg_loader_options *o
     if (!l) return sg_fail(SG_ERR_OOM, "loader: no memory");
     l->dataset = dataset;
     l->options = *options;
+    l->options.part = NULL; /* not ours to keep: l->part */
+    set_start(l, options->start, options->part);
     if (options->augment) {
         l->augment = *options->augment;
         l->options.augment = &l->augment;

@@ -4,6 +4,10 @@
  * (p % n)-th of the permutation keyed by (seed, epoch). Batches run through the borders of epochs.
  * Neither the number of threads nor the prefetch depth nor the cache changes a byte.
  *
+ * Of several workers each loads its part of every batch. A batch keeps its B rows; those of the
+ * part have the bytes that they have in a whole batch, the others are left as they are. When the
+ * parts change the loader begins anew, and keeps its threads and its decoded pictures (restart).
+ *
  * Without `augment` it is the evaluation loader: sample = position, letterboxed; the last batch of
  * a pass is padded (count 0, sample -1, matte) and the next one starts the list anew.
  *
@@ -19,6 +23,7 @@
 #include "data/augment.h"
 #include "data/dataset.h"
 #include "data/letterbox.h"
+#include "data/part.h"
 #include "data/warp.h"
 #include "graph/device.h"
 
@@ -35,6 +40,7 @@ typedef struct {
     int64_t cache_bytes;               /* decoded pictures kept in memory; 0: none */
     const sg_augment_options *augment; /* NULL: evaluation; copied */
     int64_t start;                     /* samples consumed before; the sampler's whole state */
+    const sg_part *part;               /* rows to load of each batch; NULL: all; copied */
     int64_t mosaic_close_epoch;        /* no mosaics from this epoch on; negative: never closed */
     const sg_device *device;           /* NULL: finished pictures; else raw ones, all pinned */
     int64_t kept_bytes;                /* raw: decoded pictures kept on the device; 0: none */
@@ -58,10 +64,11 @@ typedef struct {
     int64_t *sample;      /* (B) index in the data set; -1: padding */
     sg_letterbox *map;    /* (B) evaluation: picture -> input; zero in training */
     int64_t first_sample; /* position of row 0: samples consumed before this batch */
-    int64_t dropped;      /* boxes over SG_MAX_BOXES in the whole batch */
+    sg_part part;         /* the rows that are filled */
+    int64_t dropped;      /* boxes over SG_MAX_BOXES in them */
 
-    /* Raw, else NULL and 0. The block holds B jobs at its start, then pictures; what is to be kept
-     * is copied before the jobs are done. */
+    /* Raw, else NULL and 0. The block holds B jobs at its start, of which those of the part count,
+     * then pictures; what is to be kept is copied before the jobs are done. */
     uint8_t *staged;
     int64_t staged_bytes; /* used of it */
     sg_staged_copy *keep; /* (n_keep) */
@@ -77,8 +84,14 @@ sg_status sg_loader_create(const sg_dataset *dataset, const sg_loader_options *o
 void sg_loader_destroy(sg_loader *loader); /* NULL is fine; waits for pictures in work only */
 
 /* The next batch. A picture that cannot be read fails the call with its text (SG_ERR_DATA,
- * SG_ERR_MISSING, SG_ERR_IO, SG_ERR_OOM), and every later call too. */
+ * SG_ERR_MISSING, SG_ERR_IO, SG_ERR_OOM), and every later call too, until a restart. */
 sg_status sg_loader_next(sg_loader *loader, sg_batch *batch) SG_CHECKED;
+
+/* Go on as a loader would that was created with that start and part, with the same cache and
+ * threads: what was loaded ahead is dropped, with its failures, once the rows in work are done. The
+ * last batch is given back; if it is raw its staging must have been waited for. An evaluation's
+ * list begins anew. SG_ERR_ARG for a start or a part that cannot be, which changes nothing. */
+sg_status sg_loader_restart(sg_loader *loader, int64_t start, const sg_part *part) SG_CHECKED;
 
 /* Batches in one pass of an evaluation: n / B, rounded up. */
 int64_t sg_loader_batches(const sg_loader *loader);

@@ -19,14 +19,15 @@ typedef struct {
     bool is_cached;
     int shrink; /* 1, 2, 4 or 8, cached or not */
     sg_cache_state state;
-    int64_t place;   /* among the kept pictures; negative: it is not kept */
-    bool was_staged; /* of one that is kept: a row before has brought it */
+    int64_t place;      /* among the kept pictures; negative: it is not kept */
+    bool was_staged;    /* of one that is kept: a row before has brought it, */
+    int64_t brought_by; /* in that batch; negative: before the last restart */
 } sg_loader_picture;
 
 typedef struct {
     sg_batch batch;    /* pointers into the loader's block */
     int64_t *dropped;  /* (B) */
-    int64_t rows_done; /* of B */
+    int64_t rows_done; /* of the part */
 } sg_loader_slot;
 
 /* What a row is made of. */
@@ -51,6 +52,7 @@ struct sg_loader {
     const sg_dataset *dataset; /* borrowed */
     sg_loader_options options;
     sg_augment_options augment;
+    sg_part part; /* of each batch; it and options.start change at a restart */
     int64_t slots;
     sg_loader_slot *slot;     /* (slots) */
     uint8_t *memory;          /* what the slots point into; the device's where there is one */
@@ -67,7 +69,7 @@ struct sg_loader {
     int running;      /* jobs in work */
     int64_t released; /* batches given back */
     int64_t taken;    /* batches handed out, the last one still borrowed */
-    bool stop;
+    bool stop, paused;
     sg_status status; /* of the lowest failed job */
     int64_t failed_job;
     char text[SG_LOADER_TEXT];
@@ -84,6 +86,18 @@ static inline size_t sg_loader_finished_bytes(const sg_loader *l) {
     return sg_align_up((size_t)(3 * l->options.input * l->options.input));
 }
 
+static inline int64_t sg_loader_batch_of(const sg_loader *l, int64_t job) {
+    return job / l->part.count;
+}
+
+static inline int64_t sg_loader_row_of(const sg_loader *l, int64_t job) {
+    return l->part.first + job % l->part.count;
+}
+
+static inline sg_loader_slot *sg_loader_slot_of(const sg_loader *l, int64_t job) {
+    return &l->slot[sg_loader_batch_of(l, job) % l->slots];
+}
+
 /* loader_rows.c: what job number `job` is to be made of: a pure function. */
 void sg_loader_plan_row(const sg_loader *l, int64_t job, sg_loader_row *row);
 /* Fill it, on the worker's thread. */
@@ -91,6 +105,8 @@ sg_status sg_loader_fill_row(sg_loader_worker *w, int64_t job, const sg_loader_r
 
 /* loader_raw.c: nothing is staged in the slot. */
 void sg_loader_clear_staged(const sg_loader *l, sg_loader_slot *s);
+/* At a restart: kept pictures that a dropped batch was to bring are brought again. */
+void sg_loader_forget_brought(sg_loader *l);
 /* Under the lock, in order: write the job of a row (that is number `number`) which has been
  * planned, and give its pictures their places in the slot's staged block. */
 void sg_loader_place_row(sg_loader *l, int64_t number, sg_loader_row *row);

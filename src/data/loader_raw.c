@@ -5,7 +5,8 @@
  * The samples with the lowest indices that fit `kept_bytes` are kept on the device for good: the
  * first row that needs one brings it, and all rows after only name its place. Other pictures are
  * brought each time. Places are given as rows begin, which is in order, so a row never refers to a
- * picture that comes later, and the block is the same whatever the number of threads.
+ * picture that comes later, and the block is the same whatever the number of threads. (Which of two
+ * workers' rows brings a picture differs with their parts; what comes of it does not.)
  *
  * A row whose pictures do not fit into what the block has left, or that shrinks one further than a
  * device's tables reach, is finished by the loader's thread as without a device: each row's share
@@ -21,6 +22,19 @@ static size_t jobs_bytes(const sg_loader *l) {
 void sg_loader_clear_staged(const sg_loader *l, sg_loader_slot *s) {
     s->batch.staged_bytes = l->options.device ? (int64_t)jobs_bytes(l) : 0;
     s->batch.n_keep = 0;
+}
+
+/* The batches before the last one that was handed out are staged. That one may be, or not. */
+void sg_loader_forget_brought(sg_loader *l) {
+    int64_t known = l->taken > 0 ? l->taken - 1 : 0;
+
+    if (!l->options.device) return;
+    for (int64_t i = 0; i < l->dataset->n; i++) {
+        sg_loader_picture *p = &l->cache[i];
+
+        if (p->was_staged && p->brought_by >= known) p->was_staged = false;
+        p->brought_by = -1;
+    }
 }
 
 static void describe_source(const sg_loader *l, const sg_loader_row *row, int i,
@@ -62,7 +76,7 @@ static int64_t take(sg_loader_slot *s, size_t bytes) {
     return at;
 }
 
-static void place_source(sg_loader *l, sg_loader_slot *s, int i, sg_loader_row *row,
+static void place_source(sg_loader *l, sg_loader_slot *s, int64_t batch, int i, sg_loader_row *row,
                          sg_warp_source *source) {
     sg_loader_picture *p = &l->cache[row->index[i]];
     size_t bytes = bytes_of(l, row->index[i]);
@@ -76,18 +90,20 @@ static void place_source(sg_loader *l, sg_loader_slot *s, int i, sg_loader_row *
     row->bring[i] = s->batch.staged + source->at;
     if (p->place < 0) return;
     p->was_staged = true;
+    p->brought_by = batch;
     s->batch.keep[s->batch.n_keep++] = (sg_staged_copy){source->at, p->place, (int64_t)bytes};
 }
 
 void sg_loader_place_row(sg_loader *l, int64_t number, sg_loader_row *row) {
-    int64_t B = l->options.batch, at = number % B;
-    sg_loader_slot *s = &l->slot[number / B % l->slots];
+    int64_t batch = sg_loader_batch_of(l, number), at = sg_loader_row_of(l, number);
+    int64_t rows_after = l->part.first + l->part.count - 1 - at;
+    sg_loader_slot *s = sg_loader_slot_of(l, number);
     sg_warp_job *job = (sg_warp_job *)(void *)s->batch.staged + at;
 
     *job = (sg_warp_job){.n_sources = row->n_sources};
     for (int i = 0; i < row->n_sources; i++) describe_source(l, row, i, &job->source[i]);
-    if (fits(l, s, B - 1 - at, row, job)) {
-        for (int i = 0; i < row->n_sources; i++) place_source(l, s, i, row, &job->source[i]);
+    if (fits(l, s, rows_after, row, job)) {
+        for (int i = 0; i < row->n_sources; i++) place_source(l, s, batch, i, row, &job->source[i]);
         return;
     }
     *job = (sg_warp_job){.finished = 1};

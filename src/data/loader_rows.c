@@ -66,14 +66,15 @@ static void plan_training_row(const sg_loader *l, int64_t position, sg_loader_ro
 }
 
 void sg_loader_plan_row(const sg_loader *l, int64_t job, sg_loader_row *row) {
-    int64_t B = l->options.batch, index = job / B % sg_loader_batches(l) * B + job % B;
-    uint8_t *images = l->slot[job / B % l->slots].batch.image;
+    int64_t B = l->options.batch, batch = sg_loader_batch_of(l, job), at = sg_loader_row_of(l, job);
+    int64_t index = batch % sg_loader_batches(l) * B + at;
+    uint8_t *images = sg_loader_slot_of(l, job)->batch.image;
     bool padding = index >= l->dataset->n;
 
     *row = (sg_loader_row){0};
-    if (images) row->image = images + job % B * 3 * l->options.input * l->options.input;
+    if (images) row->image = images + at * 3 * l->options.input * l->options.input;
     if (l->options.augment) {
-        plan_training_row(l, l->options.start + job, row);
+        plan_training_row(l, l->options.start + batch * B + at, row);
         return;
     }
     row->sample = padding ? -1 : index;
@@ -141,8 +142,8 @@ static sg_status fill_evaluation_row(sg_loader_worker *w, const sg_loader_row *r
 
 sg_status sg_loader_fill_row(sg_loader_worker *w, int64_t job, const sg_loader_row *row) {
     sg_loader *l = w->loader;
-    int64_t B = l->options.batch, at = job % B;
-    sg_loader_slot *s = &l->slot[job / B % l->slots];
+    int64_t at = sg_loader_row_of(l, job);
+    sg_loader_slot *s = sg_loader_slot_of(l, job);
     sg_augment_output out = {
         .image = row->image,
         .boxes = s->batch.boxes + at * SG_MAX_BOXES * 4,

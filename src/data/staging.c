@@ -7,7 +7,7 @@ struct sg_staging {
     const sg_device *device;
     uint8_t *staged, *kept; /* on the device */
     void *copied;           /* event: the pinned memory of the batch put last is free */
-    int64_t batch, side;
+    int64_t side;
 };
 
 static sg_status allocate(sg_staging *s, const sg_loader *loader) {
@@ -27,7 +27,6 @@ sg_status sg_staging_create(const sg_loader *loader, sg_staging **out) {
 
     if (!s) return sg_fail(SG_ERR_OOM, "staging: no memory");
     s->device = loader->options.device;
-    s->batch = loader->options.batch;
     s->side = loader->options.input;
     st = allocate(s, loader);
     if (st != SG_OK) {
@@ -61,6 +60,7 @@ sg_status sg_staging_put(sg_staging *staging, void *queue, const sg_batch *batch
 
         SG_TRY(d->copy(queue, staging->kept + c->to, staging->staged + c->from, (size_t)c->bytes));
     }
-    return d->augment(queue, (const sg_warp_job *)(const void *)staging->staged, staging->batch,
-                      staging->kept, staging->staged, staging->side, image);
+    return d->augment(queue, (const sg_warp_job *)(const void *)staging->staged + batch->part.first,
+                      batch->part.count, staging->kept, staging->staged, staging->side,
+                      image + batch->part.first * 3 * staging->side * staging->side);
 }

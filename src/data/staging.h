@@ -23,7 +23,9 @@ sg_status sg_staging_create(const sg_loader *loader, sg_staging **out) SG_CHECKE
 /* Waits for copies; kernels that were put must be done. NULL is fine. */
 void sg_staging_destroy(sg_staging *staging);
 
-/* Put on `queue`: image (B, 3, S, S), on the device, becomes the batch's. */
+/* Put on `queue`: of image (B, 3, S, S), on the device, the rows of the batch's part become the
+ * batch's; the others stay as they are. After a restart of the loader its batches are put as from
+ * the beginning, here too. */
 sg_status sg_staging_put(sg_staging *staging, void *queue, const sg_batch *batch,
                          uint8_t *image) SG_CHECKED;
 /* Until all that was put has been copied: before then no batch may be given back to the loader. */
