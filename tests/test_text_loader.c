@@ -178,6 +178,21 @@ static void sorts_windows(void **state) {
     sg_text_loader_destroy(loader);
 }
 
+/* Twenty batches of each. */
+static void check_same(const sg_text_shapes *shapes, sg_text_loader *x, sg_text_loader *y) {
+    for (int i = 0; i < 20; i++) {
+        const sg_text_batch *a = sg_text_loader_next(x), *b = sg_text_loader_next(y);
+        size_t F = kBatch * (size_t)shapes->features[a->shape];
+        size_t T = kBatch * (size_t)shapes->length[a->shape];
+
+        assert_int_equal(a->shape, b->shape);
+        assert_memory_equal(a->rows.ngrams, b->rows.ngrams, F * sizeof(int32_t));
+        assert_memory_equal(a->rows.weights, b->rows.weights, F * sizeof(float));
+        assert_memory_equal(a->rows.ids, b->rows.ids, T * sizeof(int32_t));
+        assert_memory_equal(a->target, b->target, kBatch * kClasses * sizeof(float));
+    }
+}
+
 /* What comes after `start` samples is what an undisturbed run has there. */
 static void goes_on_anywhere(void **state) {
     (void)state;
@@ -185,27 +200,36 @@ static void goes_on_anywhere(void **state) {
         for (int64_t done = 0; done < 30; done++) {
             sg_text_loader_options o = options(sorted);
             sg_text_loader *whole = create(&o), *rest;
-            const sg_text_batch *a, *b;
 
             o.start = done * kBatch;
             rest = create(&o);
             for (int64_t i = 0; i < done; i++) sg_text_loader_next(whole);
-            for (int i = 0; i < 20; i++) {
-                size_t F, T;
-
-                a = sg_text_loader_next(whole);
-                b = sg_text_loader_next(rest);
-                assert_int_equal(a->shape, b->shape);
-                F = kBatch * (size_t)o.shapes.features[a->shape];
-                T = kBatch * (size_t)o.shapes.length[a->shape];
-                assert_memory_equal(a->rows.ngrams, b->rows.ngrams, F * sizeof(int32_t));
-                assert_memory_equal(a->rows.weights, b->rows.weights, F * sizeof(float));
-                assert_memory_equal(a->rows.ids, b->rows.ids, T * sizeof(int32_t));
-                assert_memory_equal(a->target, b->target, kBatch * kClasses * sizeof(float));
-            }
+            check_same(&o.shapes, whole, rest);
             sg_text_loader_destroy(whole);
             sg_text_loader_destroy(rest);
         }
+}
+
+/* Forwards, backwards, within a window and out of it; nothing is allocated. */
+static void restarts_anywhere(void **state) {
+    (void)state;
+    for (int sorted = 0; sorted < 2; sorted++) {
+        sg_text_loader_options o = options(sorted);
+        sg_text_loader *moved = create(&o);
+
+        for (int64_t i = 0; i < 40; i++) {
+            sg_text_loader *fresh;
+            long live = sg_mem_live();
+
+            o.start = i * 17 % 40 * kBatch;
+            sg_text_loader_restart(moved, o.start);
+            assert_int_equal(sg_mem_live(), live);
+            fresh = create(&o);
+            check_same(&o.shapes, fresh, moved);
+            sg_text_loader_destroy(fresh);
+        }
+        sg_text_loader_destroy(moved);
+    }
 }
 
 /* Of the task's classes alone; smoothed, weighed; nothing for a text without a label. */
@@ -366,6 +390,7 @@ int main(void) {
         cmocka_unit_test(follows_the_sampler),
         cmocka_unit_test(sorts_windows),
         cmocka_unit_test(goes_on_anywhere),
+        cmocka_unit_test(restarts_anywhere),
         cmocka_unit_test(makes_targets),
         cmocka_unit_test(serves_few_texts),
         cmocka_unit_test(memory_may_fail),

@@ -132,7 +132,6 @@ sg_status sg_text_loader_create(const sg_encoded_set *set, const sg_text_loader_
     l->batches = !options->by_length || half < 1 ? 1 : smaller(half, kWindow);
     l->in_window = -1;
     l->key = sg_key_mix(options->seed, sg_key_name("window"));
-    l->next = options->start / B;
     l->window = sg_malloc((size_t)(l->batches * B) * sizeof *l->window);
     l->batch.target = sg_malloc((size_t)(B * options->classes) * sizeof(float) + 1);
     if (!l->window || !l->batch.target) st = sg_fail(SG_ERR_OOM, "texts: no memory for a batch");
@@ -141,6 +140,7 @@ sg_status sg_text_loader_create(const sg_encoded_set *set, const sg_text_loader_
         sg_text_loader_destroy(l);
         return st;
     }
+    sg_text_loader_restart(l, options->start);
     *out = l;
     return SG_OK;
 }
@@ -151,6 +151,12 @@ void sg_text_loader_destroy(sg_text_loader *l) {
     sg_free(l->batch.target);
     sg_text_rows_clear(&l->batch.rows);
     sg_free(l);
+}
+
+/* A window that is there stays: which texts are in it is a function of its number. */
+void sg_text_loader_restart(sg_text_loader *l, int64_t start) {
+    l->options.start = start;
+    l->next = start / l->options.batch;
 }
 
 static int compare_places(const void *a, const void *b) {

@@ -83,6 +83,8 @@ typedef struct sg_text_loader sg_text_loader;
 sg_status sg_text_loader_create(const sg_encoded_set *set, const sg_text_loader_options *options,
                                 sg_text_loader **out) SG_CHECKED;
 void sg_text_loader_destroy(sg_text_loader *loader); /* NULL is fine */
+/* Go on as a loader would that was created with that start. Costs nothing. */
+void sg_text_loader_restart(sg_text_loader *loader, int64_t start);
 /* The next batch, borrowed until the next call. */
 const sg_text_batch *sg_text_loader_next(sg_text_loader *loader);
 
