@@ -97,24 +97,34 @@ static void stop_reading(detector_task *t) {
 }
 
 /* With a device: data.cache_mb of decoded pictures there, and as much here of what is left. */
-static sg_status detector_start(sg_task *task, int64_t samples) {
-    detector_task *t = (detector_task *)task;
+static sg_status open_loader(detector_task *t, int64_t samples, const sg_part *part) {
     sg_loader_options o = sg_loader_defaults();
+    sg_status st;
 
-    stop_reading(t);
     o.batch = t->config.train.batch;
     o.input = t->config.model.input;
     o.seed = (uint64_t)t->config.run.seed;
     o.threads = loader_threads(&t->config);
     o.prefetch = kPrefetch;
     o.cache_bytes = o.kept_bytes = t->config.data.cache_mb * kBytesPerMiB;
-    o.device = task->device;
+    o.device = t->task.device;
     o.augment = &t->augment;
     o.start = samples;
+    o.part = part;
     o.mosaic_close_epoch = t->config.train.epochs - t->config.data.close_mosaic;
     if (o.mosaic_close_epoch < 0) o.mosaic_close_epoch = 0;
-    SG_TRY(sg_loader_create(t->train, &o, &t->loader));
-    return o.device ? sg_staging_create(t->loader, &t->staging) : SG_OK;
+    st = sg_loader_create(t->train, &o, &t->loader);
+    if (st == SG_OK && o.device) st = sg_staging_create(t->loader, &t->staging);
+    if (st != SG_OK) stop_reading(t);
+    return st;
+}
+
+static sg_status detector_start(sg_task *task, int64_t samples, const sg_part *part) {
+    detector_task *t = (detector_task *)task;
+
+    if (!t->loader) return open_loader(t, samples, part);
+    if (t->staging) SG_TRY(sg_staging_wait(t->staging));
+    return sg_loader_restart(t->loader, samples, part);
 }
 
 static sg_status detector_next(sg_task *task, const void *inputs[SG_MAX_INPUTS], int *shape) {

@@ -468,7 +468,7 @@ static sg_status start(run *r, bool fresh) {
     SG_TRY(sg_run_choose_device(r->config, r->before.path ? &r->before.file : NULL, &r->compute));
     r->task->device = sg_compute_backend(&r->compute)->device;
     SG_TRY(sg_run_prepare_task(r->task, r->config, r->before.path ? &r->before : NULL));
-    SG_TRY(r->task->start(r->task, r->before.file.samples));
+    SG_TRY(r->task->start(r->task, r->before.file.samples, NULL));
     SG_TRY(
         sg_run_make_trainer(r->config, r->task, &r->compute, r->before.path != NULL, &r->trainer));
     r->state = sg_trainer_state(r->trainer);

@@ -126,7 +126,7 @@ sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) {
     if (st == SG_OK) st = sg_run_choose_device(config, NULL, &here);
     if (st == SG_OK) p.task->device = sg_compute_backend(&here)->device;
     if (st == SG_OK) st = sg_run_prepare_task(p.task, config, NULL);
-    if (st == SG_OK) st = p.task->start(p.task, 0);
+    if (st == SG_OK) st = p.task->start(p.task, 0, NULL);
     if (st == SG_OK) st = sg_run_make_trainer(config, p.task, &here, false, &p.trainer);
     if (st == SG_OK) {
         p.profile.on_device = p.task->device != NULL;

@@ -4,6 +4,7 @@
 #define SG_TRAIN_TASK_H
 
 #include "core/config.h"
+#include "data/part.h"
 #include "train/trainer.h"
 
 #ifdef __cplusplus
@@ -50,8 +51,10 @@ struct sg_task {
 
     const sg_device *device; /* where the trainer works, set before `start`; NULL: on CPUs */
 
-    /* Begin (or begin anew) to read samples where `samples` have been consumed. */
-    sg_status (*start)(sg_task *task, int64_t samples);
+    /* Begin to read samples where `samples` have been consumed, or begin anew, at any time and at
+     * little cost. Of each batch the rows of `part` (NULL: all) are wanted: a task need not fill
+     * the others. What `next` gave before is no longer valid. */
+    sg_status (*start)(sg_task *task, int64_t samples, const sg_part *part);
     /* The next global batch: pointers for sg_trainer_step, valid until the next call, and its shape
      * (0 where there is one). */
     sg_status (*next)(sg_task *task, const void *inputs[SG_MAX_INPUTS], int *shape);

@@ -201,7 +201,8 @@ static sg_status text_prepare(sg_task *task, const char *file, const char *token
 
 /* --- training --------------------------------------------------------------------------------- */
 
-static sg_status text_start(sg_task *task, int64_t samples) {
+/* Whatever the part, batches are whole: a table of rows is updated from all n-grams of a batch. */
+static sg_status text_start(sg_task *task, int64_t samples, const sg_part *part) {
     text_task *t = (text_task *)task;
     sg_text_loader_options o = {.batch = t->config.train.batch,
                                 .start = samples,
@@ -213,8 +214,11 @@ static sg_status text_start(sg_task *task, int64_t samples) {
                                 .class_weight = t->class_weight,
                                 .smoothing = (float)t->config.train.label_smoothing};
 
-    sg_text_loader_destroy(t->loader);
-    t->loader = NULL;
+    (void)part;
+    if (t->loader) {
+        sg_text_loader_restart(t->loader, samples);
+        return SG_OK;
+    }
     return sg_text_loader_create(t->train_set, &o, &t->loader);
 }
 
