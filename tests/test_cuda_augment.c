@@ -706,7 +706,7 @@ static void evaluate(const sg_dataset *d, const sg_backend *backend, int threads
     sg_state_init(weights, 5);
     assert_ok(sg_inference_set_values(inference, weights->values, NULL));
     assert_ok(
-        sg_detector_evaluate(&config, &model, inference, pool, d, NULL, NULL, NULL, out));
+        sg_detector_evaluate(&config, &model, inference, pool, d, NULL, NULL, NULL, NULL, out));
     sg_state_destroy(weights);
     sg_inference_destroy(inference);
     sg_pool_destroy(pool);

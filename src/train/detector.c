@@ -149,8 +149,8 @@ static double detector_wait_seconds(const sg_task *task) {
     return sg_loader_wait_seconds(((const detector_task *)task)->loader);
 }
 
-static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, sg_stop_fn stop,
-                                   void *stop_context, sg_evaluation *out) {
+static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, const sg_share *share,
+                                   sg_stop_fn stop, void *stop_context, sg_evaluation *out) {
     detector_task *t = (detector_task *)task;
 
     if (!t->inference) {
@@ -168,7 +168,7 @@ static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, sg_stop_f
     SG_TRY(sg_inference_use_values(t->inference, sg_trainer_averages(trainer),
                                    sg_trainer_rows(trainer)));
     return sg_detector_evaluate(&t->config, &t->model, t->inference, sg_trainer_pool(trainer),
-                                t->val, stop, stop_context, t->report, out);
+                                t->val, share, stop, stop_context, t->report, out);
 }
 
 static sg_status detector_report(const sg_task *task, const char *folder) {

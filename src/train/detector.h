@@ -31,13 +31,14 @@ sg_status sg_detector_prepare_data(const sg_config *config) SG_CHECKED;
 
 enum { SG_DETECTOR_EVAL_BATCH = 4 }; /* pictures of one run of the model in an evaluation */
 
-/* Run the model over all pictures of `dataset` and measure. `inference` was made for batches of
- * SG_DETECTOR_EVAL_BATCH with as many workers as `pool` has threads, and has its values. `report`
- * (may be NULL) keeps what can be drawn. */
+/* Run the model over all pictures of `dataset`, or this worker's share of them, and measure what
+ * was found in all. `inference` was made for batches of SG_DETECTOR_EVAL_BATCH with as many workers
+ * as `pool` has threads, and has its values. `report` (may be NULL) keeps what can be drawn.
+ * SG_ERR_DATA: other workers answer about other pictures. */
 sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_options *model,
                                sg_inference *inference, sg_pool *pool, const sg_dataset *dataset,
-                               sg_stop_fn stop, void *stop_context, sg_detector_report *report,
-                               sg_evaluation *out) SG_CHECKED;
+                               const sg_share *share, sg_stop_fn stop, void *stop_context,
+                               sg_detector_report *report, sg_evaluation *out) SG_CHECKED;
 
 sg_status sg_detector_task_create(const sg_config *config, sg_task **out) SG_CHECKED;
 

@@ -1,5 +1,6 @@
 /* Evaluation: pictures in fixed groups through the model, answers gathered in the order of the
- * list. How many threads share the groups changes nothing.
+ * list. How many threads or workers share the groups changes nothing: a worker takes consecutive
+ * groups, tells the others what it found there, and measures what all of them found.
  *
  * With a device the loader's threads only decode, batches ahead, and the device makes the input
  * pictures, to the same bytes, on the queue of the runs; while it runs one group, threads turn the
@@ -19,10 +20,18 @@
 /* The lowest score that counts: below it a box is noise to the average precision. */
 static const float kMinScore = 0.001f;
 
-enum { kGroupsPerBatch = 4, kPrefetch = 2 };
+enum { kGroupsPerBatch = 4, kPrefetch = 2, kFirstRoom = 1 << 16 };
+
+/* What was found, picture after picture: how many boxes, as an int64_t, then so many sg_detection.
+ * Both are multiples of 8 bytes. */
+typedef struct {
+    uint8_t *bytes;
+    size_t used, room;
+} answers;
 
 typedef struct {
     const sg_dataset *dataset;
+    sg_dataset mine; /* this worker's pictures of it, a view */
     sg_inference *inference;
     sg_detector_report *report; /* NULL: none */
     sg_nms_options nms;
@@ -45,13 +54,14 @@ static sg_status run_group(void *context, int64_t group, int worker) {
     void *outputs[SG_MAX_OUTPUTS] = {e->boxes + first * e->anchors * 4,
                                      e->scores + first * e->anchors * e->classes};
 
+    if (e->batch.sample[first] < 0) return SG_OK; /* behind the last picture */
     SG_TRY(e->staging ? sg_inference_run_there(e->inference, inputs, outputs)
                       : sg_inference_run(e->inference, worker, inputs, outputs));
     for (int64_t i = first; i < first + SG_DETECTOR_EVAL_BATCH; i++) {
         const sg_sample *sample;
 
-        if (e->batch.sample[i] < 0) continue; /* padding behind the last picture */
-        sample = &e->dataset->samples[e->batch.sample[i]];
+        if (e->batch.sample[i] < 0) continue; /* so is this one */
+        sample = &e->mine.samples[e->batch.sample[i]];
         SG_TRY(sg_detect_decode(&e->nms, e->boxes + i * e->anchors * 4,
                                 e->scores + i * e->anchors * e->classes, e->anchors, e->classes,
                                 &e->batch.map[i], sample->width, sample->height,
@@ -60,17 +70,27 @@ static sg_status run_group(void *context, int64_t group, int worker) {
     return SG_OK;
 }
 
-static sg_status add_batch(const evaluation *e, int64_t n, sg_detection_metrics *metrics) {
-    for (int64_t i = 0; i < n; i++) {
-        int64_t s = e->batch.sample[i];
+static sg_status put(answers *a, const void *data, size_t bytes) {
+    size_t room = a->room > 0 ? a->room : kFirstRoom;
+    uint8_t *larger;
 
-        if (s < 0) continue;
-        SG_TRY(sg_detection_metrics_add(
-            metrics, s, e->found + i * e->nms.max_boxes, e->count[i], e->dataset->samples[s].boxes,
-            e->dataset->samples[s].classes, e->dataset->samples[s].count));
-        if (e->report)
-            SG_TRY(
-                sg_detector_report_add(e->report, s, e->found + i * e->nms.max_boxes, e->count[i]));
+    while (room < a->used + bytes) room *= 2;
+    if (room > a->room) {
+        larger = sg_realloc(a->bytes, a->used, room);
+        if (!larger) return sg_fail(SG_ERR_OOM, "evaluation: no memory for %zu bytes", room);
+        a->bytes = larger;
+        a->room = room;
+    }
+    memcpy(a->bytes + a->used, data, bytes);
+    a->used += bytes;
+    return SG_OK;
+}
+
+static sg_status put_batch(const evaluation *e, answers *a) {
+    for (int64_t i = 0; i < kGroupsPerBatch * SG_DETECTOR_EVAL_BATCH; i++) {
+        if (e->batch.sample[i] < 0) continue;
+        SG_TRY(put(a, &e->count[i], sizeof e->count[i]));
+        SG_TRY(put(a, e->found + i * e->nms.max_boxes, (size_t)e->count[i] * sizeof *e->found));
     }
     return SG_OK;
 }
@@ -82,15 +102,81 @@ static sg_status next_batch(evaluation *e) {
     return sg_staging_put(e->staging, sg_inference_queue(e->inference), &e->batch, e->there);
 }
 
-static sg_status measure(evaluation *e, sg_pool *pool, sg_stop_fn stop, void *stop_context,
-                         sg_detection_metrics *metrics) {
-    for (int64_t b = 0; b < sg_loader_batches(e->loader); b++) {
+/* In this worker's pictures. */
+static sg_status find(evaluation *e, sg_pool *pool, sg_stop_fn stop, void *stop_context,
+                      answers *found) {
+    int64_t batches = e->loader ? sg_loader_batches(e->loader) : 0;
+
+    for (int64_t b = 0; b < batches; b++) {
         if (stop && stop(stop_context))
             return sg_fail(SG_ERR_INTERRUPTED, "interrupted during an evaluation");
         SG_TRY(next_batch(e));
         SG_TRY(sg_pool_run(pool, kGroupsPerBatch, run_group, e));
-        SG_TRY(add_batch(e, kGroupsPerBatch * SG_DETECTOR_EVAL_BATCH, metrics));
+        SG_TRY(put_batch(e, found));
     }
+    return SG_OK;
+}
+
+/* Of whole groups, the last of which may lack pictures. */
+static void choose_mine(evaluation *e, const sg_share *share) {
+    int64_t n = e->dataset->n, rank = share ? share->rank : 0, size = share ? share->size : 1;
+    int64_t groups = (n + SG_DETECTOR_EVAL_BATCH - 1) / SG_DETECTOR_EVAL_BATCH;
+    int64_t first = groups * rank / size * SG_DETECTOR_EVAL_BATCH;
+    int64_t end = groups * (rank + 1) / size * SG_DETECTOR_EVAL_BATCH;
+
+    if (end > n) end = n;
+    e->mine = *e->dataset;
+    e->mine.n = end - first; /* 0 where there are more workers than groups */
+    e->mine.samples += first;
+}
+
+/* *found becomes what all have found. */
+static sg_status gather(const sg_share *share, answers *found) {
+    void *all;
+    size_t total;
+
+    SG_TRY(share->gather(share->context, found->bytes, found->used, &all, &total));
+    sg_free(found->bytes);
+    *found = (answers){all, total, total};
+    return SG_OK;
+}
+
+/* --- measuring -------------------------------------------------------------------------------- */
+
+/* The next picture's boxes; *at is where they are told of, and moves behind them. */
+static sg_status take(const evaluation *e, const answers *a, size_t *at, const sg_detection **found,
+                      int64_t *count) {
+    size_t left = a->used - *at;
+    int64_t n = -1;
+
+    if (left >= sizeof n) memcpy(&n, a->bytes + *at, sizeof n);
+    if (n < 0 || n > e->nms.max_boxes || left - sizeof n < (size_t)n * sizeof **found)
+        return sg_fail(SG_ERR_DATA, "evaluation: what the workers found is not about %lld pictures",
+                       (long long)e->dataset->n);
+    *found = (const sg_detection *)(const void *)(a->bytes + *at + sizeof n);
+    *count = n;
+    *at += sizeof n + (size_t)n * sizeof **found;
+    return SG_OK;
+}
+
+static sg_status measure(const evaluation *e, const answers *a, sg_detection_metrics *metrics) {
+    size_t at = 0;
+
+    if (e->report) sg_detector_report_begin(e->report);
+    for (int64_t s = 0; s < e->dataset->n; s++) {
+        const sg_sample *sample = &e->dataset->samples[s];
+        const sg_detection *found;
+        int64_t count;
+
+        SG_TRY(take(e, a, &at, &found, &count));
+        SG_TRY(sg_detection_metrics_add(metrics, s, found, count, sample->boxes, sample->classes,
+                                        sample->count));
+        if (e->report) SG_TRY(sg_detector_report_add(e->report, s, found, count));
+    }
+    if (at != a->used)
+        return sg_fail(SG_ERR_DATA,
+                       "evaluation: the workers found something in more than %lld pictures",
+                       (long long)e->dataset->n);
     return sg_detection_metrics_finish(metrics);
 }
 
@@ -172,13 +258,14 @@ static sg_status open_loader(evaluation *e, int threads) {
     sg_loader_options o = sg_loader_defaults();
     void *block;
 
+    if (e->mine.n == 0) return SG_OK;
     o.batch = kGroupsPerBatch * SG_DETECTOR_EVAL_BATCH;
     o.input = e->input;
     o.threads = threads;
     o.prefetch = kPrefetch;
     o.cache_bytes = 0; /* each picture is read once */
     o.device = sg_inference_device(e->inference);
-    SG_TRY(sg_loader_create(e->dataset, &o, &e->loader));
+    SG_TRY(sg_loader_create(&e->mine, &o, &e->loader));
     if (!o.device) return SG_OK;
     SG_TRY(o.device->alloc((size_t)(o.batch * 3 * o.input * o.input), "pictures of an evaluation",
                            &block));
@@ -198,10 +285,11 @@ static void clear(evaluation *e) {
 
 sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_options *model,
                                sg_inference *inference, sg_pool *pool, const sg_dataset *dataset,
-                               sg_stop_fn stop, void *stop_context, sg_detector_report *report,
-                               sg_evaluation *out) {
+                               const sg_share *share, sg_stop_fn stop, void *stop_context,
+                               sg_detector_report *report, sg_evaluation *out) {
     sg_anchors anchors = sg_mask_detector_anchors(model);
     sg_detection_metrics *metrics = NULL;
+    answers found = {0};
     evaluation e;
     sg_status st;
 
@@ -215,14 +303,17 @@ sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_o
     e.input = model->input;
     e.anchors = sg_anchor_count(&anchors);
     e.classes = model->classes;
+    choose_mine(&e, share);
     st = allocate(&e, kGroupsPerBatch * SG_DETECTOR_EVAL_BATCH);
     if (st == SG_OK) st = open_loader(&e, sg_pool_threads(pool));
     if (st == SG_OK) st = sg_detection_metrics_create(e.classes, SG_AP_MAX_BOXES, &metrics);
-    if (report) sg_detector_report_begin(report);
-    if (st == SG_OK) st = measure(&e, pool, stop, stop_context, metrics);
+    if (st == SG_OK) st = find(&e, pool, stop, stop_context, &found);
+    if (st == SG_OK && share && share->size > 1) st = gather(share, &found);
+    if (st == SG_OK) st = measure(&e, &found, metrics);
     if (st == SG_OK && report) sg_detector_report_finish(report, metrics);
     if (st == SG_OK) st = fill(metrics, &dataset->classes, out);
     sg_detection_metrics_destroy(metrics);
+    sg_free(found.bytes);
     clear(&e);
     return st;
 }

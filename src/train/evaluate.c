@@ -23,7 +23,7 @@ static sg_status measure_pictures(sg_detector_model *m, const char *split, sg_ev
         st = sg_pool_create(m->workers, sg_compute_backend(&m->compute)->enter_thread, &pool);
     if (st == SG_OK)
         st = sg_detector_evaluate(&m->config, &m->model, m->inference, pool, dataset, NULL, NULL,
-                                  NULL, out);
+                                  NULL, NULL, out);
     sg_pool_destroy(pool);
     sg_dataset_destroy(dataset);
     return st;
@@ -53,7 +53,7 @@ static sg_status measure_texts(sg_text_trained *t, const char *split, sg_evaluat
         answers = sg_malloc((size_t)(data->n * t->model.n_classes) * sizeof *answers);
         if (!answers) st = sg_fail(SG_ERR_OOM, "evaluation: no memory");
     }
-    if (st == SG_OK) st = sg_text_runner_answer(t->runner, set, t->pool, NULL, NULL, answers);
+    if (st == SG_OK) st = sg_text_runner_answer(t->runner, set, t->pool, NULL, NULL, NULL, answers);
     if (st == SG_OK) st = sg_text_measure_answers(&t->model, data, answers, out);
     sg_free(answers);
     sg_encoded_set_destroy(set);

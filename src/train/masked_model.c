@@ -118,14 +118,15 @@ static sg_status fill(const guessed *all, int64_t texts, sg_evaluation *out) {
 }
 
 sg_status sg_masked_model_measure(const sg_masked_model *m, sg_text_runner *runner,
-                                  const sg_encoded_set *set, sg_pool *pool, sg_stop_fn stop,
-                                  void *stop_context, sg_evaluation *out) {
+                                  const sg_encoded_set *set, sg_pool *pool, const sg_share *share,
+                                  sg_stop_fn stop, void *stop_context, sg_evaluation *out) {
     measuring measure = {m, sg_calloc((size_t)set->n + 1, sizeof(guessed))};
+    const sg_text_taking taking = {take, &measure, measure.text, sizeof *measure.text};
     guessed all = {0};
     sg_status st = SG_OK;
 
     if (!measure.text) return sg_fail(SG_ERR_OOM, "evaluation: no memory");
-    st = sg_text_runner_run(runner, set, pool, stop, stop_context, take, &measure);
+    st = sg_text_runner_run(runner, set, pool, share, stop, stop_context, &taking);
     for (int64_t i = 0; i < set->n && st == SG_OK; i++) {
         all.loss += measure.text[i].loss;
         all.right += measure.text[i].right;

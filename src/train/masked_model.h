@@ -37,8 +37,9 @@ sg_status sg_masked_model_runner(const sg_masked_model *model, const sg_backend 
  * subword has; P = exp(L); V = 1 / P, the score; A the share of guesses whose right subword is the
  * likeliest. null where N is 0. A p below FLT_MIN counts as that. */
 sg_status sg_masked_model_measure(const sg_masked_model *model, sg_text_runner *runner,
-                                  const sg_encoded_set *set, sg_pool *pool, sg_stop_fn stop,
-                                  void *stop_context, sg_evaluation *out) SG_CHECKED;
+                                  const sg_encoded_set *set, sg_pool *pool, const sg_share *share,
+                                  sg_stop_fn stop, void *stop_context,
+                                  sg_evaluation *out) SG_CHECKED;
 
 /* A model file measured on a split's file; errors of sg_trained_config, sg_text_dataset_read. */
 sg_status sg_masked_evaluate_file(const sg_trained_source *source, const char *split, int threads,

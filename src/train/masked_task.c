@@ -46,7 +46,8 @@ static sg_status masked_prepare(sg_task *task, const char *file, const char *tok
     return st;
 }
 
-static sg_status masked_start(sg_task *task, int64_t samples) {
+/* The whole batch, whatever the part. */
+static sg_status masked_start(sg_task *task, int64_t samples, const sg_part *part) {
     masked_task *t = (masked_task *)task;
     int64_t batch = t->config.train.batch;
     sg_text_loader_options o = {.batch = batch,
@@ -57,8 +58,11 @@ static sg_status masked_start(sg_task *task, int64_t samples) {
                                 .masking = &t->model.masking,
                                 .shard = batch / t->config.train.shards};
 
-    sg_text_loader_destroy(t->loader);
-    t->loader = NULL;
+    (void)part;
+    if (t->loader) {
+        sg_text_loader_restart(t->loader, samples);
+        return SG_OK;
+    }
     return sg_text_loader_create(t->train_set, &o, &t->loader);
 }
 
@@ -79,8 +83,8 @@ static double masked_wait_seconds(const sg_task *task) {
     return ((const masked_task *)task)->waited;
 }
 
-static sg_status masked_evaluate(sg_task *task, sg_trainer *trainer, sg_stop_fn stop,
-                                 void *stop_context, sg_evaluation *out) {
+static sg_status masked_evaluate(sg_task *task, sg_trainer *trainer, const sg_share *share,
+                                 sg_stop_fn stop, void *stop_context, sg_evaluation *out) {
     masked_task *t = (masked_task *)task;
     sg_pool *pool = sg_trainer_pool(trainer);
 
@@ -90,7 +94,8 @@ static sg_status masked_evaluate(sg_task *task, sg_trainer *trainer, sg_stop_fn 
                                       (sg_table *)(uintptr_t)sg_trainer_table(trainer),
                                       sg_pool_threads(pool), &t->runner));
     SG_TRY(sg_text_runner_use(t->runner, trainer));
-    return sg_masked_model_measure(&t->model, t->runner, t->val_set, pool, stop, stop_context, out);
+    return sg_masked_model_measure(&t->model, t->runner, t->val_set, pool, share, stop,
+                                   stop_context, out);
 }
 
 static sg_status masked_line(const sg_task *task, char **text) {

@@ -40,7 +40,7 @@ static sg_status measure(trained *t, const char *split, sg_evaluation *out) {
 
     if (st == SG_OK) st = sg_text_encode_data(t->model.tokenizer, data, t->pool, &set);
     if (st == SG_OK)
-        st = sg_masked_model_measure(&t->model, t->runner, set, t->pool, NULL, NULL, out);
+        st = sg_masked_model_measure(&t->model, t->runner, set, t->pool, NULL, NULL, NULL, out);
     sg_encoded_set_destroy(set);
     sg_text_dataset_destroy(data);
     return st;

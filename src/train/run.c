@@ -259,7 +259,7 @@ static sg_status evaluate(run *r) {
     bool best;
 
     sg_log(SG_LOG_DEBUG, "evaluating after step %lld", (long long)r->state->step);
-    SG_TRY(r->task->evaluate(r->task, r->trainer, asked_to_stop, r, &evaluation));
+    SG_TRY(r->task->evaluate(r->task, r->trainer, NULL, asked_to_stop, r, &evaluation));
     st = record(r, &evaluation);
     best = st == SG_OK && sg_history_since_best(&r->history) == 0;
     if (st == SG_OK) draw_plots(r, best);

@@ -5,6 +5,7 @@
 
 #include "core/config.h"
 #include "data/part.h"
+#include "train/share.h"
 #include "train/trainer.h"
 
 #ifdef __cplusplus
@@ -63,11 +64,13 @@ struct sg_task {
     /* Seconds that `next` has waited for data, in all. */
     double (*wait_seconds)(const sg_task *task);
     /* Measure the trainer's averaged values on the validation part, with its backend and pool; no
-     * step is under way. */
-    sg_status (*evaluate)(sg_task *task, sg_trainer *trainer, sg_stop_fn stop, void *stop_context,
-                          sg_evaluation *out);
-    /* Draw for people what the last `evaluate` found, as PNG files into `folder`, which exists.
-     * NULL where a task has nothing to draw. */
+     * step is under way. Of several workers with the same values each runs the model on its share
+     * of the samples, and all end with the answer that one alone would have; after a failure (of
+     * `gather` too) all may begin again, by whatever share. */
+    sg_status (*evaluate)(sg_task *task, sg_trainer *trainer, const sg_share *share,
+                          sg_stop_fn stop, void *stop_context, sg_evaluation *out);
+    /* Draw for people what the last `evaluate` that succeeded found, as PNG files into `folder`,
+     * which exists; the same for each worker. NULL where a task has nothing to draw. */
     sg_status (*report)(const sg_task *task, const char *folder);
     void (*destroy)(sg_task *task);
 };

@@ -101,10 +101,10 @@ typedef struct {
     int64_t *group; /* (n_groups + 1) where each begins in the order */
     uint8_t *shape; /* (n_groups) */
     int64_t n_groups;
+    int rank, size; /* of the workers: each takes every size-th group */
     sg_stop_fn stop;
     void *stop_context;
-    sg_text_take_fn take;
-    void *context;
+    const sg_text_taking *taking;
 } running;
 
 /* Text `number` into row i; without one (-1) an empty text. */
@@ -120,9 +120,10 @@ static void put_text(const running *a, const sg_text_rows *rows, int shape, int6
                           sg_masking_key(o->masking, SG_MASKING_FIXED, number));
 }
 
-static sg_status run_group(void *context, int64_t group, int worker) {
+static sg_status run_group(void *context, int64_t item, int worker) {
     running *a = context;
     sg_text_runner *r = a->runner;
+    int64_t group = a->rank + item * a->size;
     const sg_text_runner_options *o = &r->options;
     int shape = a->shape[group], k = 0;
     const int64_t *number = a->order + a->group[group];
@@ -148,7 +149,7 @@ static sg_status run_group(void *context, int64_t group, int worker) {
         const sg_text_answered answered = {number[i], shape, rows, i,
                                            r->answer[worker] + i * o->answer[shape]};
 
-        a->take(a->context, &answered);
+        a->taking->take(a->taking->context, &answered);
     }
     return SG_OK;
 }
@@ -177,15 +178,58 @@ static void divide(running *a) {
     a->group[a->n_groups] = at;
 }
 
+/* The results of a worker's texts, in the order of its runs, between `packed` and their places; how
+ * many bytes they are. */
+static size_t move(const running *a, int rank, char *packed, bool pack) {
+    size_t at = 0, bytes = a->taking->bytes;
+
+    for (int64_t g = rank; g < a->n_groups; g += a->size)
+        for (int64_t i = a->group[g]; i < a->group[g + 1]; i++) {
+            char *place = (char *)a->taking->results + (size_t)a->order[i] * bytes;
+
+            memcpy(pack ? packed + at : place, pack ? place : packed + at, bytes);
+            at += bytes;
+        }
+    return at;
+}
+
+/* Everybody's results into their places. */
+static sg_status gather(const running *a, const sg_share *share) {
+    size_t whole = (size_t)a->set->n * a->taking->bytes, total, at = 0;
+    char *mine = sg_malloc(whole + 1);
+    void *all;
+    sg_status st;
+
+    if (!mine) return sg_fail(SG_ERR_OOM, "texts: no memory for answers");
+    total = move(a, a->rank, mine, true);
+    st = share->gather(share->context, mine, total, &all, &total);
+    sg_free(mine);
+    if (st != SG_OK) return st;
+    if (total == whole)
+        for (int rank = 0; rank < a->size; rank++) at += move(a, rank, (char *)all + at, false);
+    else
+        st =
+            sg_fail(SG_ERR_DATA, "texts: the workers' answers, %zu bytes, are not about %lld texts",
+                    total, (long long)a->set->n);
+    sg_free(all);
+    return st;
+}
+
+/* Of this worker. */
+static int64_t groups_of(const running *a) {
+    return (a->n_groups - a->rank + a->size - 1) / a->size;
+}
+
 sg_status sg_text_runner_run(sg_text_runner *r, const sg_encoded_set *set, sg_pool *pool,
-                             sg_stop_fn stop, void *stop_context, sg_text_take_fn take,
-                             void *context) {
+                             const sg_share *share, sg_stop_fn stop, void *stop_context,
+                             const sg_text_taking *taking) {
     running a = {.runner = r,
                  .set = set,
+                 .rank = share ? share->rank : 0,
+                 .size = share ? share->size : 1,
                  .stop = stop,
                  .stop_context = stop_context,
-                 .take = take,
-                 .context = context};
+                 .taking = taking};
     size_t groups = (size_t)(set->n / r->options.batch + SG_TEXT_SHAPES + 1);
     sg_status st = SG_OK;
 
@@ -195,8 +239,9 @@ sg_status sg_text_runner_run(sg_text_runner *r, const sg_encoded_set *set, sg_po
     if (!a.order || !a.group || !a.shape) st = sg_fail(SG_ERR_OOM, "texts: no memory for answers");
     if (st == SG_OK) {
         divide(&a);
-        st = sg_pool_run(pool, a.n_groups, run_group, &a);
+        st = sg_pool_run(pool, groups_of(&a), run_group, &a);
     }
+    if (st == SG_OK && share && share->size > 1) st = gather(&a, share);
     sg_free(a.order);
     sg_free(a.group);
     sg_free(a.shape);
@@ -216,8 +261,10 @@ static void copy_answer(void *context, const sg_text_answered *answered) {
 }
 
 sg_status sg_text_runner_answer(sg_text_runner *r, const sg_encoded_set *set, sg_pool *pool,
-                                sg_stop_fn stop, void *stop_context, float *answers) {
+                                const sg_share *share, sg_stop_fn stop, void *stop_context,
+                                float *answers) {
     copying c = {answers, r->options.answer[0]};
+    const sg_text_taking taking = {copy_answer, &c, answers, (size_t)c.floats * sizeof *answers};
 
-    return sg_text_runner_run(r, set, pool, stop, stop_context, copy_answer, &c);
+    return sg_text_runner_run(r, set, pool, share, stop, stop_context, &taking);
 }

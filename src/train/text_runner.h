@@ -46,15 +46,25 @@ typedef struct {
 } sg_text_answered;
 typedef void (*sg_text_take_fn)(void *context, const sg_text_answered *answered);
 
-/* Run all texts of a set. Those of one run of the model are of one shape, in the order of their
- * numbers: an answer depends neither on threads nor on the clock. The pool has as many threads as
- * the runner workers. */
+/* `take` writes results[text], of `bytes` bytes. */
+typedef struct {
+    sg_text_take_fn take;
+    void *context;
+    void *results; /* (n) of the set */
+    size_t bytes;
+} sg_text_taking;
+
+/* Run all texts of a set, or this worker's share, and have all results. Those of one run of the
+ * model are of one shape, in the order of their numbers: an answer depends neither on threads nor
+ * on the clock, nor on who shares the runs. The pool has as many threads as the runner workers.
+ * SG_ERR_DATA: other workers answer about other texts. */
 sg_status sg_text_runner_run(sg_text_runner *runner, const sg_encoded_set *set, sg_pool *pool,
-                             sg_stop_fn stop, void *stop_context, sg_text_take_fn take,
-                             void *context) SG_CHECKED;
+                             const sg_share *share, sg_stop_fn stop, void *stop_context,
+                             const sg_text_taking *taking) SG_CHECKED;
 /* The same where all answers are of one size: answers (n, that) in the order of the texts. */
 sg_status sg_text_runner_answer(sg_text_runner *runner, const sg_encoded_set *set, sg_pool *pool,
-                                sg_stop_fn stop, void *stop_context, float *answers) SG_CHECKED;
+                                const sg_share *share, sg_stop_fn stop, void *stop_context,
+                                float *answers) SG_CHECKED;
 
 #ifdef __cplusplus
 }

@@ -258,13 +258,13 @@ static sg_status make_runner(text_task *t, sg_trainer *trainer) {
                                 sg_pool_threads(sg_trainer_pool(trainer)), &t->runner);
 }
 
-static sg_status text_evaluate(sg_task *task, sg_trainer *trainer, sg_stop_fn stop,
-                               void *stop_context, sg_evaluation *out) {
+static sg_status text_evaluate(sg_task *task, sg_trainer *trainer, const sg_share *share,
+                               sg_stop_fn stop, void *stop_context, sg_evaluation *out) {
     text_task *t = (text_task *)task;
 
     if (!t->runner) SG_TRY(make_runner(t, trainer));
     SG_TRY(sg_text_runner_use(t->runner, trainer));
-    SG_TRY(sg_text_runner_answer(t->runner, t->val_set, sg_trainer_pool(trainer), stop,
+    SG_TRY(sg_text_runner_answer(t->runner, t->val_set, sg_trainer_pool(trainer), share, stop,
                                  stop_context, t->probabilities));
     return sg_text_measure_answers(&t->model, t->val, t->probabilities, out);
 }

@@ -66,7 +66,7 @@ sg_status sg_text_trained_answer(sg_text_trained *t, sg_text_at at, const void *
     sg_status st;
 
     SG_TRY(sg_encoded_set_create(t->model.tokenizer, at, texts, n, t->pool, &set));
-    st = sg_text_runner_answer(t->runner, set, t->pool, NULL, NULL, probabilities);
+    st = sg_text_runner_answer(t->runner, set, t->pool, NULL, NULL, NULL, probabilities);
     sg_encoded_set_destroy(set);
     return st;
 }
