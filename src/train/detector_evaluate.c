@@ -165,8 +165,8 @@ static sg_status measure(const evaluation *e, const answers *a, sg_detection_met
     if (e->report) sg_detector_report_begin(e->report);
     for (int64_t s = 0; s < e->dataset->n; s++) {
         const sg_sample *sample = &e->dataset->samples[s];
-        const sg_detection *found;
-        int64_t count;
+        const sg_detection *found = NULL;
+        int64_t count = 0;
 
         SG_TRY(take(e, a, &at, &found, &count));
         SG_TRY(sg_detection_metrics_add(metrics, s, found, count, sample->boxes, sample->classes,
