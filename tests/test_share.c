@@ -7,6 +7,8 @@
 #include <stdatomic.h>
 
 #include "data/synthetic.h"
+#include "spotgrad.h"
+#include "train/detector.h"
 #include "train/run_inside.h"
 #include "train/task.h"
 
@@ -337,6 +339,111 @@ static void detectors_share_an_evaluation(void **state) {
     close_workers();
 }
 
+/* --- a model that sees a whole group at once -------------------------------------------------- */
+
+enum { kSide = 64, kAnchors = 84 }; /* strides 8, 16 and 32 */
+
+/* Squares at all places, of three sizes: some of them are on faces. */
+static void put_squares(float *box) {
+    for (int stride = 8; stride <= 32; stride *= 2)
+        for (int i = 0; i < kSide / stride * (kSide / stride); i++, box += 4) {
+            float x = (float)(i % (kSide / stride) * stride + stride / 2);
+            float y = (float)(i / (kSide / stride) * stride + stride / 2);
+
+            box[0] = x - (float)stride, box[1] = y - (float)stride;
+            box[2] = x + (float)stride, box[3] = y + (float)stride;
+        }
+}
+
+/* A picture's scores depend on who else is in its group, as on some devices the last bits do. */
+static sg_status build_coupled(sg_graph *g, int64_t n, void *context) {
+    float squares[SG_DETECTOR_EVAL_BATCH][kAnchors * 4];
+    int64_t classes = ((const sg_mask_detector_options *)context)->classes;
+    sg_value *image = sg_input(g, "image", SG_U8, sg_shape_4(n, 3, kSide, kSide));
+    sg_value *x = sg_global_avg_pool(g, sg_to_float(g, image, 1.0f / 255.0f, 0.0f));
+    sg_value *scores = sg_linear(g, "scores", x, kAnchors * classes);
+
+    for (int64_t i = 0; i < n; i++) put_squares(squares[i]);
+    scores = sg_softmax(g, sg_reshape(g, scores, sg_shape_2(1, n * kAnchors * classes)));
+    sg_output(g, "boxes",
+              sg_scale(g, sg_constant(g, SG_F32, sg_shape_3(n, kAnchors, 4), squares), 1.0f));
+    sg_output(g, "scores",
+              sg_reshape(g, sg_scale(g, scores, 100.0f), sg_shape_3(n, kAnchors, classes)));
+    return sg_graph_status(g);
+}
+
+typedef struct {
+    pthread_t thread;
+    const sg_dataset *data;
+    seat seat;
+    const sg_share *share;
+    sg_status status;
+    sg_evaluation evaluation;
+} pair_member;
+
+static sg_status evaluate_coupled(pair_member *p, sg_inference *inference, sg_pool *pool) {
+    sg_mask_detector_options model = sg_mask_detector_defaults();
+    sg_state *weights;
+    sg_config config;
+    sg_status st;
+
+    sg_config_default(&config);
+    model.input = kSide;
+    model.classes = p->data->classes.n;
+    SG_TRY(sg_state_create(sg_inference_table(inference), 0, &weights));
+    sg_state_init(weights, 5);
+    st = sg_inference_set_values(inference, weights->values, NULL);
+    if (st == SG_OK)
+        st = sg_detector_evaluate(&config, &model, inference, pool, p->data, p->share, NULL, NULL,
+                                  NULL, &p->evaluation);
+    sg_state_destroy(weights);
+    return st;
+}
+
+static void *be_member(void *argument) {
+    pair_member *p = argument;
+    sg_mask_detector_options model = {.classes = p->data->classes.n};
+    sg_inference_options o = {.build = build_coupled, .context = &model};
+    sg_inference *inference = NULL;
+    sg_pool *pool = NULL;
+
+    o.batch = SG_DETECTOR_EVAL_BATCH;
+    p->status = sg_pool_create(1, sg_backend_cpu.enter_thread, &pool);
+    if (p->status == SG_OK) p->status = sg_inference_create(&o, &inference);
+    if (p->status == SG_OK) p->status = evaluate_coupled(p, inference, pool);
+    sg_inference_destroy(inference);
+    sg_pool_destroy(pool);
+    return NULL;
+}
+
+static void groups_of_the_model_stay_whole(void **state) {
+    pair_member alone = {0}, pair[2];
+    sg_share share[2];
+    sg_dataset *d;
+    meeting m;
+
+    (void)state;
+    assert_ok(sg_dataset_read_voc(fixture_path("drawn"), "val.txt", NULL, &d));
+    alone.data = d;
+    be_member(&alone);
+    assert_int_equal(alone.status, SG_OK);
+    assert_true(alone.evaluation.score > 0.0);
+    meeting_init(&m, 2, 0);
+    for (int i = 0; i < 2; i++) {
+        pair[i] = (pair_member){.data = d, .seat = {&m, i}, .share = &share[i]};
+        share[i] = (sg_share){i, 2, &pair[i].seat, meet};
+        assert_int_equal(pthread_create(&pair[i].thread, NULL, be_member, &pair[i]), 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(pair[i].thread, NULL);
+        assert_int_equal(pair[i].status, SG_OK);
+        assert_string_equal(pair[i].evaluation.json, alone.evaluation.json);
+        sg_evaluation_clear(&pair[i].evaluation);
+    }
+    sg_evaluation_clear(&alone.evaluation);
+    sg_dataset_destroy(d);
+}
+
 /* --- texts ------------------------------------------------------------------------------------ */
 
 /* 1 to 40 words, a few of which tell the class; one label in six is wrong. */
@@ -397,6 +504,7 @@ static void texts_share_an_evaluation(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(detectors_share_an_evaluation),
+        cmocka_unit_test(groups_of_the_model_stay_whole),
         cmocka_unit_test(texts_share_an_evaluation),
     };
 
