@@ -80,8 +80,8 @@ static void be_member(create_fn create, board *b, int rank, int size, int rounds
     b->connect[rank] = sg_now() - before;
     for (int k = 0; k < kSizes; k++)
         for (int i = -5; i < rounds; i++) {
-            sg_message both[2] = {{(rank + 1) % size, false, out, bytes[k]},
-                                  {(rank + size - 1) % size, true, in, bytes[k]}};
+            sg_transfer both[2] = {{(rank + 1) % size, false, out, bytes[k]},
+                                   {(rank + size - 1) % size, true, in, bytes[k]}};
 
             before = sg_now();
             must(sg_transport_exchange(t, both, 2, 20.0));

@@ -94,7 +94,7 @@ static bool is_filled(const uint8_t *data, size_t bytes, uint64_t seed) {
 }
 
 /* This member's part, in an order of its own that keeps that of each pair and direction. */
-static int own_part(const planned plan[], int n, int rank, uint64_t seed, sg_message message[],
+static int own_part(const planned plan[], int n, int rank, uint64_t seed, sg_transfer message[],
                     int which[]) {
     bool used[kMost] = {false};
     int own = 0;
@@ -113,7 +113,7 @@ static int own_part(const planned plan[], int n, int rank, uint64_t seed, sg_mes
         i = left[next(&seed) % (uint64_t)n_left];
         used[i] = true;
         which[own] = i;
-        message[own] = (sg_message){.receive = plan[i].to == rank, .bytes = plan[i].bytes};
+        message[own] = (sg_transfer){.receive = plan[i].to == rank, .bytes = plan[i].bytes};
         message[own].peer = message[own].receive ? plan[i].from : plan[i].to;
         own++;
     }
@@ -121,7 +121,7 @@ static int own_part(const planned plan[], int n, int rank, uint64_t seed, sg_mes
 
 static sg_status exchange_round(sg_transport *t, int rank, int size, uint64_t seed) {
     planned plan[kMost];
-    sg_message message[kMost];
+    sg_transfer message[kMost];
     int which[kMost], n = plan_round(plan, size, seed);
     int own = own_part(plan, n, rank, seed * 31 + (uint64_t)rank, message, which);
     sg_status st;
@@ -195,14 +195,14 @@ static sg_status exchange_until_failure(fixture_member *m, sg_transport *t, int 
                                         double seconds) {
     enum { kBytes = 2 << 20 };
     uint8_t *out = sg_calloc(1, kBytes), *in = sg_calloc((size_t)size, kBytes);
-    sg_message message[2 * FIXTURE_MEMBERS];
+    sg_transfer message[2 * FIXTURE_MEMBERS];
     sg_status st = out && in ? SG_OK : SG_ERR_OOM;
     int n = 0, rank = m->rank;
 
     for (int k = 0; k < size; k++) {
         if (k == rank) continue;
-        message[n++] = (sg_message){k, true, in + (size_t)k * kBytes, kBytes};
-        message[n++] = (sg_message){k, false, out, kBytes};
+        message[n++] = (sg_transfer){k, true, in + (size_t)k * kBytes, kBytes};
+        message[n++] = (sg_transfer){k, false, out, kBytes};
     }
     for (bool first = true; st == SG_OK; first = false) {
         st = sg_transport_exchange(t, message, n, seconds);
@@ -339,14 +339,14 @@ static sg_status be_aborted(fixture_member *m, void *context) {
     pthread_t thread;
     aborter a = {.member = m};
     sg_status st;
-    sg_message none;
+    sg_transfer none;
     uint8_t byte;
 
     (void)context;
     SG_TRY(fixture_connect(m, 0, 0, kLong, &a.transport));
     if (m->rank == 0 && pthread_create(&thread, NULL, abort_soon, &a) != 0) return SG_ERR_OOM;
     atomic_fetch_add(&m->board->arrived[0], 1);
-    none = (sg_message){(m->rank + 1) % m->size, true, &byte, 1};
+    none = (sg_transfer){(m->rank + 1) % m->size, true, &byte, 1};
     st = sg_transport_exchange(a.transport, &none, 1, kLong);
     m->board->ended[m->rank] = sg_now();
     if (m->rank == 0) pthread_join(thread, NULL);
@@ -373,11 +373,11 @@ static void aborts_wake_at_once_in_threads(const fixture_kind *kind) { aborts_wa
 /* Wrong arguments harm nothing; unequal sizes fail, and touch nothing outside the block. */
 static sg_status misuse(fixture_member *m, void *context) {
     uint8_t block[300];
-    sg_message bad[] = {{m->rank, true, block, 1},
-                        {2, true, block, 1},
-                        {-1, false, block, 1},
-                        {1 - m->rank, false, NULL, 1}};
-    sg_message good = {1 - m->rank, m->rank == 0, block, m->rank == 0 ? 200 : 250};
+    sg_transfer bad[] = {{m->rank, true, block, 1},
+                         {2, true, block, 1},
+                         {-1, false, block, 1},
+                         {1 - m->rank, false, NULL, 1}};
+    sg_transfer good = {1 - m->rank, m->rank == 0, block, m->rank == 0 ? 200 : 250};
     sg_transport *t;
     sg_status st = SG_OK;
 
@@ -420,7 +420,7 @@ static void misuse_is_told(const fixture_kind *kind) {
 static sg_status send_and_leave(fixture_member *m, void *context) {
     enum { kBytes = 100000 };
     uint8_t *data = sg_malloc(kBytes);
-    sg_message message = {1 - m->rank, m->rank == 0, data, kBytes};
+    sg_transfer message = {1 - m->rank, m->rank == 0, data, kBytes};
     sg_transport *t = NULL;
     sg_status st = data ? fixture_connect(m, 0, 0, kLong, &t) : SG_ERR_OOM;
 
@@ -566,7 +566,7 @@ static void mad_peers(const fixture_kind *kind) {
         sg_shm_area area = SG_SHM_NONE;
         sg_shm_card card;
         sg_transport_options o = {.rank = 0, .size = 2, .epoch = 9, .seconds = 5.0};
-        sg_message m = {1, i != 2, block, sizeof block};
+        sg_transfer m = {1, i != 2, block, sizeof block};
         uint64_t header[2] = {sizeof block, 0};
 
         assert_int_equal(sg_shm_area_make(&area, 1, 2, 9, &card), SG_OK);

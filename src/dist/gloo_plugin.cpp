@@ -538,7 +538,7 @@ uint64_t slot_of(uint64_t bytes, uint64_t number) {
     return bytes << kNumberBits | (number & ((UINT64_C(1) << kNumberBits) - 1));
 }
 
-sg_status exchange(sg_gloo *t, const sg_message *message, int n, double seconds, char *why,
+sg_status exchange(sg_gloo *t, const sg_transfer *message, int n, double seconds, char *why,
                    size_t bytes) {
     NoSigpipe quiet;
     Deadline deadline(seconds);
@@ -547,7 +547,7 @@ sg_status exchange(sg_gloo *t, const sg_message *message, int n, double seconds,
 
         t->transfers.reserve(static_cast<size_t>(n));
         for (int i = 0; i < n; i++) {
-            const sg_message &m = message[i];
+            const sg_transfer &m = message[i];
             uint64_t &number = m.receive ? t->received[m.peer] : t->sent[m.peer];
 
             t->post(m.peer, m.receive, m.data, m.bytes, slot_of(m.bytes, number++));

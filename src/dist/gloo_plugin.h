@@ -18,7 +18,7 @@ typedef struct {
     /* Arguments have been checked, and `interface` is an address. */
     sg_status (*create)(const sg_transport_options *options, sg_gloo **out, char *why,
                         size_t bytes);
-    sg_status (*exchange)(sg_gloo *t, const sg_message *message, int n, double seconds, char *why,
+    sg_status (*exchange)(sg_gloo *t, const sg_transfer *message, int n, double seconds, char *why,
                           size_t bytes);
     void (*abort)(sg_gloo *t);
     void (*destroy)(sg_gloo *t);

@@ -21,9 +21,9 @@ sg_status sg_transport_check(const sg_transport_options *o) {
     return SG_OK;
 }
 
-sg_status sg_transport_check_messages(const sg_message *message, int n, int rank, int size) {
+sg_status sg_transport_check_messages(const sg_transfer *message, int n, int rank, int size) {
     for (int i = 0; i < n; i++) {
-        const sg_message *m = &message[i];
+        const sg_transfer *m = &message[i];
 
         if (m->peer < 0 || m->peer >= size || m->peer == rank)
             return sg_fail(SG_ERR_ARG, "message %d of %d is %s member %d: member %d of %d has %s",

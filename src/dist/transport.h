@@ -22,14 +22,14 @@ typedef struct {
     bool receive;
     void *data; /* sent: not written to */
     size_t bytes;
-} sg_message;
+} sg_transfer;
 
 typedef struct sg_transport sg_transport;
 
 /* What a kind of transport provides; the first member of each. */
 struct sg_transport {
     const char *name;
-    sg_status (*exchange)(sg_transport *t, const sg_message *message, int n, double seconds);
+    sg_status (*exchange)(sg_transport *t, const sg_transfer *message, int n, double seconds);
     void (*abort)(sg_transport *t);
     void (*destroy)(sg_transport *t);
 };
@@ -87,7 +87,7 @@ void sg_transport_here(char here[SG_TRANSPORT_HERE_BYTES]);
  * it was aborted; the transport is then good for nothing but to be destroyed, and received data is
  * not to be used. SG_ERR_ARG: a message to or from itself or nobody; nothing was done then. One
  * call at a time. */
-static inline sg_status sg_transport_exchange(sg_transport *t, const sg_message *message, int n,
+static inline sg_status sg_transport_exchange(sg_transport *t, const sg_transfer *message, int n,
                                               double seconds) {
     return t->exchange(t, message, n, seconds);
 }

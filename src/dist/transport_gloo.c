@@ -66,7 +66,7 @@ static sg_status pass_on(sg_status st, const char *why) {
     return st == SG_OK || why[0] == '\0' ? st : sg_fail(st, "%s", why);
 }
 
-static sg_status exchange(sg_transport *transport, const sg_message *message, int n,
+static sg_status exchange(sg_transport *transport, const sg_transfer *message, int n,
                           double seconds) {
     wrapped *t = (wrapped *)transport;
     char why[kWhy] = "";

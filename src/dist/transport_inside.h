@@ -11,7 +11,7 @@ extern "C" {
 /* SG_ERR_ARG: rank, size, or nobody to introduce it. */
 sg_status sg_transport_check(const sg_transport_options *options) SG_CHECKED;
 /* SG_ERR_ARG: a message to or from member `rank` itself or one of whom there is none. */
-sg_status sg_transport_check_messages(const sg_message *message, int n, int rank,
+sg_status sg_transport_check_messages(const sg_transfer *message, int n, int rank,
                                       int size) SG_CHECKED;
 
 /* `seconds` from now, on sg_now's clock; at most some years. */

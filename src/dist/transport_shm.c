@@ -56,7 +56,7 @@ typedef struct {
     int rank, size;
     sg_shm_area own;
     atomic_bool aborted;
-    const sg_message *message; /* of the exchange that is under way */
+    const sg_transfer *message; /* of the exchange that is under way */
     int n;
     uint64_t ring; /* bytes */
     connection peer[];
@@ -123,7 +123,7 @@ static sg_status send_some(shm *t, int k, bool *moved) {
     end = begin + (t->ring - under_way);
     if (end - begin > t->ring / kChunks) end = begin + t->ring / kChunks;
     while (l->position < end && l->at < t->n) {
-        const sg_message *m = &t->message[l->at];
+        const sg_transfer *m = &t->message[l->at];
         uint64_t place = l->position % t->ring;
         size_t count = sizeof(header);
 
@@ -148,7 +148,7 @@ static sg_status send_some(shm *t, int k, bool *moved) {
     return SG_OK;
 }
 
-static sg_status check_header(const uint8_t *from, const sg_message *m, uint64_t number) {
+static sg_status check_header(const uint8_t *from, const sg_transfer *m, uint64_t number) {
     header h;
 
     memcpy(&h, from, sizeof h);
@@ -172,7 +172,7 @@ static sg_status receive_some(shm *t, int k, bool *moved) {
                        begin);
     if (end - begin > t->ring / kChunks) end = begin + t->ring / kChunks;
     while (l->position < end && l->at < t->n) {
-        const sg_message *m = &t->message[l->at];
+        const sg_transfer *m = &t->message[l->at];
         uint64_t place = l->position % t->ring;
         size_t count = sizeof(header);
 
@@ -316,7 +316,7 @@ static void leave(shm *t) {
         if (k != t->rank && t->peer[k].area.base) sg_shm_ring_bell(&t->peer[k].area);
 }
 
-static sg_status exchange(sg_transport *transport, const sg_message *message, int n,
+static sg_status exchange(sg_transport *transport, const sg_transfer *message, int n,
                           double seconds) {
     shm *t = (shm *)transport;
     sg_status st;
