@@ -1,0 +1,47 @@
+/* The sum of all shards' gradients, where workers computed some shards each: the nodes of the tree
+ * that a worker has (dist/tree.h) travel, and are added in the tree's order, so that the sum has
+ * the same bits for any number of workers.
+ *
+ * A long gradient is divided into a piece a worker: everyone sends each other worker that one's
+ * piece of its nodes, adds its own piece of all nodes, and sends the sum to all (for k nodes a
+ * worker (k + 1) / 2 of the bytes of a ring all-reduce). A short one is sent whole, in one round.
+ *
+ * The same rounds gather what is not added: blocks that consist of the shards', or the workers',
+ * parts. */
+#ifndef SG_DIST_REDUCE_H
+#define SG_DIST_REDUCE_H
+
+#include "dist/transport.h"
+#include "dist/tree.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A block in parts, of which each worker has its own when it begins, and all when it is done. */
+typedef struct {
+    void *data;
+    size_t bytes;   /* of a part */
+    bool by_worker; /* a part a worker; else a part a shard, those of a worker being its own */
+} sg_gather;
+
+enum { SG_REDUCE_GATHERS = 16 };
+
+typedef struct sg_reduce sg_reduce;
+
+/* For worker `rank` of `size` and gradients of so many floats. SG_ERR_OOM. */
+sg_status sg_reduce_create(int shards, int size, int rank, int64_t floats,
+                           sg_reduce **out) SG_CHECKED;
+void sg_reduce_destroy(sg_reduce *r); /* NULL is fine */
+
+/* slot: (shards) gradients. On entry slot[s] holds node s for each node of this worker's share, the
+ * rest is scratch. On return slot[0] holds the whole, and the n gathers are filled. Fails as
+ * sg_transport_exchange does, which it calls at most twice, with a deadline of `seconds` each;
+ * slots and gathers then hold nothing. */
+sg_status sg_reduce_run(sg_reduce *r, sg_transport *transport, float *const slot[],
+                        const sg_gather *gather, int n, double seconds) SG_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
