@@ -1,0 +1,587 @@
+/* Forming epochs. A worker is in one of three positions:
+ *
+ *   outside   announced, watching the members of the newest record and asking to be taken in; or,
+ *             where that group is no more, founding the next one with all others that are announced
+ *   member    of an epoch: composes the next one from those who are not lost, do not leave, and
+ *             have been taken in; whoever writes it first wins, and all read what stands there
+ *   connected all members of the epoch have said where they stand, and the transport is up */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/log.h"
+#include "core/mem.h"
+#include "core/threads.h"
+#include "dist/group_inside.h"
+
+/* Seconds. A founder waits so long for one more to come; a member that is alive may be late for an
+ * opening, as it has something to finish first. */
+static const double kSettle = 0.5, kOpening = 60.0, kConnect = 10.0, kSilent = 3.0, kLook = 0.02,
+                    kKeep = 0.5, kVerdict = 1.5, kAgain = 2.0;
+
+typedef struct {
+    sg_standing standing;
+    char here[SG_TRANSPORT_HERE_BYTES];
+} opening;
+
+bool sg_group_asked_to_stop(const sg_group *g) {
+    return g->options.stop && g->options.stop(g->options.context);
+}
+
+static sg_status interrupted(void) {
+    return sg_fail(SG_ERR_INTERRUPTED, "interrupted while waiting for other workers");
+}
+
+/* --- being aborted by others ------------------------------------------------------------------ */
+
+static bool over(sg_group *g) {
+    int64_t epoch = atomic_load(&g->epoch);
+
+    return epoch > 0 && (sg_peers_any_lost(g->peers) || sg_peers_epoch(g->peers) > epoch ||
+                         atomic_load(&g->later) > epoch);
+}
+
+bool sg_group_broken(sg_group *g) { return atomic_load(&g->broken); }
+
+/* In the peers' thread, or the keeper's. */
+static void alarm_group(void *context) {
+    sg_group *g = context;
+
+    pthread_mutex_lock(&g->lock);
+    if (over(g)) {
+        atomic_store(&g->broken, true);
+        sg_transport_abort(g->transport);
+    }
+    pthread_mutex_unlock(&g->lock);
+}
+
+/* A new epoch is watched: what was wrong with the last one is past. */
+static void begin_anew(sg_group *g) {
+    pthread_mutex_lock(&g->lock);
+    atomic_store(&g->broken, false);
+    pthread_mutex_unlock(&g->lock);
+    alarm_group(g);
+}
+
+static void set_transport(sg_group *g, sg_transport *transport) {
+    sg_transport *old;
+
+    pthread_mutex_lock(&g->lock);
+    old = g->transport;
+    g->transport = transport;
+    pthread_mutex_unlock(&g->lock);
+    sg_transport_destroy(old);
+    if (transport) alarm_group(g); /* of what was lost meanwhile */
+}
+
+/* The keeper shows that this worker is alive to those who look into the rendezvous, and sees an
+ * epoch there of which no peer could tell. */
+static void *keep(void *context) {
+    sg_group *g = context;
+
+    pthread_mutex_lock(&g->lock);
+    while (!g->stop) {
+        double at = sg_now() + kKeep;
+        struct timespec end = {(time_t)at, (long)(1e9 * (at - (double)(time_t)at))};
+        int64_t newest = 0;
+        char *text = NULL;
+
+        pthread_cond_timedwait(&g->woken, &g->lock, &end);
+        if (g->stop) break;
+        pthread_mutex_unlock(&g->lock);
+        if (sg_rendezvous_beat(g->rendezvous) != SG_OK)
+            sg_log(SG_LOG_DEBUG, "group: %s", sg_last_error());
+        if (sg_rendezvous_newest(g->rendezvous, &newest, &text) == SG_OK) {
+            atomic_store(&g->later, newest);
+            alarm_group(g);
+        }
+        sg_free(text);
+        pthread_mutex_lock(&g->lock);
+    }
+    pthread_mutex_unlock(&g->lock);
+    return NULL;
+}
+
+/* --- start and end ---------------------------------------------------------------------------- */
+
+/* How others reach this worker, as a member of a record that has only this one. */
+static sg_status announce(sg_group *g) {
+    sg_roster own = {.n = 1, .about = (char *)(uintptr_t)g->options.about};
+    char *text = NULL;
+    sg_status st;
+
+    snprintf(own.member[0].id, sizeof own.member[0].id, "%s", g->id);
+    snprintf(own.member[0].address, sizeof own.member[0].address, "%s", sg_peers_address(g->peers));
+    st = sg_roster_write(&own, &text);
+    if (st == SG_OK) st = sg_rendezvous_announce(g->rendezvous, g->id, text);
+    sg_free(text);
+    return st == SG_ERR_UNAVAILABLE ? SG_OK : st; /* the keeper's signs of life say it again */
+}
+
+/* A store may be started at the same time as its workers. */
+static sg_status open_rendezvous(sg_group *g) {
+    double end = sg_now() + g->options.wait;
+
+    for (;;) {
+        sg_status st = sg_rendezvous_open(g->options.store, &g->rendezvous);
+        struct timespec pause = {0, (long)(1e9 * kKeep)};
+
+        if (st != SG_ERR_UNAVAILABLE || sg_now() > end) return st;
+        if (sg_group_asked_to_stop(g)) return interrupted();
+        sg_log(SG_LOG_DEBUG, "group: %s; trying again", sg_last_error());
+        nanosleep(&pause, NULL);
+    }
+}
+
+static sg_status start_keeper(sg_group *g) {
+    int error = pthread_create(&g->keeper, NULL, keep, g);
+
+    if (error) return sg_fail(SG_ERR_UNAVAILABLE, "group: no thread: %s", strerror(error));
+    g->keeping = true;
+    return SG_OK;
+}
+
+static sg_status begin(sg_group *g) {
+    sg_peers_options o = {
+        .id = g->id, .interface = g->options.interface, .alarm = alarm_group, .context = g};
+
+    SG_TRY(sg_member_id_draw(g->id));
+    SG_TRY(open_rendezvous(g));
+    SG_TRY(sg_peers_open(&o, &g->peers));
+    SG_TRY(announce(g));
+    return start_keeper(g);
+}
+
+sg_status sg_group_create(const sg_group_options *options, sg_group **out) {
+    sg_group *g = sg_calloc(1, sizeof *g);
+    pthread_condattr_t clock;
+    sg_status st;
+
+    if (!g) return sg_fail(SG_ERR_OOM, "group: no memory");
+    g->options = *options;
+    pthread_mutex_init(&g->lock, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&g->woken, &clock);
+    pthread_condattr_destroy(&clock);
+    g->standing = sg_calloc(SG_GROUP_MOST, sizeof *g->standing);
+    g->note = sg_calloc(SG_GROUP_MOST, sizeof *g->note);
+    g->admitted = sg_calloc(SG_GROUP_MOST, sizeof *g->admitted);
+    st = g->standing && g->note && g->admitted ? begin(g) : sg_fail(SG_ERR_OOM, "group: no memory");
+    if (st != SG_OK) {
+        sg_group_destroy(g);
+        return st;
+    }
+    *out = g;
+    return SG_OK;
+}
+
+void sg_group_destroy(sg_group *g) {
+    if (!g) return;
+    if (g->keeping) {
+        pthread_mutex_lock(&g->lock);
+        g->stop = true;
+        pthread_cond_signal(&g->woken);
+        pthread_mutex_unlock(&g->lock);
+        pthread_join(g->keeper, NULL);
+    }
+    sg_peers_close(g->peers);
+    set_transport(g, NULL);
+    sg_rendezvous_close(g->rendezvous);
+    sg_reduce_destroy(g->reduce);
+    sg_roster_clear(&g->record);
+    sg_free(g->standing);
+    sg_free(g->note);
+    sg_free(g->admitted);
+    pthread_cond_destroy(&g->woken);
+    pthread_mutex_destroy(&g->lock);
+    sg_free(g);
+}
+
+/* --- the rendezvous --------------------------------------------------------------------------- */
+
+sg_status sg_group_look(sg_group *g, sg_roster *record) {
+    double end = sg_now() + g->options.wait;
+    bool told = false;
+
+    for (;;) {
+        int64_t epoch = 0;
+        char *text = NULL;
+        sg_status st = sg_rendezvous_newest(g->rendezvous, &epoch, &text);
+
+        if (st == SG_OK) {
+            memset(record, 0, sizeof *record);
+            if (text) st = sg_roster_parse(epoch, text, record);
+            if (st == SG_ERR_DATA) { /* it names nobody, and the next one is free */
+                sg_log(SG_LOG_WARN, "%s", sg_last_error());
+                record->epoch = epoch;
+                st = SG_OK;
+            }
+            sg_free(text);
+            return st;
+        }
+        if (sg_group_asked_to_stop(g)) return interrupted();
+        if (st != SG_ERR_UNAVAILABLE || sg_now() > end) return st;
+        if (!told) sg_log(SG_LOG_WARN, "%s; trying again", sg_last_error());
+        told = true;
+        sg_peers_wait(g->peers, kVerdict / 10.0);
+    }
+}
+
+sg_status sg_group_propose(sg_group *g, const sg_roster *next) {
+    char *text = NULL;
+    bool won;
+    sg_status st = sg_roster_write(next, &text);
+
+    if (st == SG_OK) st = sg_rendezvous_propose(g->rendezvous, next->epoch, text, &won);
+    sg_free(text);
+    if (st == SG_ERR_UNAVAILABLE) { /* sg_group_look finds out for how long */
+        sg_log(SG_LOG_DEBUG, "group: %s", sg_last_error());
+        return SG_OK;
+    }
+    return st;
+}
+
+static int most_workers(const sg_group *g) {
+    int most = g->options.shards < SG_GROUP_MOST ? g->options.shards : SG_GROUP_MOST;
+
+    return g->options.max_workers > 0 && g->options.max_workers < most ? g->options.max_workers
+                                                                       : most;
+}
+
+/* This record is the epoch now; it is ours to clear. */
+static void adopt(sg_group *g, sg_roster *record) {
+    sg_roster_clear(&g->record);
+    g->record = *record;
+    memset(record, 0, sizeof *record);
+    g->rank = sg_roster_rank(&g->record, g->id);
+}
+
+/* --- outside ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    int64_t watched;    /* epoch of the group that is asked; 0: none */
+    double since;       /* when */
+    bool fits;          /* it is of this worker's run */
+    double called;      /* when those of it that are lost were last called again */
+    double began;       /* to be outside */
+    int candidates;     /* when they were last counted */
+    double last_change; /* of that number */
+    bool told;
+} outsider;
+
+/* Those who are announced and alive, in the order of their ids, into `next`. */
+static sg_status list_candidates(sg_group *g, sg_roster *next) {
+    sg_announced *list = NULL;
+    int n = 0;
+
+    SG_TRY(sg_rendezvous_members(g->rendezvous, &list, &n));
+    for (int i = 0; i < n && next->n < most_workers(g); i++) {
+        sg_roster one;
+
+        /* what a dead one left was never heard */
+        if (!list[i].heard || list[i].silent > kSilent ||
+            sg_roster_parse(0, list[i].text, &one) != SG_OK)
+            continue;
+        if (one.n == 1) next->member[next->n++] = one.member[0];
+        sg_roster_clear(&one);
+    }
+    sg_announced_free(list, n);
+    return SG_OK;
+}
+
+/* Found a group, when as many have come as are expected, or nobody has for a moment. */
+static sg_status found(sg_group *g, outsider *o, int64_t newest) {
+    sg_roster next = {.epoch = newest + 1, .about = (char *)(uintptr_t)g->options.about};
+    double now = sg_now();
+    sg_status st = list_candidates(g, &next);
+
+    if (st == SG_ERR_UNAVAILABLE) return SG_OK;
+    SG_TRY(st);
+    if (next.n != o->candidates) o->last_change = now;
+    o->candidates = next.n;
+    if (sg_roster_rank(&next, g->id) < 0) return SG_OK; /* more than enough without this one */
+    if (next.n < most_workers(g) && now - o->last_change < kSettle) return SG_OK;
+    if (next.n >= g->options.min_workers) return sg_group_propose(g, &next);
+    if (now - o->began > g->options.wait)
+        return sg_fail(SG_ERR_UNAVAILABLE,
+                       "%d of distributed.min_workers = %d workers came within distributed.wait = "
+                       "%g s",
+                       next.n, g->options.min_workers, g->options.wait);
+    return SG_OK;
+}
+
+/* Whether the group of that record may still be there. */
+static bool lives(sg_group *g, const sg_roster *record, const outsider *o) {
+    sg_announced *list = NULL;
+    int n = 0;
+    bool alive = false;
+
+    if (record->n == 0 || sg_peers_all_gone(g->peers)) return false;
+    if (sg_peers_any_heard(g->peers)) return true;
+    if (sg_now() - o->since < kSilent) return true;
+    /* unheard, but perhaps only from here: does any of them give signs of life? */
+    if (sg_rendezvous_members(g->rendezvous, &list, &n) != SG_OK) return true;
+    for (int i = 0; i < n; i++)
+        alive = alive || (list[i].silent < kSilent && sg_roster_rank(record, list[i].id) >= 0);
+    sg_announced_free(list, n);
+    return alive;
+}
+
+static sg_status check(const sg_group *g, const sg_roster *record) {
+    return g->options.check(g->options.context, record->about);
+}
+
+/* Ask the members of that record, who take this one in at the end of a step; but for those of
+ * another run, who are in the way as long as they live. */
+static sg_status ask(sg_group *g, const sg_roster *record, outsider *o) {
+    if (o->watched == record->epoch)
+        return o->fits || !sg_peers_any_heard(g->peers) ? SG_OK : check(g, record);
+    o->fits = check(g, record) == SG_OK;
+    SG_TRY(sg_peers_watch(g->peers, record->epoch, record->member, record->n));
+    sg_peers_ask_in(g->peers, o->fits);
+    o->watched = record->epoch;
+    o->since = o->called = sg_now();
+    return SG_OK;
+}
+
+/* One who could not be reached may be reached now: a network heals, and no epoch need come of it.
+ */
+static sg_status call_lost(sg_group *g, const sg_roster *record, outsider *o) {
+    if (!sg_peers_any_lost(g->peers) || sg_now() - o->called < kAgain) return SG_OK;
+    o->called = sg_now();
+    return sg_peers_watch(g->peers, record->epoch, record->member, record->n);
+}
+
+/* The run is over, keys that change no result apart. The end of another one, that used the place
+ * before, is of no interest. */
+static bool is_our_end(const sg_group *g, const sg_roster *record) {
+    return record->done && check(g, record) == SG_OK;
+}
+
+/* One look at the world from outside. *in: `record` names this worker. */
+static sg_status stand_outside(sg_group *g, outsider *o, sg_roster *record, bool *in) {
+    *in = !record->done && sg_roster_rank(record, g->id) >= 0;
+    if (*in || is_our_end(g, record)) return SG_OK;
+    if (record->n == 0) return found(g, o, record->epoch);
+    SG_TRY(ask(g, record, o));
+    if (lives(g, record, o)) {
+        if (!o->told && sg_now() - o->since > kSilent)
+            sg_log(SG_LOG_INFO, "waiting to be taken in by %d worker%s", record->n,
+                   record->n == 1 ? "" : "s");
+        o->told = o->told || sg_now() - o->since > kSilent;
+        return call_lost(g, record, o);
+    }
+    return found(g, o, record->epoch);
+}
+
+/* Until a record names this worker, or the run is over. */
+static sg_status enter(sg_group *g, char **done) {
+    outsider o = {.began = sg_now(), .last_change = sg_now()};
+
+    for (;;) {
+        sg_roster record;
+        bool in = false;
+        sg_status st = sg_group_look(g, &record);
+        int64_t newest = st == SG_OK ? record.epoch : 0;
+
+        if (st == SG_OK) st = stand_outside(g, &o, &record, &in);
+        if (st == SG_OK && in) adopt(g, &record);
+        if (st == SG_OK && !in && is_our_end(g, &record)) {
+            *done = record.done;
+            record.done = NULL;
+            in = true;
+        }
+        sg_roster_clear(&record);
+        if (st != SG_OK || in) return st;
+        if (sg_group_asked_to_stop(g)) return interrupted();
+        if (sg_rendezvous_wait(g->rendezvous, newest, kLook) != SG_OK) /* the next look judges */
+            sg_log(SG_LOG_DEBUG, "group: %s", sg_last_error());
+    }
+}
+
+/* --- a member --------------------------------------------------------------------------------- */
+
+static void add_member(const sg_group *g, sg_roster *next, const sg_peer *who) {
+    if (next->n < most_workers(g) && sg_roster_rank(next, who->id) < 0)
+        next->member[next->n++] = *who;
+}
+
+/* Those who stay, in their order, and behind them those who come. */
+static void compose(sg_group *g, sg_roster *next) {
+    memset(next, 0, sizeof *next);
+    next->epoch = g->record.epoch + 1;
+    next->about = g->record.about;
+    for (int i = 0; i < g->record.n; i++) {
+        const sg_peer *who = &g->record.member[i];
+
+        if (g->changing && g->note[i].leaving) continue;
+        if (!sg_peers_is_lost(g->peers, who->id)) add_member(g, next, who);
+    }
+    for (int i = 0; g->changing && i < g->n_admitted; i++) add_member(g, next, &g->admitted[i]);
+}
+
+/* An exchange may fail before it is known who is to blame. */
+static void wait_for_verdict(sg_group *g) {
+    double end = sg_now() + kVerdict;
+
+    while (!g->changing && !sg_group_broken(g) && sg_now() < end) sg_peers_wait(g->peers, kLook);
+}
+
+/* Read the next epoch, or write it. It may not name this worker, which is then outside. */
+static sg_status advance(sg_group *g, char **done) {
+    double end = sg_now() + g->options.wait;
+
+    wait_for_verdict(g);
+    for (;;) {
+        sg_roster newest, next;
+
+        SG_TRY(sg_group_look(g, &newest));
+        if (newest.epoch > g->record.epoch) {
+            if (newest.done) {
+                *done = newest.done;
+                newest.done = NULL;
+            }
+            adopt(g, &newest);
+            return SG_OK;
+        }
+        sg_roster_clear(&newest);
+        compose(g, &next);
+        if (next.n >= g->options.min_workers) {
+            SG_TRY(sg_group_propose(g, &next));
+        } else {
+            /* those who ask come in when there are enough */
+            g->n_admitted = sg_peers_asking(g->peers, g->admitted, SG_GROUP_MOST);
+            g->changing = true;
+            if (sg_now() > end)
+                return sg_fail(SG_ERR_UNAVAILABLE,
+                               "%d of distributed.min_workers = %d workers are left, and no others "
+                               "came within distributed.wait = %g s",
+                               next.n, g->options.min_workers, g->options.wait);
+            sg_peers_wait(g->peers, kLook);
+        }
+        if (sg_group_asked_to_stop(g)) return interrupted();
+    }
+}
+
+/* --- connected -------------------------------------------------------------------------------- */
+
+static sg_status say(void *context, const void *data, size_t bytes) {
+    return sg_peers_say(((sg_group *)context)->peers, SG_SAID_CONNECTION, data, bytes);
+}
+
+static sg_status hear(void *context, int rank, void *data, size_t room, size_t *bytes,
+                      double seconds) {
+    sg_group *g = context;
+
+    return sg_peers_hear(g->peers, g->record.member[rank].id, SG_SAID_CONNECTION, data, room, bytes,
+                         seconds);
+}
+
+static bool is_over(void *context) { return sg_group_broken(context); }
+
+/* *here: all are in one place. */
+static sg_status hear_openings(sg_group *g, const sg_standing *mine, bool *here) {
+    opening own, other;
+    double end = sg_now() + kOpening;
+
+    memset(&own, 0, sizeof own);
+    own.standing = *mine;
+    sg_transport_here(own.here);
+    *here = true;
+    g->standing[g->rank] = *mine;
+    SG_TRY(sg_peers_say(g->peers, SG_SAID_OPENING, &own, sizeof own));
+    for (int i = 0; i < g->record.n; i++) {
+        size_t bytes;
+
+        if (i == g->rank) continue;
+        SG_TRY(sg_peers_hear(g->peers, g->record.member[i].id, SG_SAID_OPENING, &other,
+                             sizeof other, &bytes, end - sg_now()));
+        if (bytes != sizeof other)
+            return sg_fail(SG_ERR_UNAVAILABLE, "worker %s is of another version",
+                           g->record.member[i].id);
+        other.standing.run_id[sizeof other.standing.run_id - 1] = '\0';
+        other.here[sizeof other.here - 1] = '\0';
+        g->standing[i] = other.standing;
+        *here = *here && strcmp(own.here, other.here) == 0;
+    }
+    return SG_OK;
+}
+
+static sg_status connect_all(sg_group *g, const sg_standing *mine) {
+    sg_transport_options o = {.rank = g->rank,
+                              .size = g->record.n,
+                              .epoch = g->record.epoch,
+                              .interface = g->options.interface,
+                              .introduction = {g, say, hear, is_over},
+                              .seconds = kConnect};
+    sg_transport *transport = NULL;
+    bool here;
+
+    set_transport(g, NULL);
+    sg_reduce_destroy(g->reduce);
+    g->reduce = NULL;
+    g->failed = g->changing = false;
+    g->n_admitted = 0;
+    g->exchanges = 0;
+    SG_TRY(sg_peers_watch(g->peers, g->record.epoch, g->record.member, g->record.n));
+    sg_peers_ask_in(g->peers, false);
+    begin_anew(g);
+    SG_TRY(hear_openings(g, mine, &here));
+    SG_TRY(
+        sg_reduce_create(g->options.shards, g->record.n, g->rank, g->options.floats, &g->reduce));
+    if (g->record.n == 1) return SG_OK;
+    SG_TRY(here ? sg_transport_shm_create(&o, &transport)
+                : sg_transport_gloo_create(&o, &transport));
+    set_transport(g, transport);
+    return SG_OK;
+}
+
+sg_status sg_group_form(sg_group *g, const sg_standing *mine, char **done) {
+    *done = NULL;
+    for (;;) {
+        sg_status st;
+
+        if (g->record.epoch > 0) SG_TRY(advance(g, done));
+        if (*done) return SG_OK;
+        if (g->record.epoch == 0 || g->rank < 0) {
+            atomic_store(&g->epoch, 0);
+            set_transport(g, NULL);
+            SG_TRY(enter(g, done));
+            if (*done) return SG_OK;
+        }
+        atomic_store(&g->epoch, g->record.epoch);
+        st = connect_all(g, mine);
+        if (st == SG_OK) return SG_OK;
+        if (st != SG_ERR_UNAVAILABLE) return st;
+        sg_log(SG_LOG_DEBUG, "group: epoch %lld is not whole: %s", (long long)g->record.epoch,
+               sg_last_error());
+        if (sg_group_asked_to_stop(g)) return interrupted();
+    }
+}
+
+int sg_group_size(const sg_group *g) { return g->record.n; }
+int sg_group_rank(const sg_group *g) { return g->rank; }
+int64_t sg_group_epoch(const sg_group *g) { return g->record.epoch; }
+const sg_standing *sg_group_standing(const sg_group *g, int rank) { return &g->standing[rank]; }
+
+const char *sg_group_member(const sg_group *g, int rank) { return g->record.member[rank].id; }
+
+static bool before(const sg_standing *a, const sg_standing *b) {
+    if (a->step != b->step) return a->step < b->step;
+    return a->evaluations < b->evaluations;
+}
+
+int sg_group_ahead(const sg_group *g) {
+    int ahead = 0;
+
+    for (int i = 1; i < g->record.n; i++)
+        if (before(&g->standing[ahead], &g->standing[i])) ahead = i;
+    return ahead;
+}
+
+bool sg_group_is_behind(const sg_group *g, int rank) {
+    return before(&g->standing[rank], &g->standing[sg_group_ahead(g)]);
+}

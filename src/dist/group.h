@@ -1,0 +1,97 @@
+/* A group: the workers that train one run together, any of which may vanish at any moment.
+ *
+ *   epoch      a list of members, in the order of their ranks: a record of the rendezvous, written
+ *              once. Nobody leads: whoever sees a reason proposes the next one.
+ *   form       be a member of an epoch that is whole: all connected, and told where each stands.
+ *              One who is behind copies the state of one ahead (sg_group_copy).
+ *   reduce     the exchange of a step. It succeeds, or the epoch is over: the step is then redone
+ *              in the next one. What it changed is applied only where it succeeded.
+ *   change     who asks to be taken in, or wishes to leave, is told in the notes of an exchange, so
+ *              all that saw it succeed agree, and form the next epoch at the end of that step.
+ *
+ * Two members may differ by one step, where one saw an exchange succeed that failed for the other;
+ * never by more. Since the same step gives the same bits wherever it is made, a member that was
+ * thought dead and goes on does no harm. */
+#ifndef SG_DIST_GROUP_H
+#define SG_DIST_GROUP_H
+
+#include "dist/roster.h"
+#include "dist/reduce.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    const char *store;     /* URL of the rendezvous */
+    const char *interface; /* address or device to be reached at; NULL: the first */
+    const char *about; /* what all members must agree in: the first one's stands in the records */
+    /* Whether this worker can take part in a run that is said to be so. */
+    sg_status (*check)(void *context, const char *about);
+    /* Asked in any thread: true ends waiting with SG_ERR_INTERRUPTED, and tells the others, in an
+     * exchange, that this worker leaves. */
+    bool (*stop)(void *context);
+    void *context;
+    int shards;                   /* of a step; no group is larger */
+    int64_t floats;               /* of a gradient */
+    int min_workers, max_workers; /* of a group; max 0: any number */
+    double wait;                  /* seconds for min_workers to come */
+} sg_group_options;
+
+/* Where a member stands, when an epoch begins. */
+typedef struct {
+    int64_t step;        /* finished steps of its state; -1: it has none */
+    int64_t evaluations; /* that it knows of: of two at one step one may have made the next */
+    char run_id[17];     /* of its run; "": it has none, as nothing is on its disk */
+    bool loaded;         /* its state is worth something: from a disk, or from training */
+} sg_standing;
+
+typedef struct sg_group sg_group;
+
+/* SG_ERR_CONFIG, SG_ERR_IO, SG_ERR_UNAVAILABLE (store, interface), SG_ERR_OOM. */
+sg_status sg_group_create(const sg_group_options *options, sg_group **out) SG_CHECKED;
+/* Leaves, if it is still a member; the others notice. NULL is fine. */
+void sg_group_destroy(sg_group *g);
+
+/* Be a member of the next epoch: at the beginning, when sg_group_changing, and after an exchange
+ * failed. Tries again for as long as others come and go. SG_ERR_CONFIG, SG_ERR_UNAVAILABLE: `check`
+ * said so, or fewer than min_workers came within `wait`, or the store was silent for as long;
+ * SG_ERR_INTERRUPTED. *done: the run has ended meanwhile; the caller's (sg_free), else NULL. */
+sg_status sg_group_form(sg_group *g, const sg_standing *mine, char **done) SG_CHECKED;
+
+int sg_group_size(const sg_group *g);
+int sg_group_rank(const sg_group *g);
+int64_t sg_group_epoch(const sg_group *g);
+const sg_standing *sg_group_standing(const sg_group *g, int rank);
+/* The first of those with the greatest step, and evaluation; whether another stands before it. */
+int sg_group_ahead(const sg_group *g);
+bool sg_group_is_behind(const sg_group *g, int rank);
+const char *sg_group_member(const sg_group *g, int rank); /* its id */
+/* This epoch is over: a member is lost, or others have gone on. In any thread. */
+bool sg_group_broken(sg_group *g);
+/* An exchange of this epoch has failed. */
+bool sg_group_failed(const sg_group *g);
+
+/* `bytes` at `data` of the one ahead, to all that are behind: theirs are overwritten. */
+sg_status sg_group_copy(sg_group *g, void *data, size_t bytes) SG_CHECKED;
+/* sg_reduce_run, with the notes; alone it only adds. */
+sg_status sg_group_reduce(sg_group *g, float *const slot[], const sg_gather *gather,
+                          int n) SG_CHECKED;
+/* Give `bytes` bytes, and get those of all, one after the other in the order of ranks; *all is the
+ * caller's (sg_free). */
+sg_status sg_group_gather(sg_group *g, const void *mine, size_t bytes, void **all,
+                          size_t *total) SG_CHECKED;
+
+/* After a step: the next epoch is to be formed before the next step; this worker is not to be in
+ * it, as it said. */
+bool sg_group_changing(sg_group *g);
+bool sg_group_leaving(const sg_group *g);
+
+/* The last step is made and saved: the run is over, for all who come later. By rank 0; the others
+ * wait for it. SG_ERR_UNAVAILABLE: rank 0 is lost, and the group is to be formed anew. */
+sg_status sg_group_finish(sg_group *g, const char *done) SG_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,50 @@
+/* A group from the inside: shared by group.c (forming epochs) and group_exchange.c (within one). */
+#ifndef SG_DIST_GROUP_INSIDE_H
+#define SG_DIST_GROUP_INSIDE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "dist/group.h"
+
+/* What a member tells all others in each exchange. */
+typedef struct {
+    int64_t epoch, count; /* of exchanges in it: all are at the same one */
+    uint32_t leaving;
+    uint32_t n_asking;
+    sg_peer asking[8]; /* to be taken in, and in touch with it */
+} sg_group_note;
+
+struct sg_group {
+    sg_group_options options;
+    char id[SG_MEMBER_ID_BYTES];
+    sg_rendezvous *rendezvous;
+    sg_peers *peers;
+    sg_roster record; /* of the epoch; epoch 0: it is in none */
+    int rank;
+    sg_standing *standing; /* (members) */
+    sg_reduce *reduce;
+    sg_group_note *note; /* (members) of the last exchange */
+    int64_t exchanges;   /* in this epoch */
+    bool failed, changing, leaving;
+    sg_peer *admitted; /* (SG_GROUP_MOST) to be in the next epoch too */
+    int n_admitted;
+
+    pthread_mutex_t lock; /* of the transport, which other threads may abort */
+    sg_transport *transport;
+    atomic_bool broken;
+    _Atomic int64_t epoch; /* as the record's, for any thread; 0 outside */
+    _Atomic int64_t later; /* the newest that the rendezvous knows */
+    pthread_t keeper;      /* signs of life in the rendezvous */
+    pthread_cond_t woken;
+    bool keeping, stop;
+};
+
+bool sg_group_asked_to_stop(const sg_group *g);
+/* The newest record; its epoch is 0 where there is none. A store may be away for a while: it is
+ * asked again and again, for as long as one waits for workers. */
+sg_status sg_group_look(sg_group *g, sg_roster *record) SG_CHECKED;
+/* Try to write a record; who won, a look tells. */
+sg_status sg_group_propose(sg_group *g, const sg_roster *next) SG_CHECKED;
+
+#endif

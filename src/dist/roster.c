@@ -1,0 +1,74 @@
+#include "dist/roster.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mem.h"
+
+sg_status sg_roster_write(const sg_roster *record, char **text) {
+    json_t *members = json_array(), *whole;
+    char *json = NULL;
+
+    for (int i = 0; i < record->n; i++)
+        json_array_append_new(members, json_pack("{s:s, s:s}", "id", record->member[i].id,
+                                                 "address", record->member[i].address));
+    whole = json_pack("{s:s, s:s?, s:o}", "about", record->about, "done", record->done, "members",
+                      members);
+    if (whole) json = json_dumps(whole, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+    json_decref(whole);
+    *text = json ? sg_strdup(json) : NULL;
+    free(json);
+    return *text ? SG_OK : sg_fail(SG_ERR_OOM, "group: no memory for a record");
+}
+
+static bool take_member(const json_t *from, sg_peer *to) {
+    const char *id = json_string_value(json_object_get(from, "id"));
+    const char *address = json_string_value(json_object_get(from, "address"));
+
+    if (!id || !address || strlen(id) >= sizeof to->id || strlen(address) >= sizeof to->address)
+        return false;
+    memset(to, 0, sizeof *to);
+    memcpy(to->id, id, strlen(id));
+    memcpy(to->address, address, strlen(address));
+    return true;
+}
+
+static bool take(const json_t *whole, sg_roster *record) {
+    const json_t *members = json_object_get(whole, "members");
+    const char *about = json_string_value(json_object_get(whole, "about"));
+    const char *done = json_string_value(json_object_get(whole, "done"));
+
+    if (!about || !json_is_array(members) || json_array_size(members) > SG_GROUP_MOST) return false;
+    record->n = (int)json_array_size(members);
+    for (int i = 0; i < record->n; i++)
+        if (!take_member(json_array_get(members, (size_t)i), &record->member[i])) return false;
+    record->about = sg_strdup(about);
+    record->done = done ? sg_strdup(done) : NULL;
+    return record->about && (!done || record->done);
+}
+
+sg_status sg_roster_parse(int64_t epoch, const char *text, sg_roster *record) {
+    json_t *whole = json_loads(text, 0, NULL);
+    bool good;
+
+    memset(record, 0, sizeof *record);
+    record->epoch = epoch;
+    good = whole && take(whole, record);
+    json_decref(whole);
+    if (good) return SG_OK;
+    sg_roster_clear(record);
+    return sg_fail(SG_ERR_DATA, "the record of epoch %lld is damaged", (long long)epoch);
+}
+
+void sg_roster_clear(sg_roster *record) {
+    sg_free(record->about);
+    sg_free(record->done);
+    memset(record, 0, sizeof *record);
+}
+
+int sg_roster_rank(const sg_roster *record, const char *id) {
+    for (int i = 0; i < record->n; i++)
+        if (strcmp(record->member[i].id, id) == 0) return i;
+    return -1;
+}

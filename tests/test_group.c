@@ -1,0 +1,434 @@
+/* Groups: workers that are processes without a model, so that many can come, be killed, be stopped
+ * and leave in little time. Each step adds what shards give and changes a state by it; at the end
+ * the state is that of one worker alone, whatever happened. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "core/philox.h"
+#include "core/threads.h"
+#include "dist/group.h"
+
+enum { kShards = 8, kFloats = 20000, kSteps = 300, kWorkers = 5, kMost = 8, kBytes = 4096 };
+
+static char folder[256], url[300];
+
+static void make_folder(void) {
+    snprintf(folder, sizeof folder, "/tmp/spotgrad-group-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(url, sizeof url, "file://%s", folder);
+}
+
+static void remove_folder(void) {
+    char command[400];
+
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* --- a run without a model -------------------------------------------------------------------- */
+
+typedef struct {
+    int64_t step;
+    float x[kFloats];
+} model;
+
+static float part_of(int64_t step, int shard, int64_t i) {
+    uint64_t bits = sg_key_mix((uint64_t)step * 64u + (uint64_t)shard, (uint64_t)i);
+
+    return (float)((double)(bits >> 40) * 0x1p-24 - 0.5);
+}
+
+static void apply(model *m, const float *sum) {
+    for (int i = 0; i < kFloats; i++) m->x[i] = 0.75f * m->x[i] + sum[i];
+    m->step++;
+}
+
+static void fill_shards(float *const slot[], sg_shards own, int64_t step) {
+    for (int s = own.first; s < own.first + own.count; s++)
+        for (int i = 0; i < kFloats; i++) slot[s][i] = part_of(step, s, i);
+    sg_tree_add(kShards, own, slot, 0, kFloats);
+}
+
+static uint64_t digest(const model *m) {
+    uint64_t h = (uint64_t)m->step;
+
+    for (int i = 0; i < kFloats; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, &m->x[i], sizeof bits);
+        h = sg_key_mix(h, bits);
+    }
+    return h;
+}
+
+static float **make_slots(void) {
+    float **slot = sg_calloc(kShards, sizeof *slot);
+
+    for (int s = 0; s < kShards; s++) slot[s] = sg_calloc(kFloats, sizeof(float));
+    return slot;
+}
+
+static uint64_t alone(int64_t steps) {
+    model *m = sg_calloc(1, sizeof *m);
+    float **slot = make_slots();
+    uint64_t h;
+
+    while (m->step < steps) {
+        fill_shards(slot, (sg_shards){0, kShards}, m->step);
+        apply(m, slot[0]);
+    }
+    h = digest(m);
+    for (int s = 0; s < kShards; s++) sg_free(slot[s]);
+    sg_free(slot);
+    sg_free(m);
+    return h;
+}
+
+/* --- a worker --------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t asked_to_leave;
+
+static void on_term(int number) {
+    (void)number;
+    asked_to_leave = 1;
+}
+
+static bool stop(void *context) {
+    (void)context;
+    return asked_to_leave != 0;
+}
+
+static sg_status agree(void *context, const char *about) {
+    return strcmp(about, context ? (const char *)context : "a test") == 0
+               ? SG_OK
+               : sg_fail(SG_ERR_CONFIG, "the others are about %s", about);
+}
+
+typedef struct {
+    sg_group *group;
+    model *model;
+    float **slot;
+    bool torn;
+    int64_t steps;
+    useconds_t pause; /* of a step */
+} worker;
+
+static sg_status catch_up(worker *w) {
+    if (sg_group_standing(w->group, sg_group_ahead(w->group))->step < 0)
+        return sg_fail(SG_ERR_DATA, "nobody has the state");
+    w->torn = sg_group_is_behind(w->group, sg_group_rank(w->group));
+    SG_TRY(sg_group_copy(w->group, w->model, sizeof *w->model));
+    w->torn = false;
+    return SG_OK;
+}
+
+static sg_status form(worker *w, char **done) {
+    for (;;) {
+        sg_standing mine = {.step = w->torn ? -1 : w->model->step, .loaded = !w->torn};
+        sg_status st;
+
+        SG_TRY(sg_group_form(w->group, &mine, done));
+        if (*done) return SG_OK;
+        st = catch_up(w);
+        if (st == SG_OK || !sg_group_failed(w->group)) return st;
+    }
+}
+
+static sg_status step(worker *w) {
+    sg_shards own = sg_tree_share(kShards, sg_group_size(w->group), sg_group_rank(w->group));
+
+    fill_shards(w->slot, own, w->model->step);
+    usleep(w->pause);
+    SG_TRY(sg_group_reduce(w->group, w->slot, NULL, 0));
+    apply(w->model, w->slot[0]);
+    return SG_OK;
+}
+
+static sg_status finish(worker *w) {
+    char text[64];
+
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)digest(w->model));
+    return sg_group_finish(w->group, text);
+}
+
+/* The group is to be formed anew, and `st` is no other failure. */
+static bool broke(const worker *w, sg_status st) {
+    if (st == SG_OK) return sg_group_changing(w->group) || sg_group_broken(w->group);
+    return st == SG_ERR_UNAVAILABLE && sg_group_failed(w->group);
+}
+
+static bool leaves(const worker *w) {
+    return sg_group_size(w->group) == 1 ? stop(NULL) : sg_group_leaving(w->group);
+}
+
+/* What is said at the end, into `text`. */
+static sg_status train(worker *w, char *text, size_t size) {
+    char *done = NULL;
+    sg_status st = form(w, &done);
+
+    while (st == SG_OK && !done) {
+        if (w->model->step == w->steps) {
+            st = finish(w);
+            snprintf(text, size, "%016llx", (unsigned long long)digest(w->model));
+            if (st == SG_OK) return SG_OK;
+        } else {
+            st = step(w);
+        }
+        if (st == SG_OK && leaves(w)) return sg_fail(SG_ERR_INTERRUPTED, "left");
+        if (broke(w, st)) st = form(w, &done);
+    }
+    if (done) snprintf(text, size, "%s", done);
+    sg_free(done);
+    return st;
+}
+
+static sg_status open_worker(worker *w, int64_t steps, int min, int max, const char *about) {
+    const sg_group_options o = {.store = url,
+                                .interface = "127.0.0.1",
+                                .about = about,
+                                .check = agree,
+                                .stop = stop,
+                                .context = (void *)(uintptr_t)about,
+                                .shards = kShards,
+                                .floats = kFloats,
+                                .min_workers = min,
+                                .max_workers = max,
+                                .wait = 20.0};
+
+    memset(w, 0, sizeof *w);
+    w->model = sg_calloc(1, sizeof *w->model);
+    w->slot = make_slots();
+    w->steps = steps;
+    w->pause = 2000;
+    return sg_group_create(&o, &w->group);
+}
+
+static void log_line(sg_log_level level, const char *line) {
+    (void)level;
+    fprintf(stderr, "%d: %s\n", (int)getpid(), line);
+}
+
+/* Ends with 0 and its digest in a file; 75 when it left; another number when it failed. */
+static pid_t start(int number, int64_t steps, int min, int max, const char *about) {
+    pid_t parent = getpid(), pid = fork();
+    char text[64] = "", path[400];
+    struct sigaction action;
+    worker w;
+    sg_status st;
+
+    if (pid != 0) return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(1);
+    if (getenv("SG_TEST_LOG")) sg_log_set(SG_LOG_DEBUG, log_line);
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_term;
+    sigaction(SIGTERM, &action, NULL);
+    st = open_worker(&w, steps, min, max, about);
+    if (st == SG_OK) st = train(&w, text, sizeof text);
+    if (st == SG_ERR_INTERRUPTED) {
+        sg_group_destroy(w.group);
+        _exit(75);
+    }
+    if (st != SG_OK) {
+        fprintf(stderr, "worker %d: %s\n", number, sg_last_error());
+        _exit(st == SG_ERR_CONFIG ? 78 : st == SG_ERR_UNAVAILABLE ? 69 : 1);
+    }
+    snprintf(path, sizeof path, "%s/result-%d", folder, number);
+    if (sg_file_write(path, text, strlen(text)) != SG_OK) _exit(2);
+    sg_group_destroy(w.group);
+    _exit(0);
+}
+
+/* --- what is expected of them ----------------------------------------------------------------- */
+
+static int status_of(pid_t pid, double seconds) {
+    double end = sg_now() + seconds;
+    int how;
+
+    while (waitpid(pid, &how, WNOHANG) == 0) {
+        if (sg_now() > end) {
+            kill(pid, SIGKILL);
+            waitpid(pid, &how, 0);
+            fail_msg("worker %d hangs", (int)pid);
+        }
+        usleep(1000);
+    }
+    return WIFEXITED(how) ? WEXITSTATUS(how) : -WTERMSIG(how);
+}
+
+static void expect_result(int number, uint64_t expected) {
+    char path[400], text[64];
+    uint8_t *data;
+    size_t size;
+
+    snprintf(path, sizeof path, "%s/result-%d", folder, number);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)expected);
+    assert_int_equal(sg_file_read(path, 0, &data, &size), SG_OK);
+    assert_string_equal((const char *)data, text);
+    sg_free(data);
+}
+
+static void test_any_number_of_workers(void **state) {
+    uint64_t expected = alone(kSteps / 10);
+
+    (void)state;
+    for (int n = 1; n <= kMost; n++) {
+        pid_t pid[kMost];
+
+        make_folder();
+        for (int i = 0; i < n; i++) pid[i] = start(i, kSteps / 10, n, 0, "a test");
+        for (int i = 0; i < n; i++) assert_int_equal(status_of(pid[i], 60.0), 0);
+        for (int i = 0; i < n; i++) expect_result(i, expected);
+        remove_folder();
+    }
+}
+
+/* One that comes when the others are at work is taken in, and has their state. */
+static void test_late_joiners(void **state) {
+    uint64_t expected = alone(kSteps);
+    pid_t pid[3];
+
+    (void)state;
+    make_folder();
+    for (int i = 0; i < 3; i++) {
+        pid[i] = start(i, kSteps, 1, 0, "a test");
+        usleep(700000);
+    }
+    for (int i = 0; i < 3; i++) assert_int_equal(status_of(pid[i], 60.0), 0);
+    for (int i = 0; i < 3; i++) expect_result(i, expected);
+    remove_folder();
+}
+
+/* Who comes after the end is told of it. */
+static void test_after_the_end(void **state) {
+    uint64_t expected = alone(5);
+
+    (void)state;
+    make_folder();
+    assert_int_equal(status_of(start(0, 5, 1, 0, "a test"), 60.0), 0);
+    assert_int_equal(status_of(start(1, 5, 1, 0, "a test"), 60.0), 0);
+    expect_result(1, expected);
+    remove_folder();
+}
+
+static void test_other_runs_are_refused(void **state) {
+    pid_t first;
+
+    (void)state;
+    make_folder();
+    first = start(0, 1000 * kSteps, 1, 0, "a test");
+    usleep(1000000);
+    assert_int_equal(status_of(start(1, 1000 * kSteps, 1, 0, "something else"), 60.0), 78);
+    kill(first, SIGTERM);
+    assert_int_equal(status_of(first, 60.0), 75);
+    remove_folder();
+}
+
+/* Random deaths, stops and leaves, of any member; whoever is gone is started again. */
+typedef struct {
+    pid_t pid[kMost];
+    bool stopped[kMost];
+    uint64_t random;
+} troop;
+
+static uint32_t draw(troop *t, uint32_t below) {
+    t->random = sg_key_mix(t->random, 1);
+    return (uint32_t)(t->random >> 33) % below;
+}
+
+static void harm(troop *t) {
+    int i = (int)draw(t, kWorkers);
+    uint32_t how = draw(t, 10);
+
+    if (t->stopped[i]) kill(t->pid[i], SIGCONT);
+    t->stopped[i] = how == 9;
+    kill(t->pid[i], how < 6 ? SIGKILL : how < 9 ? SIGTERM : SIGSTOP);
+}
+
+static bool start_again(troop *t, bool *finished, int64_t steps) {
+    bool all = true;
+
+    for (int i = 0; i < kWorkers; i++) {
+        int how;
+
+        all = all && finished[i];
+        if (finished[i] || waitpid(t->pid[i], &how, WNOHANG) != t->pid[i]) continue;
+        finished[i] = WIFEXITED(how) && WEXITSTATUS(how) == 0;
+        if (finished[i]) continue;
+        assert_true(WIFSIGNALED(how) || WEXITSTATUS(how) == 75);
+        t->stopped[i] = false;
+        t->pid[i] = start(i, steps, 1, kWorkers, "a test");
+    }
+    return all;
+}
+
+static void resume_all(troop *t) {
+    for (int i = 0; i < kWorkers; i++)
+        if (t->stopped[i]) kill(t->pid[i], SIGCONT);
+}
+
+static void run_with_faults(uint64_t seed, int faults, int64_t steps) {
+    bool finished[kMost] = {false};
+    double end;
+    troop t = {.random = seed};
+    int done = 0;
+
+    make_folder();
+    for (int i = 0; i < kWorkers; i++) t.pid[i] = start(i, steps, 1, kWorkers, "a test");
+    for (; done < faults; done++) {
+        bool any = false;
+
+        usleep(20000 + 1000 * draw(&t, 200));
+        (void)start_again(&t, finished, steps);
+        for (int i = 0; i < kWorkers; i++) any = any || finished[i];
+        if (any) break;
+        harm(&t);
+    }
+    resume_all(&t);
+    end = sg_now() + 120.0;
+    while (!start_again(&t, finished, steps)) {
+        if (sg_now() > end) fail_msg("the job of seed %llu hangs", (unsigned long long)seed);
+        usleep(1000);
+    }
+    for (int i = 0; i < kWorkers; i++) expect_result(i, alone(steps));
+    remove_folder();
+}
+
+/* Should all be gone at once, the next ones begin anew, and come to the same end. */
+static void test_faults(void **state) {
+    const char *faults = getenv("SG_GROUP_FAULTS");
+
+    (void)state;
+    run_with_faults(1, 25, kSteps);
+    if (faults) run_with_faults((uint64_t)getpid(), atoi(faults), 20 * atoi(faults));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_any_number_of_workers),
+        cmocka_unit_test(test_late_joiners),
+        cmocka_unit_test(test_after_the_end),
+        cmocka_unit_test(test_other_runs_are_refused),
+        cmocka_unit_test(test_faults),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
