@@ -257,6 +257,7 @@ sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out)
     t = sg_calloc(1, sizeof *t);
     if (!t) return sg_fail(SG_ERR_OOM, "trainer: no memory");
     t->options = *options;
+    t->team.own = (sg_shards){0, options->shards};
     t->backend = options->backend ? options->backend : &sg_backend_cpu;
     t->device = t->backend->device;
     choose_threads(t, &pool_threads);
@@ -318,6 +319,14 @@ const float *sg_trainer_rows(const sg_trainer *t) {
 }
 int sg_trainer_threads(const sg_trainer *t) { return t->threads; }
 
+int64_t sg_trainer_gradient_floats(const sg_trainer *t) { return t->table->n_grads; }
+
+sg_status sg_trainer_share(sg_trainer *t, const sg_trainer_team *team) {
+    if (t->device) SG_TRY(sg_trainer_device_share(t));
+    t->team = team ? *team : (sg_trainer_team){.own = {0, t->options.shards}};
+    return SG_OK;
+}
+
 void sg_trainer_profile(sg_trainer *t, int shape, double *seconds, sg_step_times *times) {
     t->seconds = seconds;
     t->times = times;
@@ -355,8 +364,9 @@ sg_bindings sg_trainer_bind(sg_trainer *t) {
     return b;
 }
 
-static sg_status run_shard(void *context, int64_t shard, int worker) {
+static sg_status run_shard(void *context, int64_t item, int worker) {
     sg_trainer *t = context;
+    int64_t shard = t->team.own.first + item;
     const sg_trainer_shape *s = &t->shape[t->at_shape];
     sg_bindings b = sg_trainer_bind(t);
 
@@ -389,23 +399,41 @@ static sg_status check_finite(const sg_trainer *t, int64_t start, int64_t end) {
     return bad ? sg_trainer_diverged(t) : SG_OK;
 }
 
-/* grads[0] = the sum over all shards, as a binary tree: ((0+1)+(2+3))+((4+5)+(6+7)), here for one
- * block of floats. The order is the same for every number of threads, and later of workers. */
+static int64_t block_end(const sg_trainer *t, int64_t block) {
+    int64_t end = (block + 1) * kReduceBlock;
+
+    return end < t->table->n_grads ? end : t->table->n_grads;
+}
+
+/* One block of floats of the nodes of the tree that own shards make, whatever thread adds it. */
 static sg_status add_block(void *context, int64_t block, int worker) {
     sg_trainer *t = context;
-    int64_t start = block * kReduceBlock, end = start + kReduceBlock;
 
     (void)worker;
-    if (end > t->table->n_grads) end = t->table->n_grads;
-    for (int width = 1; width < t->options.shards; width *= 2) {
-        for (int s = 0; s + width < t->options.shards; s += 2 * width) {
-            float *sum = t->grads[s];
-            const float *other = t->grads[s + width];
+    sg_tree_add(t->options.shards, t->team.own, t->grads, block * kReduceBlock,
+                block_end(t, block));
+    return t->team.reduce ? SG_OK : check_finite(t, block * kReduceBlock, block_end(t, block));
+}
 
-            for (int64_t i = start; i < end; i++) sum[i] += other[i];
-        }
+static sg_status check_block(void *context, int64_t block, int worker) {
+    sg_trainer *t = context;
+
+    (void)worker;
+    return check_finite(t, block * kReduceBlock, block_end(t, block));
+}
+
+/* grads[0] = the sum over all shards, and sources whole. */
+static sg_status add_shards(sg_trainer *t) {
+    int64_t blocks = (t->table->n_grads + kReduceBlock - 1) / kReduceBlock;
+    sg_gather gather[SG_MAX_ROWS];
+    int n = sg_trainer_rows_gather(t, t->source, gather);
+
+    SG_TRY(sg_pool_run(t->pool, blocks, add_block, t));
+    if (t->team.reduce) {
+        SG_TRY(t->team.reduce(t->team.context, t->grads, gather, n));
+        SG_TRY(sg_pool_run(t->pool, blocks, check_block, t));
     }
-    return check_finite(t, start, end);
+    return t->table->n_row_tables > 0 ? sg_trainer_rows_check(t) : SG_OK;
 }
 
 void sg_trainer_fill_step_block(sg_trainer *t, double lr) {
@@ -460,7 +488,6 @@ static void add_times(sg_step_times *sum, const double clock[5]) {
 }
 
 static sg_status step_here(sg_trainer *t, double lr) {
-    int64_t blocks = (t->table->n_grads + kReduceBlock - 1) / kReduceBlock;
     sg_bindings b = sg_trainer_bind(t);
     double clock[5] = {sg_now()};
 
@@ -468,10 +495,9 @@ static sg_status step_here(sg_trainer *t, double lr) {
     if (sg_trainer_profiled(t)) b.seconds = t->seconds;
     SG_TRY(sg_program_prologue(t->shape[t->at_shape].program, &b));
     clock[1] = sg_now();
-    SG_TRY(sg_pool_run(t->pool, t->options.shards, run_shard, t));
+    SG_TRY(sg_pool_run(t->pool, t->team.own.count, run_shard, t));
     clock[2] = sg_now();
-    SG_TRY(sg_pool_run(t->pool, blocks, add_block, t));
-    if (t->table->n_row_tables > 0) SG_TRY(sg_trainer_rows_check(t));
+    SG_TRY(add_shards(t));
     clock[3] = sg_now();
     SG_TRY(run_update(t));
     if (t->shape[t->at_shape].rows) SG_TRY(sg_trainer_rows_step(t));
@@ -481,7 +507,9 @@ static sg_status step_here(sg_trainer *t, double lr) {
     return SG_OK;
 }
 
-int sg_trainer_ahead(const sg_trainer *t) { return t->device ? SG_TRAINER_SLOTS : 1; }
+int sg_trainer_ahead(const sg_trainer *t) {
+    return t->device && !t->team.reduce ? SG_TRAINER_SLOTS : 1;
+}
 int sg_trainer_under_way(const sg_trainer *t) { return t->under_way; }
 
 sg_status sg_trainer_launch(sg_trainer *t, int shape, const void *const inputs[], double lr) {

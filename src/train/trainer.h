@@ -6,11 +6,13 @@
  *   update     normalise, clip, optimizer, running statistics, moving average
  *   rows       of tables of rows: those that occur in the batch, in parts side by side
  *
- * The bits of the result depend on the number of shards, never on the number of threads. */
+ * The bits of the result depend on the number of shards, never on the number of threads, nor on how
+ * many workers share the shards (sg_trainer_share). */
 #ifndef SG_TRAIN_TRAINER_H
 #define SG_TRAIN_TRAINER_H
 
 #include "core/threads.h"
+#include "dist/reduce.h"
 #include "graph/program.h"
 #include "graph/state.h"
 
@@ -139,7 +141,22 @@ sg_status sg_trainer_snapshot(sg_trainer *trainer) SG_CHECKED;
  * with SG_ERR_INTERRUPTED, the state being that of before it. NULL: never. */
 void sg_trainer_stop_when(sg_trainer *trainer, bool (*stop)(void *context), void *context);
 
-/* Seconds of the parts of steps; rows are part of the update. */
+/* Workers that share each step, from now on. */
+typedef struct {
+    sg_shards own; /* what this one computes: the rows of the inputs that it reads */
+    /* Between the shards and the update: as sg_reduce_run. What it says is what the step says, and
+     * the state is then that of before. */
+    sg_status (*reduce)(void *context, float *const slot[], const sg_gather *gather, int n);
+    void *context;
+} sg_trainer_team;
+
+/* NULL: alone. No step is under way. On a device the exchange goes through the host's memory, and
+ * no step is launched behind another. SG_ERR_OOM. */
+sg_status sg_trainer_share(sg_trainer *trainer, const sg_trainer_team *team) SG_CHECKED;
+/* Floats of a gradient slot. */
+int64_t sg_trainer_gradient_floats(const sg_trainer *trainer);
+
+/* Seconds of the parts of steps; rows are part of the update, what workers exchange of the tree. */
 typedef struct {
     double prologue, shards, tree, update;
 } sg_step_times;

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/mem.h"
 #include "train/trainer_inside.h"
 
 enum { kAnswerNorm = SG_MAX_SUMS, kAnswerDiverged, kAnswerSlots, kPlainSteps = 1 };
@@ -119,6 +120,10 @@ void sg_trainer_device_destroy(sg_trainer *t) {
     }
     d->recording_destroy(on->update_recording);
     for (int i = 0; i < SG_TRAINER_SLOTS; i++) release_slot(d, &on->slot[i]);
+    for (int s = 0; on->host_grads && s < t->options.shards; s++)
+        d->release_host(on->host_grads[s]);
+    sg_free(on->host_grads);
+    for (int i = 0; i < SG_MAX_ROWS; i++) d->release_host(on->host_source[i]);
     for (int i = 0; i < SG_MAX_INPUTS; i++) {
         d->release(on->staged[i]);
         d->release(on->input[i]);
@@ -256,11 +261,28 @@ static sg_status put_source_check(sg_trainer *t) {
     return SG_OK;
 }
 
+/* Of the tree the nodes that this worker's shards make. */
+static sg_status put_nodes(sg_trainer *t) {
+    sg_tree_node node[SG_TREE_NODES];
+    int n = sg_tree_nodes(t->options.shards, t->team.own, node);
+
+    for (int i = 0; i < n; i++) {
+        int left = t->options.shards - node[i].shard;
+
+        SG_TRY(t->device->add_shards(t->on.queue, t->grads + node[i].shard,
+                                     node[i].width < left ? node[i].width : left, t->table->n_grads,
+                                     t->on.step_block));
+    }
+    return SG_OK;
+}
+
 static sg_status put_shards(sg_trainer *t) {
+    sg_shards own = t->team.own;
     sg_bindings b = bind(t);
 
     SG_TRY(sg_program_prologue(t->shape[t->at_shape].program, &b));
-    for (int s = 0; s < t->options.shards; s++) SG_TRY(put_shard(t, s));
+    for (int s = own.first; s < own.first + own.count; s++) SG_TRY(put_shard(t, s));
+    if (t->team.reduce) return put_nodes(t);
     SG_TRY(put_source_check(t));
     return t->device->add_shards(t->on.queue, t->grads, t->options.shards, t->table->n_grads,
                                  t->on.step_block);
@@ -318,6 +340,78 @@ static sg_status run_part(sg_trainer *t, sg_status (*put)(sg_trainer *t), void *
     if (plain || sg_trainer_profiled(t) || !records()) return put(t);
     if (!*recording) SG_TRY(record(t, put, recording));
     return t->device->replay(t->on.queue, *recording);
+}
+
+/* --- what workers exchange -------------------------------------------------------------------- */
+
+static sg_status allocate_exchange(sg_trainer *t) {
+    t->on.host_grads = sg_calloc((size_t)t->options.shards, sizeof *t->on.host_grads);
+    if (!t->on.host_grads) return sg_fail(SG_ERR_OOM, "trainer: no memory");
+    for (int s = 0; s < t->options.shards; s++)
+        SG_TRY(alloc_pinned(t->device, t->table->n_grads, &t->on.host_grads[s]));
+    for (int i = 0; i < t->table->n_row_tables; i++)
+        SG_TRY(alloc_pinned(t->device, sg_trainer_source_floats(t, i), &t->on.host_source[i]));
+    return SG_OK;
+}
+
+sg_status sg_trainer_device_share(sg_trainer *t) {
+    SG_TRY(check_idle(t));
+    for (int i = 0; i < t->n_shapes; i++) { /* of other shards */
+        t->device->recording_destroy(t->shape[i].recording);
+        t->shape[i].recording = NULL;
+    }
+    return t->on.host_grads ? SG_OK : allocate_exchange(t);
+}
+
+static sg_status get_nodes(sg_trainer *t) {
+    sg_tree_node node[SG_TREE_NODES];
+    int n = sg_tree_nodes(t->options.shards, t->team.own, node);
+    size_t bytes = (size_t)t->table->n_grads * sizeof(float);
+
+    for (int i = 0; i < n; i++) {
+        int s = node[i].shard;
+
+        SG_TRY(t->device->get(t->on.queue, t->on.host_grads[s], t->grads[s], bytes));
+    }
+    for (int i = 0; i < t->table->n_row_tables; i++) {
+        int64_t a_shard = sg_trainer_source_floats(t, i) / t->options.shards;
+        int64_t first = a_shard * t->team.own.first;
+
+        SG_TRY(t->device->get(t->on.queue, t->on.host_source[i] + first, t->source[i] + first,
+                              (size_t)(a_shard * t->team.own.count) * sizeof(float)));
+    }
+    return t->device->wait(t->on.queue);
+}
+
+/* The whole sum, of which is seen here, as by every worker, whether it is finite. */
+static sg_status put_whole(sg_trainer *t) {
+    for (int i = 0; i < t->table->n_row_tables; i++)
+        SG_TRY(t->device->put(t->on.queue, t->source[i], t->on.host_source[i],
+                              (size_t)sg_trainer_source_floats(t, i) * sizeof(float)));
+    SG_TRY(t->device->put(t->on.queue, t->grads[0], t->on.host_grads[0],
+                          (size_t)t->table->n_grads * sizeof(float)));
+    SG_TRY(put_source_check(t));
+    return t->device->add_shards(t->on.queue, t->grads, 1, t->table->n_grads, t->on.step_block);
+}
+
+/* The flag, once no step is to see it any more. */
+static sg_status clear_flag(sg_trainer *t, sg_trainer_slot *s) {
+    s->answer[kAnswerDiverged] = 0.0f;
+    SG_TRY(t->device->put(t->on.queue, t->on.step_block + SG_STEP_DIVERGED,
+                          s->answer + kAnswerDiverged, sizeof(float)));
+    return t->device->wait(t->on.queue);
+}
+
+static sg_status reduce(sg_trainer *t, sg_trainer_slot *s) {
+    sg_gather gather[SG_MAX_ROWS];
+    int n = sg_trainer_rows_gather(t, t->on.host_source, gather);
+    sg_status st;
+
+    SG_TRY(get_nodes(t));
+    st = t->team.reduce(t->team.context, t->on.host_grads, gather, n);
+    if (st == SG_OK) return put_whole(t);
+    SG_TRY(clear_flag(t, s)); /* as if the step had not been begun */
+    return st;
 }
 
 /* --- a step ----------------------------------------------------------------------------------- */
@@ -380,6 +474,7 @@ sg_status sg_trainer_device_launch(sg_trainer *t, double lr) {
     SG_TRY(take_inputs(t));
     SG_TRY(put_step_block(t, s, lr));
     SG_TRY(run_part(t, put_shards, &shape->recording));
+    if (t->team.reduce) SG_TRY(reduce(t, s));
     if (t->on.saving) SG_TRY(t->device->event_follow(t->on.queue, t->on.saved));
     t->on.saving = false;
     SG_TRY(run_part(t, put_update, &t->on.update_recording));
@@ -399,10 +494,7 @@ static sg_status forget_divergence(sg_trainer *t) {
     t->under_way = 0;
     t->on.saving = false;
     t->on.host_step = -1;
-    s->answer[kAnswerDiverged] = 0.0f;
-    SG_TRY(t->device->put(t->on.queue, t->on.step_block + SG_STEP_DIVERGED,
-                          s->answer + kAnswerDiverged, sizeof(float)));
-    return t->device->wait(t->on.queue);
+    return clear_flag(t, s);
 }
 
 sg_status sg_trainer_device_settle(sg_trainer *t) {

@@ -30,6 +30,9 @@ typedef struct {
     bool saving;                    /* the next update must wait for the snapshot */
     void *update_recording;         /* NULL at first */
     int64_t host_step;              /* whose state the host's copy is; -1: nobody's */
+    /* Where several workers share steps: what they exchange goes through the host. NULL before. */
+    float **host_grads;              /* (shards), pinned */
+    float *host_source[SG_MAX_ROWS]; /* pinned */
 } sg_trainer_device;
 
 /* What a shard computes where the step's batch has that shape. */
@@ -72,6 +75,7 @@ struct sg_trainer {
     float sum[SG_MAX_SUMS]; /* of the last step, over its shards */
     sg_trainer_device on;
     int under_way; /* steps launched and not settled */
+    sg_trainer_team team;
 
     const void *const *inputs; /* of the step in work */
     int at_shape;              /* its shape */
@@ -107,6 +111,9 @@ int64_t sg_trainer_source_floats(const sg_trainer *t, int table);
 void sg_trainer_bind_sources(const sg_trainer *t, int shard, sg_bindings *b);
 /* What the update of rows works on, but for the inputs and what a device has its own of. */
 sg_bindings sg_trainer_bind_rows(sg_trainer *t);
+/* What workers gather of them, a part a shard, from `source` (of each table): into `gather`, how
+ * many. */
+int sg_trainer_rows_gather(const sg_trainer *t, float *const source[], sg_gather *gather);
 /* On CPUs, when the shards are done, and after the update. */
 sg_status sg_trainer_rows_check(sg_trainer *t) SG_CHECKED;
 sg_status sg_trainer_rows_step(sg_trainer *t) SG_CHECKED;
@@ -114,6 +121,8 @@ sg_status sg_trainer_rows_step(sg_trainer *t) SG_CHECKED;
 /* trainer_device.c */
 sg_status sg_trainer_device_create(sg_trainer *t) SG_CHECKED;
 void sg_trainer_device_destroy(sg_trainer *t);
+/* Before t->team is another one. */
+sg_status sg_trainer_device_share(sg_trainer *t) SG_CHECKED;
 /* Of t->inputs, t->at_shape. */
 sg_status sg_trainer_device_launch(sg_trainer *t, double lr) SG_CHECKED;
 /* Everything but the counting; t->sum and t->norm are set. */

@@ -133,6 +133,15 @@ void sg_trainer_bind_sources(const sg_trainer *t, int shard, sg_bindings *b) {
         b->source[i] = t->source[i] + sg_trainer_source_floats(t, i) / t->options.shards * shard;
 }
 
+int sg_trainer_rows_gather(const sg_trainer *t, float *const source[], sg_gather *gather) {
+    for (int i = 0; i < t->table->n_row_tables; i++) {
+        size_t floats = (size_t)(sg_trainer_source_floats(t, i) / t->options.shards);
+
+        gather[i] = (sg_gather){source[i], floats * sizeof(float), false};
+    }
+    return t->table->n_row_tables;
+}
+
 sg_bindings sg_trainer_bind_rows(sg_trainer *t) {
     sg_bindings b = sg_trainer_bind(t);
 
