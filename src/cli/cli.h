@@ -68,6 +68,13 @@ int cli_predict(int argc, char **argv);
 /* `train --check-data`: prints the faults of config->data; 65 when there are errors. */
 int cli_check_data(const sg_config *config);
 
+/* `train --workers`: n workers of a run on this machine, to its end. `file`: the configuration's,
+ * may be NULL; `arguments`: as they were given. The exit status. */
+int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
+                  const cli_arguments *arguments);
+/* Set in a worker's environment: its number. */
+#define CLI_WORKER "SPOTGRAD_WORKER"
+
 /* `train --list`: prints the checkpoints of config->run.dir; 65 when none is whole. */
 int cli_list(const sg_config *config);
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,7 +20,7 @@ enum { kProfileSteps = 5 };
 
 /* What was asked for. */
 typedef struct {
-    const char *config;
+    const char *config, *workers;
     bool check_data, help_config, markdown, print_config, devices, profile, dry_run, list, fresh;
 } request;
 
@@ -140,7 +141,8 @@ typedef struct {
     const sg_config *config;
     const sg_table *table;
     int threads;
-    double first_step; /* seconds */
+    const char *worker; /* its number under a supervisor; NULL */
+    double first_step;  /* seconds */
     int64_t steps_here;
     bool told_time;
 } run_view;
@@ -192,6 +194,10 @@ static void show_start(void *context, const sg_run_start *start) {
     sg_compute_name(start->compute, device, sizeof device);
     view->table = sg_trainer_table(start->trainer);
     view->threads = sg_trainer_threads(start->trainer);
+    view->progress = cli_progress_start(start->task->rate);
+    atomic_store(&stepping, true);
+    if (view->worker && start->rank > 0) return;
+    if (start->workers > 1) cli_say("worker %d of %d", start->rank, start->workers);
     if (start->compute->plugin)
         cli_say("%s: %s; folder %s; Ctrl-C saves, the same command goes on", device, class,
                 c->run.dir);
@@ -208,8 +214,6 @@ static void show_start(void *context, const sg_run_start *start) {
         cli_print("resumed: step %lld (epoch %lld, position %lld) from %s\n",
                   (long long)start->steps, (long long)(start->samples / start->task->n_train),
                   (long long)(start->samples % start->task->n_train), start->resumed_from);
-    view->progress = cli_progress_start(start->task->rate);
-    atomic_store(&stepping, true);
 }
 
 static sg_progress_state progress_state(const run_view *view, const sg_run_step *step) {
@@ -264,7 +268,7 @@ static void show_evaluation(void *context, const sg_run_step *step, const sg_eva
 }
 
 static int run(const sg_config *config, bool fresh) {
-    run_view view = {.config = config};
+    run_view view = {.config = config, .worker = getenv(CLI_WORKER)};
     const sg_run_observer observer = {
         .context = &view,
         .started = show_start,
@@ -280,7 +284,8 @@ static int run(const sg_config *config, bool fresh) {
     st = sg_run_train(config, fresh, &observer, &result);
     cli_progress_stop();
     if (st == SG_ERR_INTERRUPTED) {
-        cli_print("interrupted: saved step %lld\n", (long long)result.steps);
+        cli_print("interrupted: %s step %lld\n", result.left ? "the other workers have" : "saved",
+                  (long long)result.steps);
         return CLI_INTERRUPTED;
     }
     if (st != SG_OK) die(st, NULL);
@@ -299,6 +304,15 @@ static int dry_run(const sg_config *config) {
     return print_text(st, text);
 }
 
+static int workers_of(const char *text) {
+    char *end;
+    long n = strtol(text, &end, 10);
+
+    if (*end || end == text || n < 1 || n > 256)
+        die_usage("--workers: %s is not a number from 1 to 256", text);
+    return (int)n;
+}
+
 static int answer(const request *want, const cli_arguments *arguments) {
     sg_config config;
     sg_status st;
@@ -314,6 +328,9 @@ static int answer(const request *want, const cli_arguments *arguments) {
     if (st != SG_OK) die(st, NULL);
     if (want->dry_run) return dry_run(&config);
     if (want->profile) return print_profile(&config);
+    if (want->workers)
+        return cli_supervise(&config, want->config, workers_of(want->workers), want->fresh,
+                             arguments);
     return run(&config, want->fresh);
 }
 
@@ -327,6 +344,10 @@ int cli_train(int argc, char **argv) {
         {.name = "--fresh",
          .flag = &want.fresh,
          .help = "start over where run.dir holds a run already"},
+        {.name = "--workers",
+         .value_name = "N",
+         .value = &want.workers,
+         .help = "train with N processes on this machine; one that dies costs nothing"},
         {.name = "--check-data",
          .flag = &want.check_data,
          .help = "list every fault of the data set, and stop"},
@@ -351,7 +372,7 @@ int cli_train(int argc, char **argv) {
          .help = "with --help-config: as a page of the documentation"},
     };
     const cli_syntax syntax = {
-        .usage = "--config FILE [section.key=value ...] [--fresh]",
+        .usage = "--config FILE [section.key=value ...] [--fresh] [--workers N]",
         .summary = "Trains a model on the data set that FILE names. section.key=value sets a key "
                    "of FILE anew.\nCtrl-C saves and ends with 75; the same command goes on from "
                    "there.",

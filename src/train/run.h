@@ -28,7 +28,8 @@ typedef struct {
     const sg_trainer *trainer;
     int64_t total_steps;      /* at which the run is done */
     int64_t steps, samples;   /* finished before: > 0 when it goes on */
-    const char *resumed_from; /* file, or NULL */
+    const char *resumed_from; /* file, or which worker; NULL */
+    int rank, workers;        /* of a group, at the start: rank 0 writes */
 } sg_run_start;
 
 typedef struct {
@@ -54,6 +55,7 @@ typedef struct {
     char sha256[65];       /* of the final state */
     double best;           /* score of best.h5; NaN without */
     bool stopped_early;    /* by train.steps or train.patience */
+    bool left;             /* interrupted: the others of the group have this state, not the disk */
 } sg_run_result;
 
 /* Train as the configuration says, to the end. `fresh` starts over in a folder that holds a run.

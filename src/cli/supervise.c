@@ -1,0 +1,368 @@
+/* `train --workers N`: N workers of one run on this machine, each a process of its own. The
+ * supervisor has no state: it starts them, starts the dead again, passes signals on, and prints
+ * what they say, the last lines once. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "checkpoint/folder.h"
+#include "cli/cli.h"
+#include "core/file.h"
+#include "core/mem.h"
+#include "core/threads.h"
+#include "dist/rendezvous.h"
+
+enum { kMostWorkers = 256, kLineBytes = 4096, kExtra = 8, kTextBytes = 8192 };
+
+/* Seconds. One that dies at once is started again after a pause, each time a longer one. */
+static const double kShortLife = 2.0, kFirstPause = 0.1, kLongestPause = 5.0;
+/* For all to end when the run is done; to save and end when asked to. */
+static const double kEnd = 10.0, kSaving = 60.0;
+
+typedef struct {
+    pid_t pid; /* 0: it is not running */
+    int output;
+    char line[kLineBytes]; /* what it has written of one */
+    size_t used;
+    double started, start_at, pause;
+    bool finished; /* with status 0 */
+} worker;
+
+typedef struct {
+    const char *const *arguments; /* of each worker, NULL behind them */
+    worker *worker;
+    int n, signals;
+    sigset_t former; /* signals that were blocked before */
+    bool stopping, done, resumed;
+    int status;                             /* to end with */
+    long long saved;                        /* step that an interrupted writer has saved; -1 */
+    char sha[kLineBytes], last[kLineBytes]; /* the last lines, once */
+    double end_at; /* whoever still runs then hangs, and is killed; 0: no such time */
+} supervisor;
+
+/* --- starting --------------------------------------------------------------------------------- */
+
+static noreturn void become_worker(const supervisor *s, int i, int output, pid_t parent) {
+    char number[16];
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(CLI_UNAVAILABLE); /* it died before that */
+    sigprocmask(SIG_SETMASK, &s->former, NULL);
+    dup2(output, STDOUT_FILENO);
+    snprintf(number, sizeof number, "%d", i);
+    setenv(CLI_WORKER, number, 1);
+    execv("/proc/self/exe", (char *const *)(uintptr_t)s->arguments);
+    _exit(CLI_UNAVAILABLE);
+}
+
+static void start_worker(supervisor *s, int i) {
+    worker *w = &s->worker[i];
+    pid_t parent = getpid();
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        die(sg_fail(SG_ERR_UNAVAILABLE, "cannot make a pipe: %s", strerror(errno)), NULL);
+    w->pid = fork();
+    if (w->pid < 0)
+        die(sg_fail(SG_ERR_UNAVAILABLE, "cannot start a worker: %s", strerror(errno)), NULL);
+    if (w->pid == 0) become_worker(s, i, ends[1], parent);
+    close(ends[1]);
+    w->output = ends[0];
+    w->used = 0;
+    w->started = sg_now();
+}
+
+static void start_due(supervisor *s) {
+    for (int i = 0; i < s->n; i++) {
+        worker *w = &s->worker[i];
+
+        if (w->pid == 0 && !w->finished && !s->stopping && !s->done && sg_now() >= w->start_at)
+            start_worker(s, i);
+    }
+}
+
+/* --- what they say ---------------------------------------------------------------------------- */
+
+static bool begins(const char *line, const char *start) {
+    return strncmp(line, start, strlen(start)) == 0;
+}
+
+/* The others have nothing left to do but to end. */
+static void be_done(supervisor *s) {
+    if (!s->done) s->end_at = sg_now() + kEnd;
+    s->done = true;
+}
+
+/* Lines that are to come once come from one worker after the other, where one dies in between. */
+static void hear_line(supervisor *s, const char *line) {
+    long long step;
+
+    if (begins(line, "state sha256: ")) {
+        snprintf(s->sha, sizeof s->sha, "%s", line);
+    } else if (begins(line, "done: ")) {
+        snprintf(s->last, sizeof s->last, "%s", line);
+        be_done(s);
+    } else if (sscanf(line, "interrupted: saved step %lld", &step) == 1) {
+        if (step > s->saved) s->saved = step;
+    } else if (begins(line, "resumed: ")) {
+        if (!s->resumed) cli_print("%s\n", line);
+        s->resumed = true;
+    } else if (!begins(line, "interrupted: ")) {
+        cli_print("%s\n", line);
+    }
+}
+
+static void take_output(supervisor *s, worker *w, const char *text, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        bool whole = text[i] == '\n' || w->used == sizeof w->line - 1;
+
+        if (text[i] != '\n') w->line[w->used++] = text[i];
+        if (!whole) continue;
+        w->line[w->used] = '\0';
+        w->used = 0;
+        hear_line(s, w->line);
+    }
+}
+
+/* false: it says no more. */
+static bool listen_to(supervisor *s, worker *w) {
+    char text[kTextBytes];
+    ssize_t n = read(w->output, text, sizeof text);
+
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return true;
+    if (n > 0) take_output(s, w, text, (size_t)n);
+    if (n > 0) return true;
+    close(w->output);
+    w->output = -1;
+    return false;
+}
+
+/* --- ends ------------------------------------------------------------------------------------- */
+
+static void tell_all(const supervisor *s, int number) {
+    for (int i = 0; i < s->n; i++)
+        if (s->worker[i].pid > 0) kill(s->worker[i].pid, number);
+}
+
+static void stop_all(supervisor *s, int status) {
+    if (s->status == CLI_DONE) s->status = status;
+    if (!s->stopping) {
+        tell_all(s, SIGTERM);
+        s->end_at = sg_now() + kSaving;
+    }
+    s->stopping = true;
+}
+
+/* A status that another try would only bring again. */
+static bool is_final(int status) {
+    return status >= CLI_USAGE && status <= CLI_CONFIG && status != CLI_INTERRUPTED;
+}
+
+static void bury(supervisor *s, int i, int how) {
+    worker *w = &s->worker[i];
+    int status = WIFEXITED(how) ? WEXITSTATUS(how) : -1;
+    double now = sg_now();
+
+    while (w->output >= 0 && listen_to(s, w)) continue;
+    w->pid = 0;
+    w->finished = status == CLI_DONE;
+    if (w->finished) be_done(s);
+    if (w->finished || s->stopping || s->done) return;
+    if (is_final(status)) { /* it has said why */
+        stop_all(s, status);
+        return;
+    }
+    w->pause = now - w->started > kShortLife ? 0.0 : w->pause > 0.0 ? 2.0 * w->pause : kFirstPause;
+    if (w->pause > kLongestPause) w->pause = kLongestPause;
+    w->start_at = now + w->pause;
+    if (WIFSIGNALED(how))
+        cli_say("worker %d was killed by signal %d: starting it again", i, WTERMSIG(how));
+    else
+        cli_say("worker %d ended with %d: starting it again", i, status);
+}
+
+static void reap(supervisor *s) {
+    int how;
+
+    for (int i = 0; i < s->n; i++)
+        if (s->worker[i].pid > 0 && waitpid(s->worker[i].pid, &how, WNOHANG) > 0) bury(s, i, how);
+}
+
+static void take_signal(supervisor *s) {
+    struct signalfd_siginfo info;
+
+    if (read(s->signals, &info, sizeof info) != sizeof info) return;
+    if (info.ssi_signo == SIGUSR1) tell_all(s, SIGUSR1);
+    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) stop_all(s, CLI_INTERRUPTED);
+}
+
+static int running(const supervisor *s) {
+    int n = 0;
+
+    for (int i = 0; i < s->n; i++) n += s->worker[i].pid > 0;
+    return n;
+}
+
+/* Milliseconds until something is due though nothing happens; -1: nothing is. */
+static int until_due(const supervisor *s) {
+    double least = s->end_at > 0.0 ? s->end_at : (double)INFINITY;
+
+    for (int i = 0; i < s->n; i++) {
+        const worker *w = &s->worker[i];
+
+        if (w->pid == 0 && !w->finished && !s->stopping && !s->done && w->start_at < least)
+            least = w->start_at;
+    }
+    least -= sg_now();
+    return isinf(least) ? -1 : least > 0.0 ? (int)(1e3 * least) + 1 : 0;
+}
+
+static void watch(supervisor *s) {
+    struct pollfd fd[kMostWorkers + 1];
+
+    while (start_due(s), running(s) > 0 || !(s->stopping || s->done)) {
+        fd[0] = (struct pollfd){s->signals, POLLIN, 0};
+        for (int i = 0; i < s->n; i++)
+            fd[i + 1] = (struct pollfd){s->worker[i].pid > 0 ? s->worker[i].output : -1, POLLIN, 0};
+        if (poll(fd, (nfds_t)s->n + 1, until_due(s)) < 0 && errno != EINTR)
+            die(sg_fail(SG_ERR_UNAVAILABLE, "cannot watch workers: %s", strerror(errno)), NULL);
+        for (int i = 0; i < s->n; i++)
+            if (fd[i + 1].revents) (void)listen_to(s, &s->worker[i]);
+        if (fd[0].revents) take_signal(s);
+        if (s->end_at > 0.0 && sg_now() > s->end_at) tell_all(s, SIGKILL);
+        reap(s);
+    }
+}
+
+/* --- the run's folder ------------------------------------------------------------------------- */
+
+/* One supervisor a folder; workers keep runs of other kinds out. */
+static void take_lock(const char *dir) {
+    char *path = sg_path_join(dir, "supervisor.lock");
+    int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
+
+    if (fd < 0)
+        die(sg_fail(SG_ERR_IO, "%s/supervisor.lock: cannot create: %s", dir, strerror(errno)),
+            NULL);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) /* held until the end */
+        die(sg_fail(SG_ERR_UNAVAILABLE,
+                    "%s: another process trains in this folder; choose another run.dir", dir),
+            NULL);
+    sg_free(path);
+}
+
+static noreturn void no_memory(void) { die(sg_fail(SG_ERR_OOM, "no memory"), NULL); }
+
+/* A rendezvous of one's own: without distributed.store the workers are all here. */
+static char *own_store(const char *dir) {
+    char *folder = sg_path_join(dir, "group"), *whole, *url;
+    sg_status st;
+
+    if (!folder) no_memory();
+    st = sg_make_dirs(folder);
+    if (st == SG_OK) st = sg_rendezvous_empty(folder);
+    if (st != SG_OK) die(st, NULL);
+    whole = realpath(folder, NULL);
+    url = whole ? sg_str_printf("distributed.store=file://%s", whole) : NULL;
+    if (!url) no_memory();
+    free(whole);
+    sg_free(folder);
+    return url;
+}
+
+static void prepare_folder(const sg_config *c, bool fresh) {
+    sg_status st = sg_make_dirs(c->run.dir);
+
+    if (st != SG_OK) die(st, NULL);
+    take_lock(c->run.dir);
+    sg_checkpoints_sweep(c->run.dir);
+    if (fresh) st = sg_checkpoints_forget(c->run.dir);
+    if (st != SG_OK) die(st, NULL);
+}
+
+static const char *share(const char *key, int64_t given, int n) {
+    int each = sg_cpu_count() / n > 0 ? sg_cpu_count() / n : 1;
+    char *text = sg_str_printf("%s=%lld", key, (long long)(given > 0 ? given : each));
+
+    if (!text) no_memory();
+    return text;
+}
+
+/* What the supervisor was given, and what it adds. */
+static const char **make_arguments(const sg_config *c, const char *config, int n,
+                                   const cli_arguments *given) {
+    const char **list = sg_calloc((size_t)given->n_overrides + kExtra + 4, sizeof *list);
+    int k = 0;
+
+    if (!list) no_memory();
+    list[k++] = "spotgrad";
+    list[k++] = "train";
+    if (config) {
+        list[k++] = "--config";
+        list[k++] = config;
+    }
+    for (int i = 0; i < given->n_overrides; i++) list[k++] = given->overrides[i];
+    list[k++] = share("train.threads", c->train.threads, n);
+    list[k++] = share("data.threads", c->data.threads, n);
+    if (c->distributed.store[0]) return list;
+    list[k++] = own_store(c->run.dir);
+    list[k++] = "distributed.interface=127.0.0.1";
+    list[k++] = sg_str_printf("distributed.max_workers=%d", n);
+    if (!list[k - 1]) no_memory();
+    return list;
+}
+
+static void catch_signals(supervisor *s) {
+    sigset_t mask;
+
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGUSR1);
+    sigaddset(&mask, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &mask, &s->former);
+    s->signals = signalfd(-1, &mask, SFD_CLOEXEC);
+    if (s->signals < 0) die(sg_fail(SG_ERR_UNAVAILABLE, "no signalfd: %s", strerror(errno)), NULL);
+}
+
+static int print_end(const supervisor *s) {
+    if (s->done) {
+        cli_print("%s\n%s\n", s->sha, s->last);
+        return CLI_DONE;
+    }
+    if (s->status == CLI_INTERRUPTED && s->saved >= 0)
+        cli_print("interrupted: saved step %lld\n", s->saved);
+    else if (s->status == CLI_INTERRUPTED)
+        cli_print("interrupted: before the first step\n");
+    return s->status;
+}
+
+int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
+                  const cli_arguments *arguments) {
+    supervisor s = {.n = n, .saved = -1};
+
+    if (n < 1 || n > kMostWorkers || n > config->train.shards)
+        die_usage("--workers: 1 to train.shards = %lld", (long long)config->train.shards);
+    prepare_folder(config, fresh);
+    s.arguments = make_arguments(config, file, n, arguments);
+    s.worker = sg_calloc((size_t)n, sizeof *s.worker);
+    if (!s.worker) no_memory();
+    catch_signals(&s);
+    cli_say("%d workers, %s and %s each; folder %s; Ctrl-C saves, the same command goes on", n,
+            s.arguments[arguments->n_overrides + (file ? 4 : 2)],
+            s.arguments[arguments->n_overrides + (file ? 5 : 3)], config->run.dir);
+    watch(&s);
+    return print_end(&s);
+}
