@@ -385,6 +385,8 @@ check: all examples $(TESTS) $(CHAOS) $(EMULATED_PLUGIN)
 chaos: all $(CHAOS)
 	$(or $(wildcard .venv/bin/python),python3) tests/chaos/run --kills $(or $(CHAOS_KILLS),1000)
 	$(or $(wildcard .venv/bin/python),python3) tests/chaos/run --texts --kills $(or $(CHAOS_KILLS),1000)
+	$(or $(wildcard .venv/bin/python),python3) tests/chaos/workers --faults $(or $(CHAOS_KILLS),1000)
+	$(or $(wildcard .venv/bin/python),python3) tests/chaos/workers --texts --faults $(or $(CHAOS_KILLS),1000)
 
 ## damaged       DAMAGED_FILES=100000 damaged checkpoints, a tenth of them under ASan (15 minutes)
 damaged: $(BUILD)/tests/test_damaged
