@@ -1,0 +1,143 @@
+# time limit: 300
+"""scripts/replay-trace: its figures on facts worked out by hand; a small trace in which nodes come, go,
+all go, fall silent and are given notice; and that none of its workers outlives it."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, "scripts/replay")
+import account  # noqa: E402
+import fleet  # noqa: E402
+import traces  # noqa: E402
+
+TRACE = "t_s,nodes\n0,3\n20,4\n30,2\n40,3\n50,0\n55,2\n60,3\n70,3\n"
+failed = False
+
+
+def case(name, ok, why=""):
+    global failed
+    failed = failed or not ok
+    print("ok - " + name if ok else "not ok - %s: %s" % (name, why), flush=True)
+
+
+def near(a, b):
+    return a is not None and abs(a - b) < 1e-6
+
+
+def check_figures():
+    """Two workers from 0 to 10 s, four shards of 0.5 s each: a step takes 1 s, alone 2 s. Of steps at 1,
+    2, .. 6 the next group's is at 9.3: worker 1 is killed at 6.4, whose place worker 2 takes at 10."""
+    f = fleet.Facts()
+    f.starts = [(0.0, 0), (0.0, 1), (10.0, 2)]
+    f.ends = [(6.4, 1, "kill")]
+    f.paid = [(0.0, 20.0), (0.0, 6.4), (10.0, 20.0)]
+    f.formed = [(0.0, 1, n, 2, 0) for n in (0, 1)] + [(7.0, 2, 0, 1, 6)] + [(13.5, 3, n, 2, 8) for n in (0, 2)]
+    f.finished = [(float(s), s, 1, n) for s in range(1, 7) for n in (0, 1)]
+    f.finished += [(9.3, 7, 2, 0), (11.3, 8, 2, 0)]
+    f.finished += [(14.5 + s, 9 + s, 3, n) for s in range(5) for n in (0, 2)]
+    a = account.Account(f, shards=4, pace=0.5, end=20.0)
+    got = a.figures()
+    case("figures: steps of nothing but their pace", near(a.step_seconds(2), 1.0) and near(a.step_seconds(1), 2.0),
+         (a.step_seconds(2), a.step_seconds(1)))
+    case("figures: a death's stall is beyond the redone step", near(got["stalls_death"]["max"], 9.3 - 6.4 - 2.0),
+         got["stalls_death"])
+    case("figures: a join's stall", near(got["stalls_orderly"]["max"], 14.5 - 11.3 - 1.0), got["stalls_orderly"])
+    case("figures: given up", near(got["discarded_seconds"], 0.4), got["discarded_seconds"])
+    case("figures: a node's first step", near(got["joins"]["max"], 4.5), got["joins"])
+    ideal = 6.4 + 3.6 / 2 + 10
+    case("figures: goodput", near(got["ideal_steps"], round(ideal, 1)) and near(got["goodput"], 13 / ideal),
+         (got["ideal_steps"], got["goodput"]))
+    slow = account.Account(f, shards=4, pace=0.5, end=20.0, speed=10.0).figures()["goodput_true_time"]
+    case("figures: on the trace's own time line", near(slow, 1 - (1 - 13 / ideal) / 10), slow)
+    f.formed.append((19.0, 4, 0, 1, 10))
+    case("figures: lost steps", account.Account(f, 4, 0.5, 20.0).lost_steps() == 3)
+    case("figures: percentiles", account.percentile(range(1, 101), 99) == 99 and account.percentile([5], 50) == 5 and
+         account.percentile([], 50) is None)
+
+
+def check_traces(work):
+    path = os.path.join(work, "bad.csv")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("t_s,nodes\n0,3\n5,x\n")
+    said = subprocess.run(["scripts/replay-trace", path], capture_output=True, text=True, check=False)
+    case("a bad line is named", said.returncode == 65 and said.stderr.count("\n") == 1 and
+         path + ":3: '5,x'" in said.stderr, said.stderr)
+    rows = [(0, 3), (10, 1), (20, 4), (30, 4)]
+    plan = traces.Plan(rows, speed=10)
+    ups = [sum(1 if e.what == "start" else -1 for e in plan.events if e.at <= t) for t in (0, 1, 2)]
+    case("as many nodes as the trace says", ups == [3, 1, 4] and plan.seconds == 3, ups)
+    case("a part of a trace", traces.cut(rows, 5, 25) == [(0.0, 3), (5, 1), (15, 4), (20, 4)], traces.cut(rows, 5, 25))
+    case("a smaller fleet", [n for _, n in traces.shrink([(0, 5), (1, 0), (2, 4)], 4)] == [2, 0, 1])
+
+
+def replay(work, *arguments):
+    path = os.path.join(work, "trace.csv")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(TRACE)
+    said = subprocess.run(["scripts/replay-trace", path, "--speed", "10", "--pace", "0.02", "--json", *arguments],
+                          capture_output=True, text=True, check=False, env=dict(os.environ, TMPDIR=work))
+    try:
+        return said.returncode, json.loads(said.stdout), said.stderr
+    except ValueError:
+        return said.returncode, {}, said.stderr
+
+
+def check_replay(work, name, changes, *arguments):
+    status, got, err = replay(work, *arguments)
+    case(name + ": the same bits", got.get("same") is True and len(got["hash"]) == 64, (status, got.get("hash"), err))
+    case(name + ": nothing died or hung", status == 0 and got.get("dead_jobs") == 0 and got.get("hangs") == 0,
+         (status, err))
+    case(name + ": nodes came and went", got.get("changes", 0) >= changes and 0 < got.get("goodput", 0) <= 1.2,
+         (got.get("changes"), got.get("goodput")))
+    return got
+
+
+def workers_of(work):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as file:
+                words = file.read()
+        except OSError:
+            continue
+        if b"spotgrad" in words and work.encode() in words:
+            found.append(int(pid))
+    return found
+
+
+def check_end(work, number):
+    """Its end, of whatever kind, is that of its workers."""
+    script = subprocess.Popen(["scripts/replay-trace", "--nodes", "3", "--every", "0", "--seconds", "60"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ, TMPDIR=work))
+    end = time.monotonic() + 60
+    while len(workers_of(work)) < 3 and time.monotonic() < end:
+        time.sleep(0.1)
+    there = len(workers_of(work))
+    script.send_signal(number)
+    script.wait()
+    end = time.monotonic() + 10
+    while workers_of(work) and time.monotonic() < end:
+        time.sleep(0.1)
+    left = workers_of(work)
+    case("no worker outlives %s" % signal.Signals(number).name, there == 3 and not left, (there, left))
+
+
+def main():
+    check_figures()
+    with tempfile.TemporaryDirectory(prefix="spotgrad-test-") as work:
+        check_traces(work)
+        check_replay(work, "killed", 4)
+        got = check_replay(work, "notice", 4, "--notice", "5", "--disk", "keep")
+        case("notice: nothing given up", got.get("discarded_seconds") == 0, got.get("discarded_seconds"))
+        got = check_replay(work, "silent", 3, "--silent", "1", "--disk", "shared")
+        case("silent: noticed", got.get("stalls_silence", {}).get("n", 0) >= 1, got.get("stalls_silence"))
+        for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
+            check_end(work, number)
+    return 1 if failed else 0
+
+
+sys.exit(main())
