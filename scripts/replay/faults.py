@@ -51,7 +51,7 @@ class Fault:
 def make_plan(o):
     last, other = o.nodes - 1, min(1, o.nodes - 1)
     o.disk = "keep"
-    return [
+    faults = [
         Fault("no fault", 5.0, None, None),
         Fault("every 20th packet of all is lost", 10.0, "drop", "heal", None, 5),
         Fault("every 5th packet of all is lost", 10.0, "drop", "heal", None, 20),
@@ -66,6 +66,10 @@ def make_plan(o):
         Fault("one is killed", 1.0, "kill", "start", other),
         Fault("the first is killed", 1.0, "kill", "start", 0),
     ]
+    chosen = [fault for fault in faults if o.only in fault.name]
+    if not chosen:
+        raise SystemExit("replay-trace: --only '%s': there are: %s" % (o.only, "; ".join(f.name for f in faults)))
+    return chosen
 
 
 def steps(plan, shards, o):

@@ -52,6 +52,7 @@ class Fleet:
 
     def __init__(self, job, options, wrap=None):
         self.job, self.options, self.wrap = job, options, wrap
+        self.log = open(options.log, "w", encoding="utf-8") if options.log else None
         self.nodes, self.facts = {}, Facts()
         self.selector = selectors.DefaultSelector()
         self.begun, self.over, self.last_step = time.monotonic(), False, 0.0
@@ -149,6 +150,8 @@ class Fleet:
 
     def take(self, now, node, line):
         node.last.append(line.decode("utf-8", "replace"))
+        if self.log:
+            self.log.write("%.3f node %d: %s\n" % (now, node.number, node.last[-1]))
         step, formed, sha = STEP.match(line), FORMED.match(line), HASH.match(line)
         if step:
             self.facts.finished.append((now, int(step.group(1)), int(step.group(2)), node.number))
@@ -238,3 +241,5 @@ class Fleet:
         for node in self.nodes.values():
             if node.process:
                 self.bury(node)
+        if self.log:
+            self.log.close()
