@@ -19,6 +19,10 @@ same "the unit: never again, nor after 0, nor without program or user" "$(number
     "$(numbers "0 $never 203 217")"
 same "the unit: interrupted is no failure" \
     "$(sed -n 's/^SuccessExitStatus=//p' $launch/spotgrad.service)" "$(status_of INTERRUPTED)"
+worker=$launch/spotgrad-worker@.service
+same "the worker's unit: the same statuses" \
+    "$(grep -E '^(Restart|RestartPreventExitStatus|SuccessExitStatus|StartLimitIntervalSec)=' $worker)" \
+    "$(grep -E '^(Restart|RestartPreventExitStatus|SuccessExitStatus|StartLimitIntervalSec)=' $launch/spotgrad.service)"
 
 # --- systemd
 
@@ -43,6 +47,16 @@ if command -v systemd-analyze >/dev/null; then
     verify 's/^RestartPreventExitStatus=126/RestartPreventExit=126/'
     if grep -q "docker.conf.*RestartPreventExit'" "$work/said"; then pass "the drop-in is read"; else
         fail "the drop-in is read" "said: $(cat "$work/said" "$work/err")"; fi
+    for edit in s/^x// s/^RestartSec=.*/RestartSec=soon/; do
+        sed -e 's,/opt/spotgrad/spotgrad,/bin/true,' -e "$edit" "$worker" >"$work/units/spotgrad-worker@mask.service"
+        run systemd-analyze verify --man=no "$work/units/spotgrad-worker@mask.service"
+        grep -F spotgrad-worker "$work/err" >"$work/said"
+        case $edit in
+            s/^x//) same "systemd understands the worker's unit" "$status, $(cat "$work/said")" "0, " ;;
+            *) if grep -q 'Failed to parse sec' "$work/said"; then pass "the worker's unit is read"; else
+                fail "the worker's unit is read" "said: $(cat "$work/said" "$work/err")"; fi ;;
+        esac
+    done
 else
     skip "systemd understands the unit" "no systemd-analyze"
 fi
