@@ -37,7 +37,7 @@ class Account:
     def __init__(self, facts, shards, pace, end, speed=1.0):
         self.facts, self.shards, self.pace, self.end, self.speed = facts, shards, pace, end, speed
         self.size = {epoch: size for _, epoch, _, size, _ in facts.formed}
-        self.steps = self.first_reports()
+        self.steps = [s for s in self.first_reports() if s.t <= end]
         self.pieces = self.capacity()
         self.changes = []
         self.beyond = self.steps_beyond_pace()
@@ -91,7 +91,7 @@ class Account:
         return sum((b - a) / seconds_of(nodes) for a, b, nodes in self.pieces if nodes > 0)
 
     def progress(self):
-        return max((s.number for s in self.steps if s.t <= self.end), default=0)
+        return max((s.number for s in self.steps), default=0)
 
     # --- changes ------------------------------------------------------------------------------------
 
@@ -137,8 +137,8 @@ class Account:
     def lost_steps(self):
         """Finished by a group, and made again as nobody had them any more."""
         done, lost, seen = 0, 0, set()
-        facts = sorted([(t, 1, number, 0) for t, number, _, _ in self.facts.finished] +
-                       [(t, 0, after, epoch) for t, epoch, _, _, after in self.facts.formed])
+        facts = sorted([(t, 1, number, 0) for t, number, _, _ in self.facts.finished if t <= self.end] +
+                       [(t, 0, after, epoch) for t, epoch, _, _, after in self.facts.formed if t <= self.end])
         for _, is_step, number, epoch in facts:
             if is_step:
                 done = max(done, number)
@@ -154,7 +154,8 @@ class Account:
         out = []
         for t, node in ends:
             until = min([at for at, who in ends if who == node and at > t] or [float("inf")])
-            out += [at - t for at, _, _, who in sorted(self.facts.finished) if who == node and t < at < until][:1]
+            out += [at - t for at, _, _, who in sorted(self.facts.finished)
+                    if who == node and t < at < min(until, self.end)][:1]
         return out
 
     # --- all of it ----------------------------------------------------------------------------------

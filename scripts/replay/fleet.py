@@ -1,10 +1,12 @@
 """Nodes as processes: started, made to vanish, and heard line by line."""
 import os
+import queue
 import re
 import selectors
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ HASH = re.compile(rb"state sha256: ([0-9a-f]{64})$")
 DONE, UNUSABLE, INTERRUPTED = 0, 69, 75
 NEVER_AGAIN = (64, 65, 66, 70, 78)
 AGAIN = 1.0  # seconds until a node's supervisor starts it again
+HAND_OVER = 30.0
 
 
 @dataclass
@@ -35,12 +38,33 @@ class Facts:
     resumed: list = field(default_factory=list)   # (t, node, line)
 
 
+class Ears(threading.Thread):
+    """Hears all pipes, so that what is said has its time whatever the fleet is doing."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.selector, self.heard = selectors.DefaultSelector(), queue.SimpleQueue()
+
+    def listen(self, pipe, whose):
+        os.set_blocking(pipe.fileno(), False)
+        self.selector.register(pipe, selectors.EVENT_READ, whose)
+
+    def run(self):
+        while True:
+            for key, _ in self.selector.select(0.05):
+                data = os.read(key.fileobj.fileno(), 1 << 20)
+                self.heard.put((time.monotonic(), key.data, data))
+                if not data:
+                    self.selector.unregister(key.fileobj)
+                    key.fileobj.close()
+
+
 class Node:
     """One process. `wanted`: it is to be there."""
 
     def __init__(self, number):
         self.number, self.process, self.wanted, self.stopped = number, None, False, False
-        self.since, self.text, self.last, self.kill_at, self.start_at = 0.0, {}, deque(maxlen=30), 0.0, 0.0
+        self.since, self.last, self.kill_at, self.start_at, self.lives = 0.0, deque(maxlen=30), 0.0, 0.0, 0
 
     @property
     def running(self):
@@ -51,10 +75,11 @@ class Fleet:
     """`wrap(number)`: words before the command of a node, None for none."""
 
     def __init__(self, job, options, wrap=None):
-        self.job, self.options, self.wrap = job, options, wrap
+        self.job, self.options, self.wrap, self.pace = job, options, wrap, options.pace
         self.log = open(options.log, "w", encoding="utf-8") if options.log else None
         self.nodes, self.facts = {}, Facts()
-        self.selector = selectors.DefaultSelector()
+        self.ears, self.text, self.dying = Ears(), {}, []
+        self.ears.start()
         self.begun, self.over, self.last_step = time.monotonic(), False, 0.0
         os.makedirs(os.path.join(job.work, "group"), exist_ok=True)
 
@@ -64,13 +89,14 @@ class Fleet:
     # --- acts -----------------------------------------------------------------------------------
 
     def folder(self, number):
-        return os.path.join(self.job.work, "shared" if self.options.disk == "shared" else "node-%d" % number)
+        name = {"shared": "shared", "keep": "node-%d" % number}.get(self.options.disk)
+        return os.path.join(self.job.work, name or "node-%d-%d" % (number, self.nodes[number].lives))
 
     def command(self, number):
         o = self.options
         keys = ["distributed.store=" + (o.store or "file://" + os.path.join(self.job.work, "group")),
                 "distributed.interface=" + ("127.0.0.1" if not self.wrap else "eth0"),
-                "distributed.pace=%g" % o.pace, "distributed.wait=600", *o.keys]
+                "distributed.pace=%g" % self.pace, "distributed.wait=600", *o.keys]
         if o.disk == "empty":
             keys.append("checkpoint.store=" + os.path.join(self.job.work, "bucket"))
         return (self.wrap(number) if self.wrap else []) + self.job.command(self.folder(number), *keys)
@@ -82,21 +108,17 @@ class Fleet:
             if node.kill_at == 0.0:
                 return
             self.kill(node)  # what is left of the machine that it takes the place of
-        if self.options.disk == "empty":
-            shutil.rmtree(self.folder(number), ignore_errors=True)
         self.launch(node)
 
     def launch(self, node):
+        node.lives += 1
         node.process = jobs.start(self.command(node.number), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         node.stopped, node.kill_at, node.start_at, node.since = False, 0.0, 0.0, self.now()
         self.facts.starts.append((node.since, node.number))
-        for name in ("stdout", "stderr"):
-            pipe = getattr(node.process, name)
-            node.text[name] = b""
-            os.set_blocking(pipe.fileno(), False)
-            self.selector.register(pipe, selectors.EVENT_READ, (node, name))
+        for pipe in (node.process.stdout, node.process.stderr):
+            self.ears.listen(pipe, (node, pipe))
 
-    def end(self, number, how):
+    def end(self, number, how, notice=None):
         """kill: at once; notice: asked to leave, killed when the time is up; stop: silent from now."""
         node = self.nodes[number]
         node.wanted, node.start_at = False, 0.0
@@ -107,46 +129,48 @@ class Fleet:
             self.kill(node)
         elif how == "notice":
             node.process.send_signal(signal.SIGTERM)
-            node.kill_at = self.now() + self.options.notice
+            node.kill_at = self.now() + (self.options.notice if notice is None else notice)
         else:
             node.process.send_signal(signal.SIGSTOP)
             node.stopped, node.kill_at = True, self.now() + self.options.silent_seconds
             self.facts.paid.append((node.since, self.now()))
 
     def kill(self, node):
+        """Not waited for: that may take a while, and the others go on meanwhile."""
         node.process.kill()
-        self.bury(node)
+        self.dying.append((node.process, self.folder(node.number)))
+        self.count(node)
 
-    def bury(self, node):
-        """The process has ended or is about to: hear the rest, and note what it cost."""
-        status = node.process.wait()
-        for name in ("stdout", "stderr"):
-            pipe = getattr(node.process, name)
-            if not pipe.closed:
-                self.hear(node, name, pipe)
-            if not pipe.closed:
-                self.selector.unregister(pipe)
-                pipe.close()
+    def count(self, node):
+        """Its process is no more: what it cost."""
         if not node.stopped:
             self.facts.paid.append((node.since, self.now()))
         node.process, node.stopped, node.kill_at = None, False, 0.0
-        return status
+
+    def bury_dying(self):
+        dead = [(process, folder) for process, folder in self.dying if process.poll() is not None]
+        self.dying = [pair for pair in self.dying if pair not in dead]
+        if self.options.disk == "empty":
+            for _, folder in dead:
+                threading.Thread(target=shutil.rmtree, args=(folder, True), daemon=True).start()
 
     # --- ears -----------------------------------------------------------------------------------
 
-    def hear(self, node, name, pipe):
+    def hear(self, wait):
+        """What was said, once anything was."""
+        heard = []
         try:
-            data = os.read(pipe.fileno(), 1 << 20)
-        except BlockingIOError:
-            return
-        if not data:
-            self.selector.unregister(pipe)
-            pipe.close()
-            return
-        now = self.now()
-        *lines, node.text[name] = (node.text[name] + data).split(b"\n")
-        for line in lines:
-            self.take(now, node, line)
+            heard.append(self.ears.heard.get(timeout=wait))
+            while True:
+                heard.append(self.ears.heard.get_nowait())
+        except queue.Empty:
+            pass
+        for at, (node, pipe), data in heard:
+            *lines, self.text[pipe] = (self.text.get(pipe, b"") + data).split(b"\n")
+            for line in lines:
+                self.take(at - self.begun, node, line)
+            if not data:
+                del self.text[pipe]
 
     def take(self, now, node, line):
         node.last.append(line.decode("utf-8", "replace"))
@@ -167,11 +191,12 @@ class Fleet:
             self.over = True
 
     def reap(self):
+        self.bury_dying()
         for node in self.nodes.values():
             if not node.process or node.process.poll() is None:
                 continue
-            left = node.kill_at > 0.0
-            status = self.bury(node)
+            left, status = node.kill_at > 0.0, node.process.returncode
+            self.count(node)
             if status == DONE:
                 self.over, node.wanted = True, False
             elif not left or status not in (INTERRUPTED, -signal.SIGTERM):
@@ -195,9 +220,7 @@ class Fleet:
     def turn(self, until):
         """Do what is due; wait for what is said, no longer than until then."""
         due = [until] + [at for n in self.nodes.values() for at in (n.kill_at, n.start_at) if at > 0.0]
-        wait = max(0.0, min(min(due) - self.now(), 0.05))
-        for key, _ in self.selector.select(wait):
-            self.hear(*key.data, key.fileobj)
+        self.hear(max(0.001, min(min(due) - self.now(), 0.05)))
         self.reap()
         for node in list(self.nodes.values()):
             if node.process and 0.0 < node.kill_at <= self.now():
@@ -224,6 +247,20 @@ class Fleet:
         while self.now() < at and not self.over and not self.facts.dead:
             self.turn(at)
 
+    def hand_over(self, numbers):
+        """To new nodes, which keep no pace; those that are there leave."""
+        old = [n for n in self.nodes.values() if n.process]
+        self.pace = 0.0
+        for number in numbers:
+            self.start(number)
+        if any(n.running for n in old):
+            end = self.now() + HAND_OVER
+            while not {n for _, _, n, *_ in self.facts.formed} >= set(numbers) and not self.over and self.now() < end:
+                self.turn(end)
+        for node in old:
+            if node.process and not self.over:
+                self.end(node.number, "notice", HAND_OVER)
+
     def finish(self, limit):
         """Until all have ended by themselves, the run being over."""
         end = self.now() + limit
@@ -237,9 +274,9 @@ class Fleet:
     def close(self):
         for node in self.nodes.values():
             if node.process:
-                node.process.kill()
-        for node in self.nodes.values():
-            if node.process:
-                self.bury(node)
+                self.kill(node)
+        for process, _ in self.dying:
+            process.wait()
+        self.hear(0.2)
         if self.log:
             self.log.close()

@@ -80,7 +80,8 @@ class Job:
         out, err = run.communicate()
         found = re.search(r"^state sha256: ([0-9a-f]{64})$", out, re.M)
         if run.returncode != 0 or not found:
-            raise SystemExit("replay-trace: the undisturbed run ended with %d: %s" % (run.returncode, err.strip()[-300:]))
+            raise SystemExit("replay-trace: the undisturbed run ended with %d: %s" % (
+                run.returncode, err.strip()[-300:]))
         os.makedirs(KEPT, exist_ok=True)
         with open(path + ".tmp", "w", encoding="utf-8") as file:
             file.write(found.group(1) + "\n")

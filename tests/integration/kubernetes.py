@@ -55,7 +55,7 @@ def check_worker(spec, documents):
     case("its volumes are there", {m["name"] for m in worker["volumeMounts"]} == {v["name"] for v in pod["volumes"]})
     services = [d["metadata"]["name"] for d in documents if d["kind"] == "Service"]
     store = next(a for a in worker["args"] if a.startswith("distributed.store="))
-    case("the store is the service", store == "distributed.store=etcd://%s:2379" % services[0], store)
+    case("the store is the service", store.startswith("distributed.store=etcd://%s:2379/" % services[0]), store)
     variables = {v for a in worker["args"] for v in re.findall(r"\$\((\w+)\)", a)}
     case("variables in arguments are set", variables == {e["name"] for e in worker["env"]}, variables)
     keys = [a.replace("$(POD_IP)", "127.0.0.1") for a in worker["args"] if "=" in a]

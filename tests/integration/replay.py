@@ -3,7 +3,9 @@
 all go, fall silent and are given notice; and that none of its workers outlives it."""
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +14,7 @@ import time
 sys.path.insert(0, "scripts/replay")
 import account  # noqa: E402
 import fleet  # noqa: E402
+import jobs  # noqa: E402
 import traces  # noqa: E402
 
 TRACE = "t_s,nodes\n0,3\n20,4\n30,2\n40,3\n50,0\n55,2\n60,3\n70,3\n"
@@ -96,6 +99,85 @@ def check_replay(work, name, changes, *arguments):
     return got
 
 
+def check_late(work):
+    """One who comes when the run is over, with a folder of its own, has nothing to do; one who is to
+    train something else in the same place has."""
+    job = jobs.Job(os.path.join(work, "late"), 8, 20)
+    store = "distributed.store=file://" + os.path.join(work, "late", "group")
+
+    def train(folder, *keys):
+        return subprocess.run(job.command(os.path.join(work, "late", folder), store, *keys), capture_output=True,
+                              text=True, check=False)
+    first, late, other = train("first"), train("late"), train("other", "run.seed=5")
+    case("one who comes too late says how it ended", late.returncode == 0 and late.stdout and
+         late.stdout == first.stdout, (late.returncode, late.stdout, first.stdout))
+    case("and makes no step", "in epoch" in first.stderr and "in epoch" not in late.stderr, late.stderr[-200:])
+    case("another run takes its place", other.returncode == 0 and "in epoch" in other.stderr and
+         other.stdout != first.stdout, (other.returncode, other.stderr[-200:]))
+
+
+def check_faults(work):
+    """A network that is cut, and heals: one who was left outside comes in again."""
+    missing = [name for name in ("unshare", "ip", "nft") if not shutil.which(name)]
+    if os.geteuid() != 0 or missing:
+        print("skip - a network that heals: needs root, %s" % ", ".join(missing or ["has all else"]))
+        return
+    said = subprocess.run(["scripts/replay-trace", "--faults", "--only", "silent", "--pace", "0.02", "--json"],
+                          capture_output=True, text=True, check=False, env=dict(os.environ, TMPDIR=work))
+    try:
+        got = json.loads(said.stdout)
+    except ValueError:
+        got = {"faults": [{}]}
+    case("a silent line: the same bits", said.returncode == 0 and got.get("same") is True, said.stderr[-300:])
+    case("a silent line: noticed, and all together again once it is healed", len(got["faults"]) == 1 and
+         got["faults"][0].get("groups", 0) >= 2 and got["faults"][0].get("whole_after") is not None, got["faults"])
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start_etcd(work):
+    ports = ["http://127.0.0.1:%d" % free_port() for _ in range(2)]
+    etcd = jobs.start(["etcd", "--name=one", "--data-dir=" + os.path.join(work, "etcd"), "--listen-client-urls=" + ports[0],
+                       "--advertise-client-urls=" + ports[0], "--listen-peer-urls=" + ports[1],
+                       "--initial-advertise-peer-urls=" + ports[1], "--initial-cluster=one=" + ports[1]],
+                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return etcd, "distributed.store=etcd://" + ports[0][len("http://"):] + "/silent"
+
+
+def check_silent_store(work):
+    """One who waits to be taken in goes on waiting while the store says nothing."""
+    if not shutil.which("etcd"):
+        print("skip - a silent store ends nobody: no etcd, scripts/setup ci installs it")
+        return
+    job = jobs.Job(os.path.join(work, "silent"), 8, 100)
+    etcd, store = start_etcd(os.path.join(work, "silent"))
+
+    def start(folder):
+        return jobs.start(job.command(os.path.join(work, "silent", folder), store, "distributed.max_workers=1",
+                                      "distributed.pace=0.02", "distributed.interface=127.0.0.1"),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(2)
+    first = start("first")
+    while "worker 0 of 1" not in first.stderr.readline():
+        pass
+    second = start("second")
+    while "waiting to be taken in" not in second.stderr.readline():
+        pass
+    etcd.send_signal(signal.SIGSTOP)
+    time.sleep(5)
+    there = second.poll() is None
+    etcd.send_signal(signal.SIGCONT)
+    outs = [first.communicate(timeout=120)[0], second.communicate(timeout=120)[0]]
+    etcd.kill()
+    etcd.wait()
+    case("a silent store ends nobody", there and first.returncode == second.returncode == 0 and outs[0] == outs[1] != "",
+         (there, first.returncode, second.returncode, outs))
+
+
 def workers_of(work):
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -130,10 +212,13 @@ def main():
     check_figures()
     with tempfile.TemporaryDirectory(prefix="spotgrad-test-") as work:
         check_traces(work)
-        check_replay(work, "killed", 4)
-        got = check_replay(work, "notice", 4, "--notice", "5", "--disk", "keep")
+        check_late(work)
+        check_silent_store(work)
+        check_faults(work)
+        check_replay(work, "killed", 3)
+        got = check_replay(work, "notice", 3, "--notice", "5", "--disk", "keep")
         case("notice: nothing given up", got.get("discarded_seconds") == 0, got.get("discarded_seconds"))
-        got = check_replay(work, "silent", 3, "--silent", "1", "--disk", "shared")
+        got = check_replay(work, "silent", 2, "--speed", "5", "--silent", "1", "--disk", "shared")
         case("silent: noticed", got.get("stalls_silence", {}).get("n", 0) >= 1, got.get("stalls_silence"))
         for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
             check_end(work, number)
