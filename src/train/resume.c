@@ -44,17 +44,22 @@ static sg_status read_known(const char *path, sg_model_file *out) {
     return st;
 }
 
-/* The newest checkpoint that can be read, its tensors not yet verified. */
-static sg_status find_newest(const char *dir, sg_resume *out) {
+/* The newest checkpoint that can be read, its tensors not yet verified. Another worker of the run
+ * may write there, and delete what is old: *vanished, it did. */
+static sg_status look_for_newest(const char *dir, sg_resume *out, bool *vanished) {
     sg_checkpoint_list list;
     sg_status st = SG_OK;
 
+    *vanished = false;
     SG_TRY(sg_checkpoints_find(dir, &list));
     for (int i = 0; i < list.n && st == SG_OK && !out->path; i++) {
         st = read_known(list.item[i].path, &out->file);
         if (st == SG_OK) {
             out->path = sg_strdup(list.item[i].path);
             if (!out->path) st = sg_fail(SG_ERR_OOM, "%s: no memory", dir);
+        } else if (st != SG_ERR_OOM && !sg_file_exists(list.item[i].path)) {
+            *vanished = true;
+            st = SG_OK;
         } else if (st == SG_ERR_DATA) {
             st = sg_checkpoint_set_aside(dir, list.item[i].path);
         } else {
@@ -62,7 +67,14 @@ static sg_status find_newest(const char *dir, sg_resume *out) {
         }
     }
     sg_checkpoint_list_clear(&list);
-    return st == SG_OK && !out->path ? refuse_if_damaged(dir) : st;
+    return st;
+}
+
+static sg_status find_newest(const char *dir, sg_resume *out) {
+    bool vanished = true;
+
+    while (vanished && !out->path) SG_TRY(look_for_newest(dir, out, &vanished));
+    return out->path ? SG_OK : refuse_if_damaged(dir);
 }
 
 /* What is here, if there is anything. */
@@ -195,7 +207,8 @@ sg_status sg_resume_load(const sg_resume *resume, const sg_config *config, const
     *again = false;
     SG_TRY(check_same_class(resume, config, here));
     st = sg_model_file_load(resume->path, state);
-    if (st != SG_ERR_DATA) return st;
+    *again = st != SG_OK && st != SG_ERR_OOM && !sg_file_exists(resume->path);
+    if (*again || st != SG_ERR_DATA) return st;
     SG_TRY(sg_checkpoint_set_aside(config->run.dir, resume->path));
     *again = true;
     return sg_fail(st, "%s: is damaged", resume->path);
