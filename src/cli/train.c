@@ -267,6 +267,17 @@ static void show_evaluation(void *context, const sg_run_step *step, const sg_eva
     cli_print("%s%s", evaluation->table, best ? "best so far: kept as best.h5\n" : "");
 }
 
+/* Workers of one machine share its GPUs. */
+static void choose_gpu(sg_config *config, const char *worker) {
+    sg_gpu_list list;
+
+    if (!worker ||
+        (strcmp(config->run.device, "auto") != 0 && strcmp(config->run.device, "cuda") != 0))
+        return;
+    if (sg_gpu_find(&list) != SG_OK || list.n == 0) return;
+    snprintf(config->run.device, sizeof config->run.device, "cuda:%d", atoi(worker) % list.n);
+}
+
 static int run(const sg_config *config, bool fresh) {
     run_view view = {.config = config, .worker = getenv(CLI_WORKER)};
     const sg_run_observer observer = {
@@ -331,6 +342,7 @@ static int answer(const request *want, const cli_arguments *arguments) {
     if (want->workers)
         return cli_supervise(&config, want->config, workers_of(want->workers), want->fresh,
                              arguments);
+    choose_gpu(&config, getenv(CLI_WORKER));
     return run(&config, want->fresh);
 }
 

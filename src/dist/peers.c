@@ -17,7 +17,9 @@
 #include "core/mem.h"
 #include "core/threads.h"
 
-static const double kBeat = 0.1, kSilence = 1.0;
+static const double kBeat = 0.1, kSilence = 1.0, kShare = 0.3;
+
+enum { kFew = 8 }; /* workers that hear each other at that rate */
 
 typedef enum { FRAME_HELLO, FRAME_BEAT, FRAME_SAID } frame_kind;
 
@@ -72,7 +74,7 @@ struct sg_peers {
     int64_t epoch, latest;
     entry *entry;
     stranger *stranger;
-    double next_beat, last_round;
+    double next_beat, last_round, interval;
     struct pollfd *poll; /* owned; grows */
     size_t poll_room;
 };
@@ -304,7 +306,7 @@ static void work(sg_peers *p) {
     bool absent = now - p->last_round > p->options.silence / 2.0;
 
     p->last_round = now;
-    if (beat_now) p->next_beat = now + p->options.beat;
+    if (beat_now) p->next_beat = now + p->interval;
     accept_all(p);
     meet_strangers(p, now);
     for (entry *e = p->entry; e; e = e->next) {
@@ -403,6 +405,7 @@ sg_status sg_peers_open(const sg_peers_options *options, sg_peers **out) {
     p->options = *options;
     if (!(p->options.beat > 0.0)) p->options.beat = kBeat;
     if (!(p->options.silence > 0.0)) p->options.silence = kSilence;
+    p->interval = p->options.beat;
     snprintf(p->me.id, sizeof p->me.id, "%s", options->id);
     p->listener = p->wake = -1;
     pthread_mutex_init(&p->lock, NULL);
@@ -471,6 +474,13 @@ static entry *watch_one(sg_peers *p, const sg_peer *who) {
     return e;
 }
 
+/* Each beats for all: the more there are, the more seldom, but often enough in a silence's time. */
+static double interval_for(const sg_peers *p, int n) {
+    double few = p->options.beat * (n > kFew ? (double)n / kFew : 1.0);
+
+    return few < kShare * p->options.silence ? few : kShare * p->options.silence;
+}
+
 sg_status sg_peers_watch(sg_peers *p, int64_t epoch, const sg_peer *list, int n) {
     sg_status st = SG_OK;
 
@@ -486,9 +496,12 @@ sg_status sg_peers_watch(sg_peers *p, int64_t epoch, const sg_peer *list, int n)
             st = sg_fail(SG_ERR_OOM, "peers: no memory");
     for (entry *e = p->entry; e; e = e->next) {
         if (e->watched) continue;
+        e->lost = false;
+        if (sg_wire_open(&e->from)) continue; /* who asks to be taken in is still answered */
         sg_wire_close(&e->to);
-        e->called = e->lost = e->asking = false;
+        e->called = false;
     }
+    p->interval = interval_for(p, n);
     p->next_beat = 0.0; /* they hear of the new epoch at once */
     pthread_mutex_unlock(&p->lock);
     wake(p);

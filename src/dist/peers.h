@@ -1,5 +1,5 @@
-/* Workers hear each other: signs of life ten times a second, and the few words that it takes to
- * form a group. One thread, TCP, a connection each way between any two.
+/* Workers hear each other: signs of life ten times a second (of many workers three times), and the
+ * few words that it takes to form a group. One thread, TCP, a connection each way between any two.
  *
  * A watched peer is lost when its connection breaks (a killed process: at once), cannot be made, or
  * has been silent for a second (a stopped one, a cut cable). Being lost is for good, until it is

@@ -252,4 +252,22 @@ for encoder in "model.encoder=transformer model.heads=2" "model.encoder=gated_cn
     expect "masked tokens, $kind: a classifier begins with them" 0 "model.init: took " "done: 6 steps"
 done
 
+# --- several workers ---
+extra=(SG_EMULATION_SEED=1)
+team=(train.batch=6 train.shards=3 train.steps=3)
+train "$work/lone" "${team[@]}"
+whole=$(hash_of)
+for n in 2 3; do
+    extra=(SG_EMULATION_SEED=$n SG_EMULATION_STREAMS=random)
+    gpus=2 train "$work/team-$n" "${team[@]}" --workers $n
+    expect "$n workers on 2 GPUs" 0 "cuda:0" "done: 3 steps"
+    same "$n workers: the same bits" "$(hash_of)" "$whole"
+done
+extra=(SG_EMULATION_SEED=1)
+on bin train "${messages[@]}" "${encoder[@]}" train.shards=2 run.dir="$work/texts-lone"
+whole=$(hash_of)
+on bin train "${messages[@]}" "${encoder[@]}" train.shards=2 run.dir="$work/texts-team" --workers 2
+expect "texts: 2 workers on one GPU" 0 "done: 6 steps"
+same "texts: 2 workers, the same bits" "$(hash_of)" "$whole"
+
 [ $failures = 0 ]
