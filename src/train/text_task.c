@@ -1,6 +1,5 @@
 #include "train/text_task.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "core/file.h"
@@ -8,6 +7,7 @@
 #include "core/mem.h"
 #include "data/fingerprint.h"
 #include "train/text_summary.h"
+#include "train/text_weights.h"
 
 typedef struct {
     sg_task task; /* first: a task is its text classifier */
@@ -83,56 +83,6 @@ static sg_status read_data(text_task *t) {
     return sg_text_dataset_fingerprint(t->train, t->fingerprint);
 }
 
-/* How often each class occurs, over how often it would if all of its task's occurred alike. */
-static void count_shares(const text_task *t, double *share) {
-    const sg_text_model *m = &t->model;
-
-    for (int64_t i = 0; i < t->train->n; i++) {
-        int task = t->train->texts[i].task;
-        double n = (double)t->train->tasks[task].n, classes = (double)m->task_classes[task];
-
-        if (t->train->labels[i] >= 0)
-            share[m->first_class[task] + t->train->labels[i]] += classes / n;
-    }
-}
-
-/* What a text of a task counts for: 1 in the largest one. */
-static double task_weight(const text_task *t, int task) {
-    int64_t most = 0;
-
-    for (int i = 0; i < t->train->n_tasks; i++)
-        if (t->train->tasks[i].n > most) most = t->train->tasks[i].n;
-    return pow((double)most / (double)t->train->tasks[task].n, t->config.train.task_balance);
-}
-
-/* A class's weight, such that the mean over its task's texts is the task's. */
-static sg_status weigh_classes(text_task *t) {
-    const sg_text_model *m = &t->model;
-    double power = sg_choice_is(t->config.train.class_weights, "balanced") ? 1.0
-                   : sg_choice_is(t->config.train.class_weights, "sqrt")   ? 0.5
-                                                                           : 0.0;
-    double *share = sg_calloc((size_t)m->n_classes, sizeof *share);
-
-    t->class_weight = sg_calloc((size_t)m->n_classes, sizeof *t->class_weight);
-    if (!share || !t->class_weight) {
-        sg_free(share);
-        return sg_fail(SG_ERR_OOM, "texts: no memory for class weights");
-    }
-    count_shares(t, share);
-    for (int task = 0; task < m->n_tasks; task++) {
-        int64_t first = m->first_class[task], n = m->task_classes[task];
-        double mean = 0.0;
-
-        for (int64_t c = first; c < first + n; c++)
-            if (share[c] > 0.0) mean += share[c] / (double)n * pow(share[c], -power);
-        for (int64_t c = first; c < first + n; c++)
-            if (share[c] > 0.0)
-                t->class_weight[c] = (float)(pow(share[c], -power) / mean * task_weight(t, task));
-    }
-    sg_free(share);
-    return SG_OK;
-}
-
 static sg_status number_labels(text_task *t) {
     const sg_text_model *m = &t->model;
 
@@ -146,7 +96,7 @@ static sg_status number_labels(text_task *t) {
         t->label[i][1] = first;
         t->label[i][2] = (int32_t)m->task_classes[task];
     }
-    return weigh_classes(t);
+    return sg_text_class_weights(&t->config, m, t->train, &t->class_weight);
 }
 
 /* --- the tokenizer ---------------------------------------------------------------------------- */
