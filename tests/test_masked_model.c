@@ -81,7 +81,8 @@ static sg_status measure(fixture *f, const sg_encoded_set *set, int threads, sg_
         st = sg_masked_model_runner(&f->model, sg_trainer_backend(f->trainer), table, threads,
                                     &runner);
     if (st == SG_OK) st = sg_text_runner_use(runner, f->trainer);
-    if (st == SG_OK) st = sg_masked_model_measure(&f->model, runner, set, pool, NULL, NULL, out);
+    if (st == SG_OK)
+        st = sg_masked_model_measure(&f->model, runner, set, pool, NULL, NULL, NULL, out);
     sg_text_runner_destroy(runner);
     sg_pool_destroy(pool);
     return st;
