@@ -331,6 +331,8 @@ bench:
 	scripts/bench-text --rounds 3
 	scripts/bench-bag
 	scripts/bench-fasttext
+	scripts/bench-workers
+	scripts/bench-workers --texts
 	scripts/bench-checkpoint
 	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels
