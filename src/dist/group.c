@@ -567,6 +567,10 @@ int sg_group_rank(const sg_group *g) { return g->rank; }
 int64_t sg_group_epoch(const sg_group *g) { return g->record.epoch; }
 const sg_standing *sg_group_standing(const sg_group *g, int rank) { return &g->standing[rank]; }
 
+const char *sg_group_transport(const sg_group *g) {
+    return g->transport ? g->transport->name : "nothing";
+}
+
 const char *sg_group_member(const sg_group *g, int rank) { return g->record.member[rank].id; }
 
 static bool before(const sg_standing *a, const sg_standing *b) {

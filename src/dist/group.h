@@ -63,6 +63,8 @@ int sg_group_size(const sg_group *g);
 int sg_group_rank(const sg_group *g);
 int64_t sg_group_epoch(const sg_group *g);
 const sg_standing *sg_group_standing(const sg_group *g, int rank);
+/* What carries its data, for people: "shm", "gloo"; "nothing" where it has one member. */
+const char *sg_group_transport(const sg_group *g);
 /* The first of those with the greatest step, and evaluation; whether another stands before it. */
 int sg_group_ahead(const sg_group *g);
 bool sg_group_is_behind(const sg_group *g, int rank);

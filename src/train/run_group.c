@@ -237,6 +237,7 @@ static void tell(const sg_run *r) {
     sg_log(SG_LOG_DEBUG, "epoch %" PRId64 " of the group: worker %d of %d, after step %" PRId64,
            sg_group_epoch(r->group), sg_group_rank(r->group), sg_group_size(r->group),
            r->state->step);
+    sg_log(SG_LOG_DEBUG, "group: data go by %s", sg_group_transport(r->group));
 }
 
 sg_status sg_run_regroup(sg_run *r) {

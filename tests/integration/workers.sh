@@ -1,10 +1,47 @@
 # Several workers, some of which die, stop or leave: the short form of `make chaos`'s. docs/elastic.md
 # has the long one's figures.
+# time limit: 400 s
 . tests/lib.sh
+
+same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; }
 
 python=python3
 [ -x .venv/bin/python ] && python=.venv/bin/python
 if TMPDIR=$work $python tests/chaos/workers --short --faults 12 --epochs 40; then :; else failures=1; fi
 if TMPDIR=$work $python tests/chaos/workers --texts --short --faults 12 --epochs 80; then :; else failures=1; fi
+
+# as on several machines: processes that cannot share memory, as each sees no other's
+store=file://$work/meeting
+apart() {
+    local i=$1
+
+    shift
+    unshare --pid --fork --kill-child bin/train --config configs/mask-demo.ini data.root="$work/data" data.synthetic=20 \
+        model.input=64 model.stride=8 train.batch=16 train.shards=8 train.warmup=0 train.epochs=60 train.eval_every=20 \
+        run.plots=false run.device=cpu run.log=debug spot.provider=none train.threads=1 run.dir="$work/apart-$i" "$@" \
+        >"$work/apart-$i.out" 2>"$work/apart-$i.err"
+}
+if [ ! -e bin/libspotgrad_gloo.so ]; then
+    echo "skip - workers apart, by Gloo: built without it"
+elif ! unshare --pid --fork true 2>/dev/null; then
+    echo "skip - workers apart, by Gloo: no pid namespaces here"
+else
+    apart alone
+    together=(distributed.store="$store" distributed.interface=127.0.0.1 distributed.pace=0.02)
+    for i in 0 1 2; do apart $i "${together[@]}" & processes[$i]=$!; done
+    for _ in $(seq 600); do
+        if grep -qs "step 10: " "$work/apart-2.err"; then break; fi
+        sleep 0.1
+    done
+    pkill -KILL -P ${processes[0]} # unshare, and with it the worker
+    wait ${processes[0]} 2>/dev/null
+    apart 0 "${together[@]}" & processes[0]=$!
+    for i in 0 1 2; do
+        wait ${processes[$i]}
+        same "apart, one killed: worker $i ends well" $? 0
+        same "apart: the same bits" "$(grep "state sha256" "$work/apart-$i.out")" "$(grep "state sha256" "$work/apart-alone.out")"
+    done
+    same "data went by Gloo" "$(grep -c "data go by gloo" "$work/apart-2.err" | sed 's/[1-9][0-9]*/some/')" some
+fi
 
 [ $failures = 0 ]
