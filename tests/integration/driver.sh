@@ -67,7 +67,7 @@ END
 chmod +x "$work/fuzz/fuzz"
 export FUZZ_BUILD="$work/fuzz"
 run scripts/fuzz list coco; expect "fuzz without findings" 0 "2 entries, 200 executions, 0 findings"
-expect "fuzz tells an entry" 0 "coco            100       25     12     34      -"
+expect "fuzz tells an entry" 0 "coco             100       25     12     34      -"
 entries=$(grep -c '^FUZZ_ENTRY(' tests/fuzz/entries.def) # png's ends after 50
 run scripts/fuzz
 expect "fuzz with a finding" 1 "$entries entries, $((100 * entries - 50)) executions, 1 findings"
