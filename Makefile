@@ -369,9 +369,11 @@ endif
 size: $(BIN)/spotgrad
 	@scripts/size $<
 
+TEST_LOGS := build/test-logs$(if $(filter release,$(CONFIG)),,/$(CONFIG))
+
 ## unit          build and run the unit tests: offline, under a minute
 unit: $(TESTS)
-	@tests/run $(TESTS) tests/emulation/kernels.py
+	@SPOTGRAD_TEST_LOGS=$(TEST_LOGS) tests/run $(TESTS) tests/emulation/kernels.py
 
 ## test          install what tests need, build, run unit and integration tests
 test:
@@ -380,7 +382,7 @@ test:
 
 ## check         all tests, with what is installed; QUALITY=1 adds headers, lint and asan
 check: all examples $(TESTS) $(CHAOS) $(EMULATED_PLUGIN)
-	@tests/run $(TESTS) tests/emulation/kernels.py $(wildcard tests/integration/*.sh tests/integration/*.py) \
+	@SPOTGRAD_TEST_LOGS=$(TEST_LOGS) tests/run $(TESTS) tests/emulation/kernels.py $(wildcard tests/integration/*.sh tests/integration/*.py) \
 	    $(if $(QUALITY),$(wildcard tests/quality/*.sh))
 
 ## chaos         a training killed CHAOS_KILLS=1000 times, and what else can befall it (20 minutes)
