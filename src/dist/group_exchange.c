@@ -7,6 +7,7 @@
 /* Seconds. A member that lives, as its signs of life say, but does not come to an exchange in such
  * a time never will: its trainer hangs. One that dies is known of long before. */
 static const double kExchange = 300.0, kFinish = 0.02;
+static const size_t kMostBytes = (size_t)1 << 40; /* that one gives to a gathering */
 
 /* After a failure nothing of this epoch is to be used. */
 static sg_status exchanged(sg_group *g, sg_status st) {
@@ -64,7 +65,24 @@ static void heed_notes(sg_group *g) {
     if (g->n_admitted > 0) g->changing = true;
 }
 
+/* What came over a network is not used before it is known to lie within its bounds. */
+static bool mend_note(sg_group_note *note) {
+    const uint32_t room = sizeof note->asking / sizeof note->asking[0];
+
+    if (note->n_asking > room) return false;
+    for (uint32_t i = 0; i < room; i++) {
+        sg_peer *who = &note->asking[i];
+
+        who->id[sizeof who->id - 1] = who->address[sizeof who->address - 1] = '\0';
+    }
+    return true;
+}
+
 static sg_status read_notes(sg_group *g) {
+    for (int i = 0; i < g->record.n; i++)
+        if (!mend_note(&g->note[i]))
+            return sg_fail(SG_ERR_UNAVAILABLE, "worker %s sends a damaged note",
+                           g->record.member[i].id);
     for (int i = 0; i < g->record.n; i++)
         if (g->note[i].epoch != g->record.epoch || g->note[i].count != g->exchanges)
             return sg_fail(
@@ -93,7 +111,7 @@ sg_status sg_group_reduce(sg_group *g, float *const slot[], const sg_gather *gat
     if (g->record.n == 1) return SG_OK; /* one node, the whole */
     if (n >= SG_REDUCE_GATHERS) return sg_fail(SG_ERR_ARG, "group: %d blocks to gather", n);
     write_note(g);
-    memcpy(all, gather, (size_t)n * sizeof *gather);
+    if (n > 0) memcpy(all, gather, (size_t)n * sizeof *gather);
     all[n] = (sg_gather){g->note, sizeof *g->note, true};
     SG_TRY(exchanged(g, sg_reduce_run(g->reduce, g->transport, slot, all, n + 1, kExchange)));
     return exchanged(g, read_notes(g));
@@ -146,7 +164,12 @@ sg_status sg_group_gather(sg_group *g, const void *mine, size_t n, void **all, s
 
     bytes[g->rank] = n;
     SG_TRY(exchanged(g, gather_sizes(g, bytes)));
-    for (int i = 0; i < g->record.n; i++) sum += bytes[i];
+    for (int i = 0; i < g->record.n; i++) {
+        if (bytes[i] > kMostBytes)
+            return exchanged(g, sg_fail(SG_ERR_UNAVAILABLE, "worker %s gives %zu bytes",
+                                        g->record.member[i].id, bytes[i]));
+        sum += bytes[i];
+    }
     block = sg_malloc(sum);
     if (!block) return sg_fail(SG_ERR_OOM, "group: no memory for %zu bytes", sum);
     sum = 0;

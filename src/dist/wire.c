@@ -74,7 +74,7 @@ sg_status sg_wire_address(const char *interface, int port, char address[SG_ADDRE
 static bool parse(const char *address, struct sockaddr_in *out) {
     char host[SG_ADDRESS_BYTES];
     const char *colon = strrchr(address, ':');
-    int port = colon ? atoi(colon + 1) : 0;
+    long port = colon ? strtol(colon + 1, NULL, 10) : 0;
 
     if (!colon || (size_t)(colon - address) >= sizeof host || port < 1 || port > 65535)
         return false;

@@ -11,7 +11,8 @@
 #include "core/mem.h"
 #include "train/run_inside.h"
 
-static const double kPaceSlice = 0.01; /* seconds */
+static const double kPaceSlice = 0.01;                  /* seconds */
+static const uint64_t kMostHistory = (uint64_t)1 << 32; /* bytes */
 
 bool sg_run_in_company(const sg_run *r) { return r->group && sg_group_size(r->group) > 1; }
 bool sg_run_writes(const sg_run *r) { return !r->group || sg_group_rank(r->group) == 0; }
@@ -111,6 +112,9 @@ static sg_status copy_state(sg_run *r) {
     st = sg_group_copy(r->group, &h, sizeof h);
     if (st == SG_OK && r->torn) {
         sg_free(text);
+        if (h.history > kMostHistory)
+            return sg_fail(SG_ERR_DATA, "worker %s has a history of %" PRIu64 " bytes",
+                           sg_group_member(r->group, sg_group_ahead(r->group)), h.history);
         text = sg_malloc(h.history + 1);
         if (!text) return sg_fail(SG_ERR_OOM, "group: no memory for a history");
     }
