@@ -126,10 +126,8 @@ static void hear_line(supervisor *s, const char *line) {
 
 static void take_output(supervisor *s, worker *w, const char *text, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        bool whole = text[i] == '\n' || w->used == sizeof w->line - 1;
-
         if (text[i] != '\n') w->line[w->used++] = text[i];
-        if (!whole) continue;
+        if (text[i] != '\n' && w->used < sizeof w->line - 1) continue;
         w->line[w->used] = '\0';
         w->used = 0;
         hear_line(s, w->line);
