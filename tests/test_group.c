@@ -342,6 +342,50 @@ static void test_other_runs_are_refused(void **state) {
     remove_folder();
 }
 
+static sg_peers *open_peers(const char *id, double beat, sg_peer *who) {
+    const sg_peers_options o = {
+        .id = id, .interface = "127.0.0.1", .beat = beat, .silence = beat > 1.0 ? 100.0 : 0.4};
+    sg_peers *p = NULL;
+
+    assert_int_equal(sg_peers_open(&o, &p), SG_OK);
+    memset(who, 0, sizeof *who);
+    snprintf(who->id, sizeof who->id, "%s", id);
+    snprintf(who->address, sizeof who->address, "%s", sg_peers_address(p));
+    return p;
+}
+
+/* One from which the others are cut off lets them go first, but not where they are dead. */
+static void expect_outnumbered(int silent, int dead, bool expected) {
+    static const char *const ids[] = {"a", "b", "c", "d"};
+    sg_peers *p[4];
+    sg_peer who[4];
+    double end;
+
+    for (int i = 0; i < 4; i++)
+        p[i] = open_peers(ids[i], i > 0 && i <= silent ? 50.0 : 0.05, &who[i]);
+    for (int i = 0; i < 4; i++) assert_int_equal(sg_peers_watch(p[i], 1, who, 4), SG_OK);
+    assert_false(sg_peers_outnumbered(p[0]));
+    usleep(100000);
+    for (int i = 4 - dead; i < 4; i++) {
+        sg_peers_close(p[i]);
+        p[i] = NULL;
+    }
+    for (end = sg_now() + 10.0; silent > 0 && !sg_peers_is_lost(p[0], "b") && sg_now() < end;)
+        usleep(1000);
+    for (int i = 1; i <= silent; i++) assert_non_null(p[i]);
+    assert_int_equal(sg_peers_outnumbered(p[0]), expected);
+    for (int i = 0; i < 4; i++) sg_peers_close(p[i]);
+}
+
+static void test_outnumbered(void **state) {
+    (void)state;
+    expect_outnumbered(3, 0, true);
+    expect_outnumbered(2, 0, false); /* two of four */
+    expect_outnumbered(1, 2, false);
+    expect_outnumbered(2, 1, true);
+    expect_outnumbered(0, 3, false);
+}
+
 /* Random deaths, stops and leaves, of any member; whoever is gone is started again. */
 typedef struct {
     pid_t pid[kMost];
@@ -423,11 +467,9 @@ static void test_faults(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_number_of_workers),
-        cmocka_unit_test(test_late_joiners),
-        cmocka_unit_test(test_after_the_end),
-        cmocka_unit_test(test_other_runs_are_refused),
-        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_any_number_of_workers), cmocka_unit_test(test_late_joiners),
+        cmocka_unit_test(test_after_the_end),         cmocka_unit_test(test_other_runs_are_refused),
+        cmocka_unit_test(test_outnumbered),           cmocka_unit_test(test_faults),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@
 /* Seconds. A founder waits so long for one more to come; a member that is alive may be late for an
  * opening, as it has something to finish first. */
 static const double kSettle = 0.5, kOpening = 60.0, kConnect = 10.0, kSilent = 3.0, kLook = 0.02,
-                    kKeep = 0.5, kVerdict = 1.5, kAgain = 2.0;
+                    kKeep = 0.5, kVerdict = 1.5, kAgain = 2.0, kYield = 0.5;
 
 typedef struct {
     sg_standing standing;
@@ -430,11 +430,18 @@ static void wait_for_verdict(sg_group *g) {
     while (!g->changing && !sg_group_broken(g) && sg_now() < end) sg_peers_wait(g->peers, kLook);
 }
 
+/* Cut off from most of the others, who will go on: theirs is to be the next epoch, if they reach
+ * the rendezvous, and they are not heard of otherwise. */
+static bool yields(sg_group *g, double since) {
+    return sg_now() - since < kYield && sg_peers_outnumbered(g->peers);
+}
+
 /* Read the next epoch, or write it. It may not name this worker, which is then outside. */
 static sg_status advance(sg_group *g, char **done) {
-    double end = sg_now() + g->options.wait;
+    double end = sg_now() + g->options.wait, since;
 
     wait_for_verdict(g);
+    since = sg_now();
     for (;;) {
         sg_roster newest, next;
 
@@ -449,7 +456,9 @@ static sg_status advance(sg_group *g, char **done) {
         }
         sg_roster_clear(&newest);
         compose(g, &next);
-        if (next.n >= g->options.min_workers) {
+        if (yields(g, since)) {
+            sg_peers_wait(g->peers, kLook);
+        } else if (next.n >= g->options.min_workers) {
             SG_TRY(sg_group_propose(g, &next));
         } else {
             /* those who ask come in when there are enough */

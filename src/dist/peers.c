@@ -192,12 +192,15 @@ static void take(void *context, const sg_frame *frame, const uint8_t *data) {
     listening *l = context;
     entry *e = l->entry;
     bool was_asking = e->asking;
+    beat b;
 
     e->heard_at = sg_now();
     e->heard = true;
     e->epoch = frame->epoch;
-    if (frame->kind == FRAME_BEAT && frame->bytes == sizeof(beat))
-        e->asking = ((const beat *)(const void *)data)->asking != 0;
+    if (frame->kind == FRAME_BEAT && frame->bytes == sizeof b) {
+        memcpy(&b, data, sizeof b); /* which may lie anywhere */
+        e->asking = b.asking != 0;
+    }
     if (frame->kind == FRAME_SAID) keep_said(e, frame, data);
     if (frame->epoch > l->peers->latest) {
         l->peers->latest = frame->epoch;
@@ -543,6 +546,25 @@ static bool is_there(const entry *e) { return !e->gone; }
 bool sg_peers_any_lost(sg_peers *p) { return any(p, is_lost); }
 bool sg_peers_any_heard(sg_peers *p) { return any(p, is_heard); }
 bool sg_peers_all_gone(sg_peers *p) { return !any(p, is_there); }
+
+/* Those who are cut off together fall silent at about the same time, but one is lost first. */
+bool sg_peers_outnumbered(sg_peers *p) {
+    double now = sg_now();
+    int near = 1, far = 0;
+    bool silent = false;
+
+    pthread_mutex_lock(&p->lock);
+    for (const entry *e = p->entry; e; e = e->next) {
+        bool heard = !e->lost && now - e->heard_at < p->options.silence / 2.0;
+
+        if (!e->watched || (e->lost && e->gone)) continue;
+        silent = silent || e->lost;
+        near += heard;
+        far += !heard;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return silent && near < far;
+}
 
 int64_t sg_peers_epoch(sg_peers *p) {
     int64_t latest;

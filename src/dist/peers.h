@@ -50,6 +50,9 @@ void sg_peers_ask_in(sg_peers *p, bool asking);
 /* Whether that one is lost; whether any that is watched is. */
 bool sg_peers_is_lost(sg_peers *p, const char *id);
 bool sg_peers_any_lost(sg_peers *p);
+/* Cut off from more than are left: of those that are watched more may live unheard, one at least
+ * being lost for its silence and not for a broken connection, than are heard, this one included. */
+bool sg_peers_outnumbered(sg_peers *p);
 /* The latest epoch that anybody was heard to be in. */
 int64_t sg_peers_epoch(sg_peers *p);
 /* Those who ask to be taken in, hear us and are heard, at most `room`; how many. */
