@@ -23,6 +23,7 @@
 #include "core/mem.h"
 #include "core/threads.h"
 #include "dist/rendezvous.h"
+#include "train/run.h"
 
 enum { kMostWorkers = 256, kLineBytes = 4096, kExtra = 8, kTextBytes = 8192 };
 
@@ -285,6 +286,8 @@ static void prepare_folder(const sg_config *c, bool fresh) {
 
     if (st != SG_OK) die(st, NULL);
     take_lock(c->run.dir);
+    if (fresh) st = sg_run_check_fresh(c);
+    if (st != SG_OK) die(st, NULL);
     sg_checkpoints_sweep(c->run.dir);
     if (fresh) st = sg_checkpoints_forget(c->run.dir);
     if (st != SG_OK) die(st, NULL);

@@ -307,3 +307,38 @@ sg_status sg_run_group_result(const sg_run *r, sg_run_result *result) {
     result->best = sg_history_best(&r->history);
     return SG_OK;
 }
+
+static sg_status is_over(sg_rendezvous *rendezvous, bool *over) {
+    int64_t epoch = 0;
+    char *text = NULL;
+    sg_roster record;
+    sg_status st;
+
+    *over = false;
+    SG_TRY(sg_rendezvous_newest(rendezvous, &epoch, &text));
+    if (!text) return SG_OK;
+    st = sg_roster_parse(epoch, text, &record);
+    sg_free(text);
+    if (st == SG_ERR_DATA) return SG_OK; /* it names nobody, and no end */
+    if (st != SG_OK) return st;
+    *over = record.done != NULL;
+    sg_roster_clear(&record);
+    return SG_OK;
+}
+
+sg_status sg_run_check_fresh(const sg_config *config) {
+    const char *store = config->distributed.store;
+    sg_rendezvous *rendezvous = NULL;
+    bool over;
+    sg_status st;
+
+    if (!store[0]) return SG_OK;
+    SG_TRY(sg_rendezvous_open(store, &rendezvous));
+    st = is_over(rendezvous, &over);
+    sg_rendezvous_close(rendezvous);
+    if (st != SG_OK || !over) return st;
+    return sg_fail(SG_ERR_CONFIG,
+                   "%s: the run that met there is over, which --fresh does not change; give it "
+                   "another distributed.store",
+                   store);
+}

@@ -251,6 +251,7 @@ static sg_status make_all(sg_run *r) {
 }
 
 sg_status sg_run_begin(sg_run *r, bool fresh) {
+    if (fresh) SG_TRY(sg_run_check_fresh(r->config)); /* before anything is forgotten */
     SG_TRY(open_folder(r));
     SG_TRY(start_notices(r));
     SG_TRY(sg_task_create(r->config, &r->task));
