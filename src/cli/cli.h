@@ -75,6 +75,10 @@ int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
 /* Set in a worker's environment: its number. */
 #define CLI_WORKER "SPOTGRAD_WORKER"
 
+/* Set there too: a descriptor from which whoever fails first reads a byte, and says why; what ends
+ * one worker for good ends them all, mostly for the same reason. */
+#define CLI_LAST_WORD "SPOTGRAD_LAST_WORD"
+
 /* `train --list`: prints the checkpoints of config->run.dir; 65 when none is whole. */
 int cli_list(const sg_config *config);
 

@@ -45,7 +45,8 @@ typedef struct {
     const char *const *arguments; /* of each worker, NULL behind them */
     worker *worker;
     int n, signals;
-    sigset_t former; /* signals that were blocked before */
+    int last_word[2]; /* a pipe with one byte: CLI_LAST_WORD */
+    sigset_t former;  /* signals that were blocked before */
     bool stopping, done, resumed;
     int status;                             /* to end with */
     long long saved;                        /* step that an interrupted writer has saved; -1 */
@@ -64,6 +65,9 @@ static noreturn void become_worker(const supervisor *s, int i, int output, pid_t
     dup2(output, STDOUT_FILENO);
     snprintf(number, sizeof number, "%d", i);
     setenv(CLI_WORKER, number, 1);
+    fcntl(s->last_word[0], F_SETFD, 0);
+    snprintf(number, sizeof number, "%d", s->last_word[0]);
+    setenv(CLI_LAST_WORD, number, 1);
     execv("/proc/self/exe", (char *const *)(uintptr_t)s->arguments);
     _exit(CLI_UNAVAILABLE);
 }
@@ -338,6 +342,13 @@ static void catch_signals(supervisor *s) {
     if (s->signals < 0) die(sg_fail(SG_ERR_UNAVAILABLE, "no signalfd: %s", strerror(errno)), NULL);
 }
 
+/* A pipe that holds one byte, and whose other end is closed: later readers read nothing. */
+static void make_last_word(supervisor *s) {
+    if (pipe2(s->last_word, O_CLOEXEC) != 0 || write(s->last_word[1], "", 1) != 1)
+        die(sg_fail(SG_ERR_UNAVAILABLE, "cannot make a pipe: %s", strerror(errno)), NULL);
+    close(s->last_word[1]);
+}
+
 static int print_end(const supervisor *s) {
     if (s->done) {
         cli_print("%s\n%s\n", s->sha, s->last);
@@ -361,6 +372,7 @@ int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
     s.worker = sg_calloc((size_t)n, sizeof *s.worker);
     if (!s.worker) no_memory();
     catch_signals(&s);
+    make_last_word(&s);
     cli_say("%d workers, %s and %s each; folder %s; Ctrl-C saves, the same command goes on", n,
             s.arguments[arguments->n_overrides + (file ? 4 : 2)],
             s.arguments[arguments->n_overrides + (file ? 5 : 3)], config->run.dir);

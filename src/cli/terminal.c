@@ -201,6 +201,14 @@ int cli_exit_status(sg_status st) {
     return CLI_UNAVAILABLE;
 }
 
+/* Of several workers one says why they end. */
+static bool may_say_why(void) {
+    const char *number = getenv(CLI_LAST_WORD);
+    char byte;
+
+    return !number || read(atoi(number), &byte, 1) != 0;
+}
+
 noreturn void die(sg_status st, const char *what, ...) {
     char text[kLine / 2] = "";
     va_list args;
@@ -211,7 +219,7 @@ noreturn void die(sg_status st, const char *what, ...) {
         vsnprintf(text, sizeof text, what, args);
         va_end(args);
     }
-    cli_say("%s%s%s", text, what ? ": " : "", sg_last_error());
+    if (may_say_why()) cli_say("%s%s%s", text, what ? ": " : "", sg_last_error());
     exit(cli_end(cli_exit_status(st)));
 }
 

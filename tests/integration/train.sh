@@ -116,6 +116,15 @@ same "after it was mended: the same bits" "$(hash_of)" "$whole"
 train "$work/one" train.lr=0.5
 expect "another learning rate" 78 "train: $work/one/checkpoints/step-000000008.h5: the run began with other values of \
 train.lr; --fresh starts over, another run.dir keeps both"
+train "$work/one" train.lr=0.5 --workers 2
+expect "two workers, another learning rate" 78 "train.lr; --fresh starts over"
+same "which one of them says" "$(grep -c 'train.lr; --fresh' "$work/err")" 1
+train "$work/met" distributed.store="file://$work/group"
+train "$work/met" distributed.store="file://$work/group" --fresh
+expect "--fresh where a run has its end" 78 "$work/group: the run that met there is over"
+same "which forgets nothing" "$(ls "$work/met/checkpoints" | tail -n 1)" step-000000008.h5
+train "$work/met" distributed.store="file://$work/group" --fresh --workers 2
+expect "--fresh there with --workers" 78 "$work/group: the run that met there is over"
 # another machine: an empty disk, and a store
 train "$work/away" checkpoint.store="$work/store" train.steps=5
 expect "with a store" 0 "done: 5 steps"
