@@ -71,6 +71,9 @@ NVCCFLAGS = -std=c++17 -O3 -lineinfo -Xcompiler -fPIC,-fvisibility=hidden,-Wall,
 GLOO     := $(shell printf '\#include <gloo/config.h>\n' | $(CXX) -E -x c++ - >/dev/null 2>&1 && echo yes)
 GLOO_PLUGIN := $(if $(GLOO),$(BIN)/libspotgrad_gloo.so)
 GLOO_BESIDE := $(if $(GLOO),$(patsubst %,$(BUILD)/%/libspotgrad_gloo.so,tests bench))
+# The one around NCCL, for workers on several GPUs, where CUDA's runtime and nccl.h are found
+NCCL     := $(if $(NVCC),$(firstword $(wildcard $(CUDA)/include/nccl.h /usr/include/nccl.h /usr/local/include/nccl.h)))
+NCCL_PLUGIN := $(if $(NCCL),$(BIN)/libspotgrad_nccl.so)
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 CHAOS    := $(BUILD)/tests/chaos/preload.so $(BUILD)/tests/chaos/whole
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -78,7 +81,7 @@ CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
-FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c src/*/*.cpp cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] bundle/*.c tests/*.c tests/*.h \
+FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c src/*/*.cpp cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] cuda/nccl/*.c bundle/*.c tests/*.c tests/*.h \
                tests/emulation/*.[ch] tests/emulation/*.cpp tests/emulation/*.cu tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c bench/*.[ch] examples/*.c)
 
 MAKEFLAGS += --no-print-directory
@@ -89,7 +92,7 @@ say = $(if $(V),,@printf '%-5s %s\n' $(1) $(2))
 # a make within make uses all processors, unless the outer one was told how many
 JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-all: $(BIN)/spotgrad $(LINKS) $(PLUGIN) $(GLOO_PLUGIN)
+all: $(BIN)/spotgrad $(LINKS) $(PLUGIN) $(GLOO_PLUGIN) $(NCCL_PLUGIN)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
 PACKAGES := libpng libjpeg expat hdf5 jansson libutf8proc openssl libcurl
@@ -108,6 +111,7 @@ $(BIN)/spotgrad: $(PROGRAM) $(BUILD)/libspotgrad.a
 	$(call say,link,$@)
 	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) -Wl,--export-dynamic-symbol='sg_*' $(LDLIBS) -o $@
 	$(if $(VENDOR),,@echo "note  no nvcc with cuBLASLt and cuDNN: built without the CUDA plug-in, trains on CPUs")
+	$(if $(NCCL),,@echo "note  no nvcc with nccl.h: built without NCCL's plug-in, workers' GPUs exchange through the hosts' memory")
 	$(if $(GLOO),,@echo "note  no Gloo (libgloo-dev): built without its plug-in, workers must be on one machine")
 
 $(LINKS): $(BIN)/spotgrad
@@ -218,6 +222,16 @@ $(BUILD)/bundle/libspotgrad_gloo.so: $(BUILD)/gloo/src/dist/gloo_plugin.o
 	@mkdir -p $(@D)
 	$(call say,link,$@)
 	$(Q)$(CXX) $(CXXFLAGS) -shared $< $(LDFLAGS) $(RPATH) -lgloo -lpthread -o $@
+
+$(BUILD)/nccl/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) -isystem $(CUDA)/include $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
+
+$(BIN)/libspotgrad_nccl.so: $(BUILD)/nccl/cuda/nccl/plugin.o
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) -shared $< $(LDFLAGS) -Wl,-rpath=$(CUDA)/lib64 -L$(CUDA)/lib64 -lnccl -lcudart_static -lrt -ldl -lpthread -o $@
 
 $(GLOO_BESIDE): $(BIN)/libspotgrad_gloo.so
 	@mkdir -p $(@D)
@@ -452,4 +466,4 @@ help:
 
 .PHONY: all bundle bundle-folder gpu-programs gpu-bundle cuda cuda-missing bench examples size unit test check chaos damaged asan fuzz demo headers docs format lint clean help
 .DELETE_ON_ERROR:
--include $(wildcard $(BUILD)/check/*.d $(BUILD)/check/gpu/*.d) $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d) $(BUILD)/gloo/src/dist/gloo_plugin.d
+-include $(wildcard $(BUILD)/check/*.d $(BUILD)/check/gpu/*.d) $(OBJECTS:.o=.d) $(HELPERS:.o=.d) $(BUILD)/tests/fuzz/driver.d $(TESTS:=.d) $(EXAMPLES:=.d) $(EMULATED:.o=.d) $(PLUGGED:.o=.d) $(BUILD)/gloo/src/dist/gloo_plugin.d $(BUILD)/nccl/cuda/nccl/plugin.d

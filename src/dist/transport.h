@@ -57,6 +57,7 @@ typedef struct {
     int rank, size;        /* of `size` members, 2 to SG_TRANSPORT_MEMBERS */
     int64_t epoch;         /* of the group: nothing of another one is ever taken for one's own */
     const char *interface; /* gloo: an address of this machine that the others reach; NULL: any */
+    int gpu;               /* nccl: ordinal of this member's */
     sg_introduction introduction;
     double seconds; /* for everybody to be connected */
 } sg_transport_options;
@@ -73,6 +74,14 @@ sg_status sg_transport_shm_create(const sg_transport_options *options,
  * cannot be loaded, and why. For a network where nobody sends forged data: Gloo does not outlive a
  * frame that it does not understand. */
 sg_status sg_transport_gloo_create(const sg_transport_options *options,
+                                   sg_transport **out) SG_CHECKED;
+
+/* Between GPUs, by NCCL, whose plug-in lies beside the program: data is memory of `gpu`, and what is
+ * sent must be there, not under way on a queue. No two members are on the same GPU. Of a member
+ * that is lost NCCL may know nothing: whoever knows of it aborts, each for itself.
+ * SG_ERR_UNSUPPORTED: no plug-in, two members on one GPU, NCCL of two versions; SG_ERR_CUDA, of an
+ * exchange too: nothing that another epoch could mend, so that this process should end. */
+sg_status sg_transport_nccl_create(const sg_transport_options *options,
                                    sg_transport **out) SG_CHECKED;
 
 /* Where this process is: members for which it is the same text may use shared memory. No other
