@@ -37,7 +37,7 @@ LIBRARY  := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
 PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
 # what tests share: tests/op_check.h, tests/damage.h, tests/fuzz/fuzz.h
 FUZZ     := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
-HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c) tests/damage.c tests/transport_fixture.c) $(FUZZ)
+HELPERS  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/op_*.c) tests/damage.c tests/transport_fixture.c tests/nccl_stand_in.c) $(FUZZ)
 # and of the library what tests/fuzz/ reaches
 FUZZED   := $(filter $(BUILD)/src/core/% $(BUILD)/src/data/% %/train/history.o %/spot/parse.o,$(LIBRARY))
 # CUDA: kernels are compiled by nvcc into a plug-in, and by the host's compiler for the tests, which
@@ -74,6 +74,7 @@ GLOO_BESIDE := $(if $(GLOO),$(patsubst %,$(BUILD)/%/libspotgrad_gloo.so,tests be
 # The one around NCCL, for workers on several GPUs, where CUDA's runtime and nccl.h are found
 NCCL     := $(if $(NVCC),$(firstword $(wildcard $(CUDA)/include/nccl.h /usr/include/nccl.h /usr/local/include/nccl.h)))
 NCCL_PLUGIN := $(if $(NCCL),$(BIN)/libspotgrad_nccl.so)
+NCCL_BESIDE := $(if $(NCCL),$(BUILD)/tests/libspotgrad_nccl.so)
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 CHAOS    := $(BUILD)/tests/chaos/preload.so $(BUILD)/tests/chaos/whole
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -232,6 +233,12 @@ $(BIN)/libspotgrad_nccl.so: $(BUILD)/nccl/cuda/nccl/plugin.o
 	@mkdir -p $(@D)
 	$(call say,link,$@)
 	$(Q)$(CC) $(CFLAGS) -shared $< $(LDFLAGS) -Wl,-rpath=$(CUDA)/lib64 -L$(CUDA)/lib64 -lnccl -lcudart_static -lrt -ldl -lpthread -o $@
+
+$(NCCL_BESIDE): $(BIN)/libspotgrad_nccl.so
+	@mkdir -p $(@D)
+	@ln -sf $(abspath $<) $@
+
+$(BUILD)/tests/test_transport_nccl: | $(NCCL_BESIDE)
 
 $(GLOO_BESIDE): $(BIN)/libspotgrad_gloo.so
 	@mkdir -p $(@D)
