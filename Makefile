@@ -238,7 +238,7 @@ $(NCCL_BESIDE): $(BIN)/libspotgrad_nccl.so
 	@mkdir -p $(@D)
 	@ln -sf $(abspath $<) $@
 
-$(BUILD)/tests/test_transport_nccl: | $(NCCL_BESIDE)
+$(BUILD)/tests/test_nccl: | $(NCCL_BESIDE)
 
 $(GLOO_BESIDE): $(BIN)/libspotgrad_gloo.so
 	@mkdir -p $(@D)
@@ -304,16 +304,22 @@ $(CHECK)/bench_ceilings: bench/ceilings.c
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CFLAGS) -isystem $(CUDA)/include $< $(RPATH) $(GPU_LIBS) -lm -ldl -lpthread -o $@
 
+NCCL_CHECK := $(if $(NCCL),$(CHECK)/test_nccl)
+
+$(CHECK)/test_nccl: $(CHECK)/test_nccl.o $(BUILD)/libtesting.a $(BUILD)/libspotgrad.a
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(RPATH) -lcmocka -lz $(LDLIBS) -o $@
+
 ## gpu-programs  what scripts/gpu-check runs: CUDA tests and benchmarks for a real GPU
-gpu-programs: all $(GPU_TESTS) $(GPU_BENCH) $(CHECK)/bench_ceilings
-	@ln -sf ../../../$(PLUGIN) $(CHECK)/
+gpu-programs: all $(GPU_TESTS) $(NCCL_CHECK) $(GPU_BENCH) $(CHECK)/bench_ceilings
+	@ln -sf $(patsubst %,../../../%,$(PLUGIN) $(NCCL_PLUGIN)) $(CHECK)/
 
 ## gpu-bundle    a folder, and its .tar.xz, with which a GPU machine runs scripts/gpu-check
 gpu-bundle: gpu-programs $(BUILD)/bundle/spotgrad
 	rm -rf $(GPU_BUNDLE)
 	@mkdir -p $(GPU_BUNDLE)/lib $(GPU_BUNDLE)/scripts $(GPU_BUNDLE)/bench
 	strip -o $(GPU_BUNDLE)/lib/spotgrad $(BUILD)/bundle/spotgrad
-	for f in $(PLUGIN) $(GPU_TESTS) $(GPU_BENCH) $(CHECK)/bench_ceilings; do strip -o $(GPU_BUNDLE)/lib/$$(basename $$f) $$f || exit 1; done
+	for f in $(PLUGIN) $(NCCL_PLUGIN) $(GPU_TESTS) $(NCCL_CHECK) $(GPU_BENCH) $(CHECK)/bench_ceilings; do strip -o $(GPU_BUNDLE)/lib/$$(basename $$f) $$f || exit 1; done
 	cp scripts/gpu-check scripts/gpu_bench.py $(GPU_BUNDLE)/scripts/
 	cp bench/torch_*.py $(GPU_BUNDLE)/bench/
 	scripts/bundle $(GPU_BUNDLE)

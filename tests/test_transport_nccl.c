@@ -1,7 +1,7 @@
 /* The transport between GPUs, on a stand-in for NCCL that does what a test asks for: what is sent
  * arrives; whatever fails, fails in time and costs nothing but the epoch; each communicator is
  * released once, and nothing is called that NCCL forbids. Members are threads, each with its own
- * GPU. The last test is on NCCL itself, where the plug-in was built. */
+ * GPU. NCCL itself: test_nccl.c. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,10 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/file.h"
 #include "core/mem.h"
 #include "core/threads.h"
-#include "gpu/libraries.h"
 #include "nccl_stand_in.h"
 #include "transport_fixture.h"
 
@@ -623,57 +621,6 @@ static void test_epochs(void **state) {
     assert_int_equal(stand_in_count().made, 8);
 }
 
-/* --- NCCL itself ------------------------------------------------------------------------------ */
-
-/* The other member is on another GPU, as it says, and never comes. */
-typedef struct {
-    char said[SG_INTRODUCTION_BYTES];
-    size_t bytes;
-} absent;
-
-static sg_status say(void *context, const void *data, size_t bytes) {
-    absent *a = context;
-
-    memcpy(a->said, data, bytes);
-    a->bytes = bytes;
-    return SG_OK;
-}
-
-static sg_status hear(void *context, int rank, void *data, size_t capacity, size_t *bytes,
-                      double seconds) {
-    const absent *a = context;
-
-    (void)rank;
-    (void)seconds;
-    assert_true(a->bytes > 0 && a->bytes <= capacity);
-    memcpy(data, a->said, a->bytes);
-    ((char *)data)[a->bytes - 1] ^= 1; /* the GPU's name is the last that is said */
-    *bytes = a->bytes;
-    return SG_OK;
-}
-
-static void test_nccl_itself(void **state) {
-    absent peer = {.bytes = 0};
-    sg_transport_options o = {
-        .rank = 0, .size = 2, .epoch = 1, .introduction = {&peer, say, hear, NULL}, .seconds = 3.0};
-    sg_transport *t = NULL;
-    double start = sg_now(), took;
-    char path[4096];
-    sg_status st;
-
-    (void)state;
-    assert_int_equal(sg_program_folder(path, sizeof path - 32), SG_OK);
-    strcat(path, "/libspotgrad_nccl.so");
-    if (!sg_file_exists(path)) skip();
-    st = sg_transport_nccl_create(&o, &t);
-    took = sg_now() - start;
-    printf("NCCL, one rank, the other absent: %.2f s, %s: %s\n", took, sg_status_text(st),
-           sg_last_error());
-    /* with a GPU the deadline ends it, without one CUDA says so */
-    if (st != SG_ERR_UNAVAILABLE && st != SG_ERR_CUDA) fail_msg("%s", sg_last_error());
-    if (st == SG_ERR_UNAVAILABLE) expect_within(took, o.seconds, o.seconds + 2.0);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_data_arrives),   cmocka_unit_test(test_launched_late),
@@ -684,7 +631,7 @@ int main(void) {
         cmocka_unit_test(test_cuda_error),     cmocka_unit_test(test_aborted),
         cmocka_unit_test(test_stuck),          cmocka_unit_test(test_slow_abort),
         cmocka_unit_test(test_endless_abort),  cmocka_unit_test(test_end),
-        cmocka_unit_test(test_epochs),         cmocka_unit_test(test_nccl_itself),
+        cmocka_unit_test(test_epochs),
     };
 
     alarm(120); /* a thread that hangs cannot be ended otherwise */
