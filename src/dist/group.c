@@ -382,7 +382,7 @@ static sg_status enter(sg_group *g, char **done) {
     outsider o = {.began = sg_now(), .last_change = sg_now()};
 
     for (;;) {
-        sg_roster record;
+        sg_roster record = {0};
         bool in = false;
         sg_status st = sg_group_look(g, &record);
         int64_t newest = st == SG_OK ? record.epoch : 0;

@@ -206,6 +206,8 @@ sg_status sg_group_finish(sg_group *g, const char *done) {
         if (over && ended) return SG_OK;
         if (over || sg_group_broken(g))
             return exchanged(g, sg_fail(SG_ERR_UNAVAILABLE, "the group changed at the end"));
+        if (sg_group_asked_to_stop(g))
+            return sg_fail(SG_ERR_INTERRUPTED, "interrupted while the last step is being saved");
         sg_peers_wait(g->peers, kFinish);
     }
 }

@@ -76,8 +76,8 @@ sg_status sg_transport_shm_create(const sg_transport_options *options,
 sg_status sg_transport_gloo_create(const sg_transport_options *options,
                                    sg_transport **out) SG_CHECKED;
 
-/* Between GPUs, by NCCL, whose plug-in lies beside the program: data is memory of `gpu`, and what is
- * sent must be there, not under way on a queue. No two members are on the same GPU. Of a member
+/* Between GPUs, by NCCL, whose plug-in lies beside the program: data is memory of `gpu`, and what
+ * is sent must be there, not under way on a queue. No two members are on the same GPU. Of a member
  * that is lost NCCL may know nothing: whoever knows of it aborts, each for itself.
  * SG_ERR_UNSUPPORTED: no plug-in, two members on one GPU, NCCL of two versions; SG_ERR_CUDA, of an
  * exchange too: nothing that another epoch could mend, so that this process should end. */
