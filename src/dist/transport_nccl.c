@@ -8,7 +8,8 @@
  * A communicator belongs to two threads. The caller's makes all calls but the last one, none of
  * which blocks, and asks again and again what became of them. The last one, which may block, is the
  * warden's, a thread of the transport's own: it begins when it is asked to, once the caller is out
- * of NCCL, or does not come out of it; and nobody calls NCCL for this communicator after that.
+ * of NCCL, or does not come out of it for half a second; and nobody calls NCCL for this
+ * communicator after that.
  *
  * Who failed waits for the warden, for until then the GPU may still write to what was to be
  * received. An abort that takes more than some seconds is thus a failure of another kind: this
@@ -17,7 +18,6 @@
 #include "dist/nccl_plugin.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
@@ -33,8 +33,10 @@
 
 enum { kPath = 4096, kYields = 100 };
 
-/* Seconds: for a call that should not block; for the end of a communicator; between questions. */
-static const double kInside = 0.02, kRelease = 2.0, kFinalize = 1.0, kRest = 50e-6;
+/* Seconds: for a call that does not block, and whose thread may have to wait for a processor; for
+ * the end of a communicator; between questions. */
+static const double kInside = 0.5, kLate = 0.25, kRelease = 2.0, kFinalize = 1.0, kRest = 50e-6;
+static const double kSlice = 0.02;
 
 typedef struct {
     sg_transport transport;
@@ -64,12 +66,20 @@ static const char kMagic[8] = "sgnccl1";
 
 /* --- the lock --------------------------------------------------------------------------------- */
 
-/* With the lock; false: it is `end`, on sg_now's clock. */
-static bool wait_until(wrapped *t, double end) {
+/* With the lock: until something changed, or `end`, on sg_now's clock. */
+static void wait_until(wrapped *t, double end) {
     struct timespec at = {.tv_sec = (time_t)end};
 
     at.tv_nsec = (long)((end - (double)at.tv_sec) * 1e9);
-    return pthread_cond_timedwait(&t->changed, &t->lock, &at) != ETIMEDOUT;
+    pthread_cond_timedwait(&t->changed, &t->lock, &at);
+}
+
+/* With the lock: until *flag is so, or that long; whether it is. Time for which the whole process
+ * was stopped does not count, as nobody could do anything. */
+static bool wait_for(wrapped *t, const bool *flag, bool so, double seconds) {
+    for (double waited = 0.0; *flag != so && waited < seconds; waited += kSlice)
+        wait_until(t, sg_now() + kSlice);
+    return *flag == so;
 }
 
 /* Before a call of NCCL; false: no more of them. */
@@ -122,17 +132,14 @@ static void discard(wrapped *t) {
 /* With the lock: until the communicator is the warden's. A caller looks at its deadline itself, as
  * long as no call keeps it. */
 static void await_end(wrapped *t) {
-    double end;
-
     while (!t->asked) {
         if (t->deadline == 0.0)
             pthread_cond_wait(&t->changed, &t->lock);
         else
-            wait_until(t, t->deadline + kInside);
-        if (t->deadline > 0.0 && sg_now() >= t->deadline + kInside) t->asked = true;
+            wait_until(t, t->deadline + kLate);
+        if (t->deadline > 0.0 && sg_now() >= t->deadline + kLate) t->asked = true;
     }
-    end = sg_now() + kInside;
-    while (t->inside && wait_until(t, end)) continue;
+    wait_for(t, &t->inside, false, kInside);
 }
 
 static void release(wrapped *t, bool finalized) {
@@ -192,13 +199,11 @@ static void abort_all(sg_transport *transport) {
 
 /* True: the communicator is no more. */
 static bool await_release(wrapped *t) {
-    double end = sg_now() + kRelease;
     bool released;
 
     abort_all(&t->transport);
     pthread_mutex_lock(&t->lock);
-    while (!t->released && wait_until(t, end)) continue;
-    released = t->released;
+    released = wait_for(t, &t->released, true, kRelease);
     pthread_mutex_unlock(&t->lock);
     return released;
 }
