@@ -359,7 +359,7 @@ bench:
 	scripts/bench-bag
 	scripts/bench-fasttext
 	scripts/bench-workers
-	scripts/bench-workers --texts
+	$(if $(SPOTGRAD_DATA),scripts/bench-workers --texts,@echo "no SPOTGRAD_DATA: without workers on texts")
 	scripts/bench-checkpoint
 	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels
