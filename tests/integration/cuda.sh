@@ -259,7 +259,7 @@ train "$work/lone" "${team[@]}"
 whole=$(hash_of)
 extra=(SG_EMULATION_SEED=2 SG_EMULATION_STREAMS=random)
 gpus=2 train "$work/team" "${team[@]}" --workers 2
-expect "2 workers on 2 GPUs" 0 "cuda:0" "done: 2 steps"
+expect "2 workers on 2 GPUs" 0 "cuda sm_00 0 MP stand-in" "done: 2 steps"
 same "2 workers: the same bits" "$(hash_of)" "$whole"
 extra=(SG_EMULATION_SEED=1)
 on bin train "${messages[@]}" "${encoder[@]}" train.steps=3 run.dir="$work/texts-lone"
