@@ -25,7 +25,7 @@ enum { kPieces = 4, kMost = 2 * kPieces * FIXTURE_MEMBERS, kBytes = 5000 };
 
 /* Seconds: never waited for; what a failure may take beyond its deadline, or after an abort. Of a
  * machine that does other things at the same time. */
-static const double kLong = 30.0, kDeadline = 0.25, kSoon = 0.5;
+static const double kLong = 30.0, kDeadline = 0.25, kSoon = 1.5;
 
 static _Thread_local int own_gpu;
 static atomic_bool stopped;
