@@ -60,7 +60,7 @@ static void test_find(void **state) {
 
     (void)state;
     for (int i = 0; i < 5; i++) write_text(at_step(want[(i + 2) % 5]), "x");
-    write_text(at(SG_CHECKPOINT_FOLDER "/step-000000099.h5.17.tmp"), "x");
+    write_text(at(SG_CHECKPOINT_FOLDER "/step-000000099.h5.4999017.tmp"), "x");
     write_text(at(SG_CHECKPOINT_FOLDER "/step-000000098.h5.damaged"), "x");
     write_text(at(SG_CHECKPOINT_FOLDER "/step-.h5"), "x");
     write_text(at(SG_CHECKPOINT_FOLDER "/step-x1.h5"), "x");
@@ -160,20 +160,22 @@ static void test_sweep(void **state) {
     (void)state;
     make_folder("plots");
     make_folder("mine");
-    write_text(at("metrics.jsonl.123.tmp"), "x");
+    write_text(at("metrics.jsonl.4999123.tmp"), "x");
     write_text(at("last.h5.tmp"), "x");
     write_text(at("best.h5.tmp"), "x");
-    write_text(at("best.h5.99.tmp"), "x");
+    write_text(at("best.h5.4999099.tmp"), "x");
     write_text(at("notes.tmp"), "x");
     write_text(at("123.tmp"), "x");
     write_text(at("a.h5.tmp"), "x");
-    write_text(at(SG_CHECKPOINT_FOLDER "/step-000000005.h5.7.tmp"), "x");
+    write_text(at(SG_CHECKPOINT_FOLDER "/step-000000005.h5.4999007.tmp"), "x");
     write_text(at_step(4), "x");
-    write_text(at("plots/loss.png.7.tmp"), "x");
+    write_text(at("plots/loss.png.4999007.tmp"), "x");
     write_text(at("plots/loss.png"), "x");
     write_text(at("mine/x.1.tmp"), "x");
+    write_text(at("state.1.tmp"), "x"); /* of a process that lives */
     sg_checkpoints_sweep(folder);
-    assert_string_equal(names_in("."), "123.tmp a.h5.tmp checkpoints mine notes.tmp plots ");
+    assert_string_equal(names_in("."),
+                        "123.tmp a.h5.tmp checkpoints mine notes.tmp plots state.1.tmp ");
     assert_string_equal(names_in(SG_CHECKPOINT_FOLDER), "step-000000004.h5 ");
     assert_string_equal(names_in("plots"), "loss.png ");
     assert_string_equal(names_in("mine"), "x.1.tmp ");

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -228,6 +229,13 @@ void sg_checkpoints_retain(const char *run_dir, const sg_retention *keep) {
     sg_free(folder);
 }
 
+/* Another worker of the run, which was thought dead, may still be writing. */
+static bool lives(const char *process) {
+    long id = strtol(process, NULL, 10);
+
+    return id > 0 && id != (long)getpid() && (kill((pid_t)id, 0) == 0 || errno == EPERM);
+}
+
 /* "NAME.PROCESS.tmp" as core/file.c writes them, and the names on their way to last.h5 and best.h5.
  * Others' files may be there too. */
 static bool is_temporary(const char *name) {
@@ -238,7 +246,7 @@ static bool is_temporary(const char *name) {
         if (strncmp(name, kLinks[i], strlen(kLinks[i])) == 0 && name + strlen(kLinks[i]) == end)
             return true;
     while (number > name && number[-1] >= '0' && number[-1] <= '9') number--;
-    return number < end && number > name + 1 && number[-1] == '.';
+    return number < end && number > name + 1 && number[-1] == '.' && !lives(number);
 }
 
 static sg_status remove_temporary(void *folder, const char *name) {

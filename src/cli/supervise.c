@@ -173,6 +173,11 @@ static bool is_final(int status) {
     return status >= CLI_USAGE && status <= CLI_CONFIG && status != CLI_INTERRUPTED;
 }
 
+/* Of one that has worked: the disk, the store, memory may be there again. */
+static bool may_pass(int status) {
+    return status == CLI_UNAVAILABLE || status == CLI_OUT_OF_MEMORY || status == CLI_IO;
+}
+
 static void bury(supervisor *s, int i, int how) {
     worker *w = &s->worker[i];
     int status = WIFEXITED(how) ? WEXITSTATUS(how) : -1;
@@ -183,7 +188,7 @@ static void bury(supervisor *s, int i, int how) {
     w->finished = status == CLI_DONE;
     if (w->finished) be_done(s);
     if (w->finished || s->stopping || s->done) return;
-    if (is_final(status)) { /* it has said why */
+    if (is_final(status) && !(may_pass(status) && now - w->started > kShortLife)) {
         stop_all(s, status);
         return;
     }
