@@ -80,7 +80,7 @@ under_tsan() {
 
 # 100 seconds on two processors
 (under_tsan one ops 6; under_tsan one augment; exit $failures) &
-under_tsan two ops 17
+under_tsan two ops 19
 under_tsan two nms
 under_tsan two device
 wait $! || failures=$((failures + 1))
