@@ -1,6 +1,6 @@
 # The emulation of a GPU under ThreadSanitizer, AddressSanitizer and MemorySanitizer: each planted
 # fault is found by the tool that is meant for it, the same kernel without the fault passes, and so do
-# op cases under ThreadSanitizer: every 6th and every 17th, which launch every kernel that the op
+# op cases under ThreadSanitizer: every 6th and every 19th, which launch every kernel that the op
 # cases have, for all of them take over ten minutes; and every 9th under MemorySanitizer. (Under
 # AddressSanitizer all are among code.sh's unit tests.)
 # beside the others
