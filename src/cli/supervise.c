@@ -302,9 +302,15 @@ static void prepare_folder(const sg_config *c, bool fresh) {
     if (st != SG_OK) die(st, NULL);
 }
 
-static const char *share(const char *key, int64_t given, int n) {
-    int each = sg_cpu_count() / n > 0 ? sg_cpu_count() / n : 1;
-    char *text = sg_str_printf("%s=%lld", key, (long long)(given > 0 ? given : each));
+/* What a worker has of the processors, where the configuration does not say. */
+static int64_t share(int64_t given, int n) {
+    int each = sg_cpu_count() / n;
+
+    return given > 0 ? given : each > 0 ? each : 1;
+}
+
+static const char *setting(const char *key, int64_t value) {
+    char *text = sg_str_printf("%s=%lld", key, (long long)value);
 
     if (!text) no_memory();
     return text;
@@ -324,13 +330,12 @@ static const char **make_arguments(const sg_config *c, const char *config, int n
         list[k++] = config;
     }
     for (int i = 0; i < given->n_overrides; i++) list[k++] = given->overrides[i];
-    list[k++] = share("train.threads", c->train.threads, n);
-    list[k++] = share("data.threads", c->data.threads, n);
+    list[k++] = setting("train.threads", share(c->train.threads, n));
+    list[k++] = setting("data.threads", share(c->data.threads, n));
     if (c->distributed.store[0]) return list;
     list[k++] = own_store(c->run.dir);
     list[k++] = "distributed.interface=127.0.0.1";
-    list[k++] = sg_str_printf("distributed.max_workers=%d", n);
-    if (!list[k - 1]) no_memory();
+    list[k++] = setting("distributed.max_workers", n);
     return list;
 }
 
@@ -378,9 +383,10 @@ int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
     if (!s.worker) no_memory();
     catch_signals(&s);
     make_last_word(&s);
-    cli_say("%d workers, %s and %s each; folder %s; Ctrl-C saves, the same command goes on", n,
-            s.arguments[arguments->n_overrides + (file ? 4 : 2)],
-            s.arguments[arguments->n_overrides + (file ? 5 : 3)], config->run.dir);
+    cli_say("%d workers, train.threads=%lld and data.threads=%lld each; folder %s; Ctrl-C saves, "
+            "the same command goes on",
+            n, (long long)share(config->train.threads, n),
+            (long long)share(config->data.threads, n), config->run.dir);
     watch(&s);
     return print_end(&s);
 }

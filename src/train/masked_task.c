@@ -36,9 +36,9 @@ static sg_status masked_prepare(sg_task *task, const char *file, const char *tok
     SG_TRY(sg_pool_create(sg_cpu_count(), NULL, &pool));
     st = sg_text_task_tokenizer(&t->config, t->train, file, tokenizer, pool, &taken);
     if (st == SG_OK) st = sg_masked_model_init(&t->model, &t->config, taken);
-    if (st == SG_OK) st = sg_tokenizer_write(t->model.tokenizer, &t->tokenizer);
-    if (st == SG_OK) st = sg_text_encode_data(t->model.tokenizer, t->train, pool, &t->train_set);
-    if (st == SG_OK) st = sg_text_encode_data(t->model.tokenizer, t->val, pool, &t->val_set);
+    if (st == SG_OK)
+        st = sg_text_task_encode(t->model.tokenizer, t->train, t->val, pool, &t->tokenizer,
+                                 &t->train_set, &t->val_set);
     sg_pool_destroy(pool);
     t->task.tokenizer = t->tokenizer;
     t->task.shapes = t->model.contexts;

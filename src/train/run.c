@@ -257,7 +257,8 @@ static sg_status loop(sg_run *r, sg_run_result *result) {
 
         if (st == SG_OK && done) return SG_OK;
         if (!must_stop(r) && sg_run_group_broke(r, st)) {
-            st = sg_run_regroup(r);
+            st = settle_all(r); /* one worker alone may have launched a step ahead */
+            if (st == SG_OK) st = sg_run_regroup(r);
             if (r->ended) return sg_run_group_result(r, result);
         }
         if (st == SG_OK && !must_stop(r)) continue;

@@ -221,10 +221,11 @@ void sg_run_group_log(const sg_run *r) {
 static sg_status take_part(sg_run *r) {
     int shards = (int)r->config->train.shards, rank = sg_group_rank(r->group);
     int64_t a_shard = r->config->train.batch / shards;
-    sg_trainer_team team = {.reduce = reduce, .context = r};
+    sg_trainer_team team = {.context = r};
     sg_part part;
 
     r->own = team.own = sg_tree_share(shards, sg_group_size(r->group), rank);
+    if (sg_run_in_company(r) || r->config->distributed.pace > 0.0) team.reduce = reduce;
     part = (sg_part){a_shard * team.own.first, a_shard * team.own.count};
     SG_TRY(sg_trainer_share(r->trainer, &team));
     SG_TRY(r->task->start(r->task, r->state->samples, &part));

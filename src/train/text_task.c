@@ -130,6 +130,14 @@ sg_status sg_text_task_tokenizer(const sg_config *config, const sg_text_dataset 
     return st == SG_ERR_ARG ? sg_fail(SG_ERR_CONFIG, "section [text]: %s", sg_last_error()) : st;
 }
 
+sg_status sg_text_task_encode(const sg_tokenizer *tokenizer, const sg_text_dataset *train,
+                              const sg_text_dataset *val, sg_pool *pool, char **text,
+                              sg_encoded_set **train_set, sg_encoded_set **val_set) {
+    SG_TRY(sg_tokenizer_write(tokenizer, text));
+    SG_TRY(sg_text_encode_data(tokenizer, train, pool, train_set));
+    return sg_text_encode_data(tokenizer, val, pool, val_set);
+}
+
 static sg_status text_prepare(sg_task *task, const char *file, const char *tokenizer) {
     text_task *t = (text_task *)task;
     sg_tokenizer *taken = NULL;
@@ -139,9 +147,9 @@ static sg_status text_prepare(sg_task *task, const char *file, const char *token
     SG_TRY(sg_pool_create(sg_cpu_count(), NULL, &pool));
     st = sg_text_task_tokenizer(&t->config, t->train, file, tokenizer, pool, &taken);
     if (st == SG_OK) st = sg_text_model_set_tokenizer(&t->model, &t->config, taken);
-    if (st == SG_OK) st = sg_tokenizer_write(t->model.tokenizer, &t->tokenizer);
-    if (st == SG_OK) st = sg_text_encode_data(t->model.tokenizer, t->train, pool, &t->train_set);
-    if (st == SG_OK) st = sg_text_encode_data(t->model.tokenizer, t->val, pool, &t->val_set);
+    if (st == SG_OK)
+        st = sg_text_task_encode(t->model.tokenizer, t->train, t->val, pool, &t->tokenizer,
+                                 &t->train_set, &t->val_set);
     sg_pool_destroy(pool);
     t->task.tokenizer = t->tokenizer;
     t->task.shapes = t->model.contexts;

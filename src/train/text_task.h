@@ -23,6 +23,12 @@ sg_status sg_text_task_unlabelled(const sg_config *config, const char *split,
 sg_status sg_text_task_tokenizer(const sg_config *config, const sg_text_dataset *train,
                                  const char *file, const char *text, sg_pool *pool,
                                  sg_tokenizer **out) SG_CHECKED;
+/* What a task keeps of it: its text, and both parts in numbers; all the caller's, also of a
+ * failure.
+ */
+sg_status sg_text_task_encode(const sg_tokenizer *tokenizer, const sg_text_dataset *train,
+                              const sg_text_dataset *val, sg_pool *pool, char **text,
+                              sg_encoded_set **train_set, sg_encoded_set **val_set) SG_CHECKED;
 /* Its messages in numbers. */
 sg_status sg_text_encode_data(const sg_tokenizer *tokenizer, const sg_text_dataset *data,
                               sg_pool *pool, sg_encoded_set **out) SG_CHECKED;

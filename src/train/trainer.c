@@ -425,11 +425,12 @@ static sg_status check_block(void *context, int64_t block, int worker) {
 /* grads[0] = the sum over all shards, and sources whole. */
 static sg_status add_shards(sg_trainer *t) {
     int64_t blocks = (t->table->n_grads + kReduceBlock - 1) / kReduceBlock;
-    sg_gather gather[SG_MAX_ROWS];
-    int n = sg_trainer_rows_gather(t, t->source, gather);
 
     SG_TRY(sg_pool_run(t->pool, blocks, add_block, t));
     if (t->team.reduce) {
+        sg_gather gather[SG_MAX_ROWS];
+        int n = sg_trainer_rows_gather(t, t->source, gather);
+
         SG_TRY(t->team.reduce(t->team.context, t->grads, gather, n));
         SG_TRY(sg_pool_run(t->pool, blocks, check_block, t));
     }
