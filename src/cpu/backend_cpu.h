@@ -26,6 +26,15 @@ int64_t sg_cpu_floats(const sg_value *v, sg_layout layout, int block);
 
 /* Fill `plan`: our own kernel, all 4-dimensional f32 values in `layout`, the rest PLAIN. */
 void sg_cpu_plan(sg_kernel_plan *plan, const sg_node *node, sg_kernel run, sg_layout layout);
+/* The select function of an op whose one kernel is NAME_run, on plain values. */
+#define SG_CPU_SELECT_PLAIN(name)                                                                  \
+    sg_status sg_cpu_select_##name(sg_cpu *cpu, const sg_node *node, const sg_layout have[],       \
+                                   sg_kernel_plan *plan) {                                         \
+        (void)cpu;                                                                                 \
+        (void)have;                                                                                \
+        sg_cpu_plan(plan, node, name##_run, SG_LAYOUT_PLAIN);                                      \
+        return SG_OK;                                                                              \
+    }
 /* BLOCKED if a 4-dimensional input exists in it, PLAIN otherwise. */
 sg_layout sg_cpu_common_layout(const sg_node *node, const sg_layout have[]);
 

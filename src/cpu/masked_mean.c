@@ -47,14 +47,5 @@ static sg_status masked_mean_dx_run(const sg_args *a) {
     return SG_OK;
 }
 
-#define SELECT(name)                                                                               \
-    sg_status sg_cpu_select_##name(sg_cpu *cpu, const sg_node *node, const sg_layout have[],       \
-                                   sg_kernel_plan *plan) {                                         \
-        (void)cpu;                                                                                 \
-        (void)have;                                                                                \
-        sg_cpu_plan(plan, node, name##_run, SG_LAYOUT_PLAIN);                                      \
-        return SG_OK;                                                                              \
-    }
-
-SELECT(masked_mean)
-SELECT(masked_mean_dx)
+SG_CPU_SELECT_PLAIN(masked_mean)
+SG_CPU_SELECT_PLAIN(masked_mean_dx)

@@ -57,14 +57,5 @@ static sg_status windows_dx_run(const sg_args *a) {
     return SG_OK;
 }
 
-#define SELECT(name)                                                                               \
-    sg_status sg_cpu_select_##name(sg_cpu *cpu, const sg_node *node, const sg_layout have[],       \
-                                   sg_kernel_plan *plan) {                                         \
-        (void)cpu;                                                                                 \
-        (void)have;                                                                                \
-        sg_cpu_plan(plan, node, name##_run, SG_LAYOUT_PLAIN);                                      \
-        return SG_OK;                                                                              \
-    }
-
-SELECT(windows)
-SELECT(windows_dx)
+SG_CPU_SELECT_PLAIN(windows)
+SG_CPU_SELECT_PLAIN(windows_dx)
