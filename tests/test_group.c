@@ -317,6 +317,25 @@ static void test_late_joiners(void **state) {
     remove_folder();
 }
 
+/* Fewer than there must be wait until there are enough again. */
+static void test_too_few_wait(void **state) {
+    uint64_t expected = alone(4 * kSteps);
+    pid_t pid[3];
+
+    (void)state;
+    make_folder();
+    for (int i = 0; i < 3; i++) pid[i] = start(i, 4 * kSteps, 3, 3, "a test");
+    usleep(900000);
+    kill(pid[1], SIGKILL);
+    assert_int_equal(status_of(pid[1], 10.0), -SIGKILL);
+    usleep(500000);
+    for (int i = 0; i < 3; i += 2) assert_int_equal(kill(pid[i], 0), 0);
+    pid[1] = start(1, 4 * kSteps, 3, 3, "a test");
+    for (int i = 0; i < 3; i++) assert_int_equal(status_of(pid[i], 60.0), 0);
+    for (int i = 0; i < 3; i++) expect_result(i, expected);
+    remove_folder();
+}
+
 /* Who comes after the end is told of it. */
 static void test_after_the_end(void **state) {
     uint64_t expected = alone(5);
@@ -467,9 +486,13 @@ static void test_faults(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_number_of_workers), cmocka_unit_test(test_late_joiners),
-        cmocka_unit_test(test_after_the_end),         cmocka_unit_test(test_other_runs_are_refused),
-        cmocka_unit_test(test_outnumbered),           cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_any_number_of_workers),
+        cmocka_unit_test(test_late_joiners),
+        cmocka_unit_test(test_too_few_wait),
+        cmocka_unit_test(test_after_the_end),
+        cmocka_unit_test(test_other_runs_are_refused),
+        cmocka_unit_test(test_outnumbered),
+        cmocka_unit_test(test_faults),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

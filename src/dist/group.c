@@ -461,7 +461,9 @@ static sg_status advance(sg_group *g, char **done) {
         } else if (next.n >= g->options.min_workers) {
             SG_TRY(sg_group_propose(g, &next));
         } else {
-            /* those who ask come in when there are enough */
+            /* those who ask come in when there are enough; of an exchange that failed nothing
+             * counts */
+            if (!g->changing) memset(g->note, 0, (size_t)g->record.n * sizeof *g->note);
             g->n_admitted = sg_peers_asking(g->peers, g->admitted, SG_GROUP_MOST);
             g->changing = true;
             if (sg_now() > end)
