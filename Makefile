@@ -68,7 +68,7 @@ NVCCFLAGS = -std=c++17 -O3 -lineinfo -Xcompiler -fPIC,-fvisibility=hidden,-Wall,
             -gencode arch=compute_$(lastword $(CUDA_ARCHES)),code=compute_$(lastword $(CUDA_ARCHES))
 # The plug-in around Gloo, for workers on several machines, where its header is found. Programs look
 # for it beside themselves: tests and benchmarks, too.
-GLOO     := $(shell printf '\#include <gloo/config.h>\n' | $(CXX) -E -x c++ - >/dev/null 2>&1 && echo yes)
+GLOO     := $(shell echo | $(CXX) -E -x c++ -include gloo/config.h - >/dev/null 2>&1 && echo yes)
 GLOO_PLUGIN := $(if $(GLOO),$(BIN)/libspotgrad_gloo.so)
 GLOO_BESIDE := $(if $(GLOO),$(patsubst %,$(BUILD)/%/libspotgrad_gloo.so,tests bench))
 # The one around NCCL, for workers on several GPUs, where CUDA's runtime and nccl.h are found
