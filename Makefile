@@ -273,7 +273,7 @@ endif
 # The same tests for a real GPU, and what scripts/gpu-check measures there. Their values stay in host
 # memory (tests/gpu/staged.h); those of DIRECT put theirs on the device themselves.
 CHECK     := $(BUILD)/check
-DIRECT    := test_cuda_device test_cuda_trainer test_cuda_rows test_cuda_token_block test_cuda_text test_cuda_text_classifier test_cuda_augment
+DIRECT    := test_cuda_device test_cuda_trainer test_cuda_team test_cuda_rows test_cuda_token_block test_cuda_text test_cuda_text_classifier test_cuda_augment
 GPU_TESTS := $(patsubst tests/%.c,$(CHECK)/%,$(wildcard tests/test_cuda_*.c) tests/test_vendor.c)
 GPU_BENCH := $(patsubst bench/%.c,$(CHECK)/bench_%,$(wildcard bench/detector.c bench/text_encoder.c))
 GPU_BUNDLE := $(BUILD)/bundle/spotgrad-gpu-check

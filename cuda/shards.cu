@@ -6,11 +6,11 @@
 #include "backend_cuda.h"
 #include "launch.h"
 
-enum { kThreads = 256, kMaxShards = 64 };
+enum { kThreads = 256 };
 
 /* By value: a kernel's parameters may be 4 KB. */
 typedef struct {
-    float *slot[kMaxShards];
+    float *slot[SG_DEVICE_SHARDS];
 } shard_slots;
 
 /* ((0 + 1) + (2 + 3)) + ...: the sum of `Width` numbers from `First` on, those beyond n left out.
@@ -44,7 +44,7 @@ __global__ void add_shards_kernel(shard_slots grads, int n, int64_t floats, floa
 
 template <int Most>
 static void launch(void *queue, const shard_slots &slots, int n, int64_t floats, float *step) {
-    if constexpr (Most < kMaxShards) {
+    if constexpr (Most < SG_DEVICE_SHARDS) {
         if (n > Most) return launch<2 * Most>(queue, slots, n, floats, step);
     }
     SG_LAUNCH((add_shards_kernel<Most>), blocks_for(floats, kThreads), kThreads, 0,
@@ -55,9 +55,9 @@ extern "C" sg_status sg_cuda_add_shards(void *queue, float *const grads[], int n
                                         float *step) {
     shard_slots slots = {};
 
-    if (n > kMaxShards)
+    if (n > SG_DEVICE_SHARDS)
         return sg_fail(SG_ERR_UNSUPPORTED, "cuda: %d shards; at most %d on one device", n,
-                       (int)kMaxShards);
+                       (int)SG_DEVICE_SHARDS);
     for (int s = 0; s < n; s++) slots.slot[s] = grads[s];
     if (floats == 0) return SG_OK;
     launch<1>(queue, slots, n, floats, step);

@@ -157,7 +157,8 @@ static sg_status step(worker *w) {
 
     fill_shards(w->slot, own, w->model->step);
     usleep(w->pause);
-    SG_TRY(sg_group_reduce(w->group, w->slot, NULL, 0));
+    SG_TRY(sg_group_reduce(w->group, w->slot, &(sg_bucket){kFloats / 2, kFloats, false, NULL, 0}));
+    SG_TRY(sg_group_reduce(w->group, w->slot, &(sg_bucket){0, kFloats / 2, true, NULL, 0}));
     apply(w->model, w->slot[0]);
     return SG_OK;
 }
@@ -208,7 +209,6 @@ static sg_status open_worker(worker *w, int64_t steps, int min, int max, const c
                                 .stop = stop,
                                 .context = (void *)(uintptr_t)about,
                                 .shards = kShards,
-                                .floats = kFloats,
                                 .min_workers = min,
                                 .max_workers = max,
                                 .wait = 20.0};

@@ -193,10 +193,32 @@ static void open_office(office *o) {
 typedef struct {
     office *office;
     int shards, workers, rank;
-    int64_t floats;
-    int wrong; /* floats or parts that are not as they should be */
+    int64_t floats, cut; /* added as far as the cut first, then the rest; 0: at once */
+    int wrong;           /* floats or parts that are not as they should be */
     sg_status status;
 } job;
+
+/* As sg_tree_add, the other way: shards come one after the other, the last ones first, and a node
+ * is added by whoever is the second half of it. */
+static void climb(int shards, sg_shards own, float *const slot[], int64_t floats) {
+    bool waits[kShards] = {false};
+
+    for (int s = own.first + own.count - 1; s >= own.first; s--) {
+        sg_tree_node node = {s, 1}, parent;
+        int right;
+
+        while (sg_tree_parent(shards, own, node, &parent, &right)) {
+            if (right < shards && !waits[right]) {
+                waits[right] = true;
+                break;
+            }
+            if (right < shards)
+                assert_int_equal(sg_adder_host.add(NULL, slot[parent.shard], slot[right], floats),
+                                 SG_OK);
+            node = parent;
+        }
+    }
+}
 
 static void *work(void *context) {
     job *j = context;
@@ -204,15 +226,18 @@ static void *work(void *context) {
     float **slot = make_slots(j->shards, j->floats);
     char by_shard[kShards * kPart] = {0}, by_worker[kMostWorkers] = {0};
     const sg_gather gather[] = {{by_shard, kPart, false}, {by_worker, 1, true}};
+    const sg_bucket last = {j->cut, j->floats, true, gather, 2};
+    sg_reduce_means means = {&j->office->desk[j->rank].base, &sg_adder_host, 5.0};
     sg_reduce *r = NULL;
 
     fill(slot, own, j->floats);
     memset(by_shard + own.first * kPart, 'a' + j->rank, (size_t)(own.count * kPart));
     by_worker[j->rank] = (char)('a' + j->rank);
-    j->status = sg_reduce_create(j->shards, j->workers, j->rank, j->floats, &r);
-    sg_tree_add(j->shards, own, slot, 0, j->floats);
-    if (j->status == SG_OK)
-        j->status = sg_reduce_run(r, &j->office->desk[j->rank].base, slot, gather, 2, 5.0);
+    j->status = sg_reduce_create(j->shards, j->workers, j->rank, &r);
+    climb(j->shards, own, slot, j->floats);
+    if (j->status == SG_OK && j->cut > 0)
+        j->status = sg_reduce_run(r, &means, slot, &(sg_bucket){.end = j->cut});
+    if (j->status == SG_OK) j->status = sg_reduce_run(r, &means, slot, &last);
     for (int64_t i = 0; i < j->floats && j->status == SG_OK; i++) {
         float expected = whole_sum(j->shards, i);
 
@@ -230,17 +255,17 @@ static void *work(void *context) {
     return NULL;
 }
 
-static void reduce(office *o, int shards, int workers, int64_t floats, job *jobs) {
+static void reduce(office *o, int shards, int workers, int64_t floats, int64_t cut, job *jobs) {
     pthread_t thread[kMostWorkers];
 
     for (int w = 0; w < workers; w++) {
-        jobs[w] = (job){o, shards, workers, w, floats, 0, SG_OK};
+        jobs[w] = (job){o, shards, workers, w, floats, cut, 0, SG_OK};
         pthread_create(&thread[w], NULL, work, &jobs[w]);
     }
     for (int w = 0; w < workers; w++) pthread_join(thread[w], NULL);
 }
 
-static void expect_same_bits(int shards, int64_t floats) {
+static void expect_same_bits(int shards, int64_t floats, int64_t cut) {
     static const int counts[] = {1, 2, 3, 4, 5, 7, 8, 11, kShards, kMostWorkers};
 
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
@@ -248,7 +273,7 @@ static void expect_same_bits(int shards, int64_t floats) {
         office o;
 
         open_office(&o);
-        reduce(&o, shards, counts[i], floats, jobs);
+        reduce(&o, shards, counts[i], floats, cut, jobs);
         for (int w = 0; w < counts[i]; w++) {
             assert_int_equal(jobs[w].status, SG_OK);
             assert_int_equal(jobs[w].wrong, 0);
@@ -258,11 +283,18 @@ static void expect_same_bits(int shards, int64_t floats) {
 
 static void test_sum_has_the_same_bits(void **state) {
     (void)state;
-    expect_same_bits(8, kShort);
-    expect_same_bits(8, kLong);
-    expect_same_bits(kShards, kLong);
-    expect_same_bits(5, kShort);
-    expect_same_bits(1, kShort);
+    expect_same_bits(8, kShort, 0);
+    expect_same_bits(8, kLong, 0);
+    expect_same_bits(kShards, kLong, 0);
+    expect_same_bits(5, kShort, 0);
+    expect_same_bits(1, kShort, 0);
+}
+
+static void test_parts_add_up(void **state) {
+    (void)state;
+    expect_same_bits(8, kShort, kShort / 2);
+    expect_same_bits(kShards, kLong, kLong - kShort);
+    expect_same_bits(5, kLong, kLong / 2 + 3);
 }
 
 /* Two workers with a node each: half of the floats there, half of the sums back. */
@@ -272,7 +304,7 @@ static void test_long_gradients_travel_in_pieces(void **state) {
 
     (void)state;
     open_office(&o);
-    reduce(&o, 8, 2, kLong, jobs);
+    reduce(&o, 8, 2, kLong, 0, jobs);
     assert_in_range(o.sent, 2 * kLong * sizeof(float), 2 * kLong * sizeof(float) + 1000);
 }
 
@@ -283,7 +315,7 @@ static void test_failure_is_passed_on(void **state) {
     (void)state;
     open_office(&o);
     o.failing = 0;
-    reduce(&o, 8, 3, kLong, jobs);
+    reduce(&o, 8, 3, kLong, 0, jobs);
     for (int w = 0; w < 3; w++) assert_int_equal(jobs[w].status, SG_ERR_UNAVAILABLE);
 }
 
@@ -294,7 +326,7 @@ static void test_without_memory(void **state) {
     (void)state;
     for (long n = 1; st != SG_OK; n++) {
         sg_mem_fail_at(n);
-        st = sg_reduce_create(8, 3, 1, kLong, &r);
+        st = sg_reduce_create(8, 3, 1, &r);
         sg_mem_fail_at(0);
         assert_true(st == SG_OK || st == SG_ERR_OOM);
     }
@@ -308,6 +340,7 @@ int main(void) {
         cmocka_unit_test(test_nodes_are_few_and_whole),
         cmocka_unit_test(test_nodes_by_hand),
         cmocka_unit_test(test_sum_has_the_same_bits),
+        cmocka_unit_test(test_parts_add_up),
         cmocka_unit_test(test_long_gradients_travel_in_pieces),
         cmocka_unit_test(test_failure_is_passed_on),
         cmocka_unit_test(test_without_memory),

@@ -541,8 +541,7 @@ static sg_status connect_all(sg_group *g, const sg_standing *mine) {
     sg_peers_ask_in(g->peers, false);
     begin_anew(g);
     SG_TRY(hear_openings(g, mine, &here));
-    SG_TRY(
-        sg_reduce_create(g->options.shards, g->record.n, g->rank, g->options.floats, &g->reduce));
+    SG_TRY(sg_reduce_create(g->options.shards, g->record.n, g->rank, &g->reduce));
     if (g->record.n == 1) return SG_OK;
     SG_TRY(here ? sg_transport_shm_create(&o, &transport)
                 : sg_transport_gloo_create(&o, &transport));

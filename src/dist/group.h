@@ -4,8 +4,9 @@
  *              once. Nobody leads: whoever sees a reason proposes the next one.
  *   form       be a member of an epoch that is whole: all connected, and told where each stands.
  *              One who is behind copies the state of one ahead (sg_group_copy).
- *   reduce     the exchange of a step. It succeeds, or the epoch is over: the step is then redone
- *              in the next one. What it changed is applied only where it succeeded.
+ *   reduce     the exchange of a step, bucket by bucket. It succeeds, or the epoch is over: the
+ * step is then redone in the next one. What it changed is applied only where the last bucket
+ *              succeeded.
  *   change     who asks to be taken in, or wishes to leave, is told in the notes of an exchange, so
  *              all that saw it succeed agree, and form the next epoch at the end of that step.
  *
@@ -33,7 +34,6 @@ typedef struct {
     bool (*stop)(void *context);
     void *context;
     int shards;                   /* of a step; no group is larger */
-    int64_t floats;               /* of a gradient */
     int min_workers, max_workers; /* of a group; max 0: any number */
     double wait;                  /* seconds for min_workers to come */
 } sg_group_options;
@@ -76,9 +76,11 @@ bool sg_group_failed(const sg_group *g);
 
 /* `bytes` at `data` of the one ahead, to all that are behind: theirs are overwritten. */
 sg_status sg_group_copy(sg_group *g, void *data, size_t bytes) SG_CHECKED;
-/* sg_reduce_run, with the notes; alone it only adds. */
-sg_status sg_group_reduce(sg_group *g, float *const slot[], const sg_gather *gather,
-                          int n) SG_CHECKED;
+/* sg_reduce_run, with the notes in the last bucket of a step: only where that succeeds is the step
+ * made. Alone there is nothing to do. In any thread, by one at a time. */
+sg_status sg_group_reduce(sg_group *g, float *const slot[], const sg_bucket *bucket) SG_CHECKED;
+/* In any thread: an exchange under way is to fail, as this worker gives the step up. */
+void sg_group_abandon(sg_group *g);
 /* Give `bytes` bytes, and get those of all, one after the other in the order of ranks; *all is the
  * caller's (sg_free). */
 sg_status sg_group_gather(sg_group *g, const void *mine, size_t bytes, void **all,

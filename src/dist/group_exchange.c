@@ -105,16 +105,27 @@ bool sg_group_changing(sg_group *g) {
 
 /* --- exchanges -------------------------------------------------------------------------------- */
 
-sg_status sg_group_reduce(sg_group *g, float *const slot[], const sg_gather *gather, int n) {
+sg_status sg_group_reduce(sg_group *g, float *const slot[], const sg_bucket *bucket) {
+    const sg_reduce_means means = {g->transport, &sg_adder_host, kExchange};
     sg_gather all[SG_REDUCE_GATHERS];
+    sg_bucket with_notes = *bucket;
 
     if (g->record.n == 1) return SG_OK; /* one node, the whole */
-    if (n >= SG_REDUCE_GATHERS) return sg_fail(SG_ERR_ARG, "group: %d blocks to gather", n);
+    if (!bucket->last) return exchanged(g, sg_reduce_run(g->reduce, &means, slot, bucket));
+    if (bucket->n >= SG_REDUCE_GATHERS)
+        return sg_fail(SG_ERR_ARG, "group: %d blocks to gather", bucket->n);
     write_note(g);
-    if (n > 0) memcpy(all, gather, (size_t)n * sizeof *gather);
-    all[n] = (sg_gather){g->note, sizeof *g->note, true};
-    SG_TRY(exchanged(g, sg_reduce_run(g->reduce, g->transport, slot, all, n + 1, kExchange)));
+    if (bucket->n > 0) memcpy(all, bucket->gather, (size_t)bucket->n * sizeof *all);
+    all[with_notes.n++] = (sg_gather){g->note, sizeof *g->note, true};
+    with_notes.gather = all;
+    SG_TRY(exchanged(g, sg_reduce_run(g->reduce, &means, slot, &with_notes)));
     return exchanged(g, read_notes(g));
+}
+
+void sg_group_abandon(sg_group *g) {
+    pthread_mutex_lock(&g->lock);
+    sg_transport_abort(g->transport);
+    pthread_mutex_unlock(&g->lock);
 }
 
 sg_status sg_group_copy(sg_group *g, void *data, size_t bytes) {

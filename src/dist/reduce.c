@@ -9,13 +9,11 @@ typedef struct {
     sg_shards own;
     sg_tree_node node[SG_TREE_NODES];
     int n;              /* nodes */
-    int64_t start, end; /* of the piece that it adds */
+    int64_t start, end; /* of the piece that it adds, of the part in work */
 } member;
 
 struct sg_reduce {
     int shards, size, rank;
-    int64_t floats;
-    bool whole;         /* in one round */
     member *member;     /* (size) */
     sg_tree_node *node; /* (nodes of all members, in order) */
     int n_nodes;
@@ -23,24 +21,29 @@ struct sg_reduce {
     int n;                /* messages so far */
 };
 
-static int64_t border(const sg_reduce *r, int rank) {
-    if (rank == r->size) return r->floats;
-    return r->floats / r->size * rank / kLine * kLine;
-}
-
-static void divide(sg_reduce *r) {
+static void list_nodes(sg_reduce *r) {
     for (int q = 0; q < r->size; q++) {
         member *m = &r->member[q];
 
         m->own = sg_tree_share(r->shards, r->size, q);
         m->n = sg_tree_nodes(r->shards, m->own, m->node);
-        m->start = r->whole ? 0 : border(r, q);
-        m->end = r->whole ? r->floats : border(r, q + 1);
         for (int i = 0; i < m->n; i++) r->node[r->n_nodes++] = m->node[i];
     }
 }
 
-sg_status sg_reduce_create(int shards, int size, int rank, int64_t floats, sg_reduce **out) {
+/* Floats start .. end - 1 among the members, or all of them to each. */
+static void divide(sg_reduce *r, int64_t start, int64_t end, bool whole) {
+    int64_t piece = (end - start) / r->size;
+
+    for (int q = 0; q < r->size; q++) {
+        member *m = &r->member[q];
+
+        m->start = whole || q == 0 ? start : r->member[q - 1].end;
+        m->end = whole || q == r->size - 1 ? end : start + piece * (q + 1) / kLine * kLine;
+    }
+}
+
+sg_status sg_reduce_create(int shards, int size, int rank, sg_reduce **out) {
     sg_reduce *r = sg_calloc(1, sizeof *r);
     size_t messages = (size_t)size * (SG_TREE_NODES + 1 + 2 * SG_REDUCE_GATHERS) + (size_t)shards;
 
@@ -48,8 +51,6 @@ sg_status sg_reduce_create(int shards, int size, int rank, int64_t floats, sg_re
     r->shards = shards;
     r->size = size;
     r->rank = rank;
-    r->floats = floats;
-    r->whole = floats <= kWholeFloats;
     r->member = sg_calloc((size_t)size, sizeof *r->member);
     r->node = sg_calloc((size_t)shards, sizeof *r->node);
     r->message = sg_calloc(messages, sizeof *r->message);
@@ -57,7 +58,7 @@ sg_status sg_reduce_create(int shards, int size, int rank, int64_t floats, sg_re
         sg_reduce_destroy(r);
         return sg_fail(SG_ERR_OOM, "reduce: no memory");
     }
-    divide(r);
+    list_nodes(r);
     *out = r;
     return SG_OK;
 }
@@ -101,32 +102,28 @@ static void post_gathers(sg_reduce *r, int peer, const sg_gather *gather, int n)
     }
 }
 
-/* All nodes of this worker's piece are here. */
-static void add_piece(sg_reduce *r, float *const slot[]) {
+sg_status sg_reduce_run(sg_reduce *r, const sg_reduce_means *means, float *const slot[],
+                        const sg_bucket *bucket) {
     const member *me = &r->member[r->rank];
+    bool whole = bucket->end - bucket->start <= kWholeFloats;
 
-    sg_tree_join(r->shards, r->node, r->n_nodes, slot, me->start, me->end);
-}
-
-sg_status sg_reduce_run(sg_reduce *r, sg_transport *transport, float *const slot[],
-                        const sg_gather *gather, int n, double seconds) {
-    const member *me = &r->member[r->rank];
-
-    if (n > SG_REDUCE_GATHERS) return sg_fail(SG_ERR_ARG, "reduce: %d blocks to gather", n);
+    if (bucket->n > SG_REDUCE_GATHERS)
+        return sg_fail(SG_ERR_ARG, "reduce: %d blocks to gather", bucket->n);
+    divide(r, bucket->start, bucket->end, whole);
     r->n = 0;
     for (int q = 0; q < r->size; q++) {
         if (q == r->rank) continue;
         post_nodes(r, q, slot);
-        post_gathers(r, q, gather, n);
+        post_gathers(r, q, bucket->gather, bucket->n);
     }
-    SG_TRY(sg_transport_exchange(transport, r->message, r->n, seconds));
-    add_piece(r, slot);
-    if (r->whole) return SG_OK;
+    SG_TRY(sg_transport_exchange(means->transport, r->message, r->n, means->seconds));
+    SG_TRY(sg_tree_join(r->shards, r->node, r->n_nodes, slot, me->start, me->end, means->adder));
+    if (whole) return SG_OK;
     r->n = 0;
     for (int q = 0; q < r->size; q++) {
         if (q == r->rank) continue;
         post_floats(r, q, false, slot[0], me);
         post_floats(r, q, true, slot[0], &r->member[q]);
     }
-    return sg_transport_exchange(transport, r->message, r->n, seconds);
+    return sg_transport_exchange(means->transport, r->message, r->n, means->seconds);
 }

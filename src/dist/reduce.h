@@ -27,19 +27,33 @@ typedef struct {
 
 enum { SG_REDUCE_GATHERS = 16 };
 
+/* A part of the gradients that is added at once, and what is gathered with it. */
+typedef struct {
+    int64_t start, end; /* floats start .. end - 1 */
+    bool last;          /* of the step */
+    const sg_gather *gather;
+    int n; /* gathers, at most SG_REDUCE_GATHERS */
+} sg_bucket;
+
 typedef struct sg_reduce sg_reduce;
 
-/* For worker `rank` of `size` and gradients of so many floats. SG_ERR_OOM. */
-sg_status sg_reduce_create(int shards, int size, int rank, int64_t floats,
-                           sg_reduce **out) SG_CHECKED;
+/* For worker `rank` of `size`. SG_ERR_OOM. */
+sg_status sg_reduce_create(int shards, int size, int rank, sg_reduce **out) SG_CHECKED;
 void sg_reduce_destroy(sg_reduce *r); /* NULL is fine */
 
-/* slot: (shards) gradients. On entry slot[s] holds node s for each node of this worker's share, the
- * rest is scratch. On return slot[0] holds the whole, and the n gathers are filled. Fails as
- * sg_transport_exchange does, which it calls at most twice, with a deadline of `seconds` each;
- * slots and gathers then hold nothing. */
-sg_status sg_reduce_run(sg_reduce *r, sg_transport *transport, float *const slot[],
-                        const sg_gather *gather, int n, double seconds) SG_CHECKED;
+/* What carries and adds: memory that both can work on. */
+typedef struct {
+    sg_transport *transport;
+    const sg_adder *adder;
+    double seconds; /* a round may take */
+} sg_reduce_means;
+
+/* slot: (shards) gradients. On entry the bucket of slot[s] holds node s for each node of this
+ * worker's share, the rest of it is scratch. On return that of slot[0] holds the whole, and the
+ * gathers are filled. Fails as sg_transport_exchange, which it calls at most twice, and as the
+ * adder; buckets and gathers then hold nothing. */
+sg_status sg_reduce_run(sg_reduce *r, const sg_reduce_means *means, float *const slot[],
+                        const sg_bucket *bucket) SG_CHECKED;
 
 #ifdef __cplusplus
 }

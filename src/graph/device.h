@@ -17,6 +17,8 @@ extern "C" {
 
 struct sg_warp_job; /* data/warp.h */
 
+enum { SG_DEVICE_SHARDS = 64 }; /* that are added, at most */
+
 typedef struct sg_device {
     /* Zeroed device memory; `what` is for the error. */
     sg_status (*alloc)(size_t bytes, const char *what, void **out);
@@ -55,7 +57,7 @@ typedef struct sg_device {
 
     /* grads[0][i] = the sum over the `n` shards' grads[s][i], `floats` of each, in the order of
      * train/trainer.h's tree. A sum that is not finite sets step[SG_STEP_DIVERGED] to 1. All device
-     * memory but the array `grads` itself, which is read at once. */
+     * memory but the array `grads` itself, which is read at once. n <= SG_DEVICE_SHARDS. */
     sg_status (*add_shards)(void *queue, float *const grads[], int n, int64_t floats, float *step);
 
     /* image (n, 3, side, side) = the input pictures that jobs[0 .. n-1] describe, from decoded ones

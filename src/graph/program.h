@@ -42,6 +42,9 @@ typedef struct {
     sg_step_info info;
     bool (*stop)(void *context); /* NULL, or asked between nodes: true gives the run up */
     void *stop_context;
+    /* NULL, or told behind each step of the body, by its number; what it says ends the run. */
+    sg_status (*reached)(void *context, int step);
+    void *reached_context;
     /* NULL, or one number a step to which its time is added. On a device kernels are repeated for
      * that, so the numbers computed are of no use then. */
     double *seconds;
@@ -60,6 +63,8 @@ typedef struct {
     double bytes; /* of all inputs and outputs */
 } sg_step_view;
 int sg_program_steps(const sg_program *p);
+/* The last step that writes to bytes start .. end - 1 of a buffer; -1: none does. */
+int sg_program_last_write(const sg_program *p, sg_buffer buffer, int64_t start, int64_t end);
 sg_step_view sg_program_step(const sg_program *p, int i);
 
 /* For tests and tools: allocate ARENA and WEIGHTS, run prologue and body once, free them. Inputs

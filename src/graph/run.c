@@ -17,6 +17,22 @@ sg_step_view sg_program_step(const sg_program *p, int i) {
     return view;
 }
 
+static bool writes(const sg_program *p, int slot, sg_buffer buffer, int64_t start, int64_t end) {
+    const sg_slot *s;
+
+    if (slot < 0) return false;
+    s = &p->slot[slot];
+    return s->place.buffer == buffer && s->place.offset < end &&
+           s->place.offset + (int64_t)s->bytes > start;
+}
+
+int sg_program_last_write(const sg_program *p, sg_buffer buffer, int64_t start, int64_t end) {
+    for (int i = p->n_steps - 1; i >= 0; i--)
+        for (int o = 0; o < p->step[i].n_out; o++)
+            if (writes(p, p->step[i].out[o], buffer, start, end)) return i;
+    return -1;
+}
+
 static void *address(const sg_program *p, const sg_bindings *b, int slot) {
     sg_place place;
 
@@ -80,6 +96,7 @@ sg_status sg_program_run(const sg_program *p, const sg_bindings *b) {
         if (b->stop && b->stop(b->stop_context))
             return sg_fail(SG_ERR_INTERRUPTED, "given up before %s", p->step[s].node->name);
         SG_TRY(run_step(p, b, s));
+        if (b->reached) SG_TRY(b->reached(b->reached_context, s));
     }
     return SG_OK;
 }

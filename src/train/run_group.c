@@ -190,12 +190,14 @@ static sg_status keep_pace(sg_run *r) {
     return SG_OK;
 }
 
-static sg_status reduce(void *context, float *const slot[], const sg_gather *gather, int n) {
+static sg_status reduce(void *context, float *const slot[], const sg_bucket *bucket) {
     sg_run *r = context;
 
-    if (r->config->distributed.pace > 0.0) SG_TRY(keep_pace(r));
-    return sg_group_reduce(r->group, slot, gather, n);
+    if (bucket->last && r->config->distributed.pace > 0.0) SG_TRY(keep_pace(r));
+    return sg_group_reduce(r->group, slot, bucket);
 }
+
+static void abandon(void *context) { sg_group_abandon(((sg_run *)context)->group); }
 
 static sg_status gather(void *context, const void *mine, size_t bytes, void **all, size_t *total) {
     return sg_group_gather(((sg_run *)context)->group, mine, bytes, all, total);
@@ -221,7 +223,7 @@ void sg_run_group_log(const sg_run *r) {
 static sg_status take_part(sg_run *r) {
     int shards = (int)r->config->train.shards, rank = sg_group_rank(r->group);
     int64_t a_shard = r->config->train.batch / shards;
-    sg_trainer_team team = {.context = r};
+    sg_trainer_team team = {.abandon = abandon, .context = r};
     sg_part part;
 
     r->own = team.own = sg_tree_share(shards, sg_group_size(r->group), rank);
@@ -269,7 +271,6 @@ sg_status sg_run_join(sg_run *r) {
                           .stop = sg_run_asked_to_stop,
                           .context = r,
                           .shards = (int)c->train.shards,
-                          .floats = sg_trainer_gradient_floats(r->trainer),
                           .min_workers = (int)c->distributed.min_workers,
                           .max_workers = (int)c->distributed.max_workers,
                           .wait = c->distributed.wait};

@@ -279,6 +279,7 @@ sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out)
 
 void sg_trainer_destroy(sg_trainer *t) {
     if (!t) return;
+    sg_trainer_exchange_destroy(t);
     sg_pool_destroy(t->pool);
     if (t->device) sg_trainer_device_destroy(t); /* waits for what is under way */
     for (int i = 0; t->arena && i < t->threads; i++) sg_block_release(t->device, t->arena[i]);
@@ -319,12 +320,13 @@ const float *sg_trainer_rows(const sg_trainer *t) {
 }
 int sg_trainer_threads(const sg_trainer *t) { return t->threads; }
 
-int64_t sg_trainer_gradient_floats(const sg_trainer *t) { return t->table->n_grads; }
-
 sg_status sg_trainer_share(sg_trainer *t, const sg_trainer_team *team) {
-    if (t->device) SG_TRY(sg_trainer_device_share(t));
+    if (t->under_way > 0) return sg_fail(SG_ERR_ARG, "trainer: a step is under way");
+    sg_trainer_exchange_destroy(t);
     t->team = team ? *team : (sg_trainer_team){.own = {0, t->options.shards}};
-    return SG_OK;
+    if (t->team.reduce) sg_trainer_cut_buckets(t);
+    if (t->device) return sg_trainer_device_share(t);
+    return t->team.reduce ? sg_trainer_exchange_create(t) : SG_OK;
 }
 
 void sg_trainer_profile(sg_trainer *t, int shape, double *seconds, sg_step_times *times) {
@@ -368,6 +370,7 @@ static sg_status run_shard(void *context, int64_t item, int worker) {
     sg_trainer *t = context;
     int64_t shard = t->team.own.first + item;
     const sg_trainer_shape *s = &t->shape[t->at_shape];
+    sg_trainer_progress progress = {t, (int)shard, 0};
     sg_bindings b = sg_trainer_bind(t);
 
     b.base[SG_BUF_ARENA] = t->arena[worker];
@@ -376,6 +379,12 @@ static sg_status run_shard(void *context, int64_t item, int worker) {
     sg_trainer_bind_sources(t, (int)shard, &b);
     b.stop = t->stop;
     b.stop_context = t->stop_context;
+    if (t->exchange) {
+        b.stop = sg_trainer_exchange_stops;
+        b.stop_context = t;
+        b.reached = sg_trainer_exchange_reached;
+        b.reached_context = &progress;
+    }
     if (sg_trainer_profiled(t))
         b.seconds = t->seconds + (int64_t)worker * sg_program_steps(s->program);
     for (int i = 0; i < sg_graph_inputs(s->graph); i++)
@@ -405,16 +414,17 @@ static int64_t block_end(const sg_trainer *t, int64_t block) {
     return end < t->table->n_grads ? end : t->table->n_grads;
 }
 
-/* One block of floats of the nodes of the tree that own shards make, whatever thread adds it. */
+/* One block of floats of the tree, whatever thread adds it. */
 static sg_status add_block(void *context, int64_t block, int worker) {
     sg_trainer *t = context;
 
     (void)worker;
     sg_tree_add(t->options.shards, t->team.own, t->grads, block * kReduceBlock,
                 block_end(t, block));
-    return t->team.reduce ? SG_OK : check_finite(t, block * kReduceBlock, block_end(t, block));
+    return check_finite(t, block * kReduceBlock, block_end(t, block));
 }
 
+/* Of the sum that all workers have. */
 static sg_status check_block(void *context, int64_t block, int worker) {
     sg_trainer *t = context;
 
@@ -422,18 +432,13 @@ static sg_status check_block(void *context, int64_t block, int worker) {
     return check_finite(t, block * kReduceBlock, block_end(t, block));
 }
 
-/* grads[0] = the sum over all shards, and sources whole. */
-static sg_status add_shards(sg_trainer *t) {
+/* grads[0] = the sum over all shards, and sources whole; `shards` is what became of them. */
+static sg_status add_shards(sg_trainer *t, sg_status shards) {
     int64_t blocks = (t->table->n_grads + kReduceBlock - 1) / kReduceBlock;
 
-    SG_TRY(sg_pool_run(t->pool, blocks, add_block, t));
-    if (t->team.reduce) {
-        sg_gather gather[SG_MAX_ROWS];
-        int n = sg_trainer_rows_gather(t, t->source, gather);
-
-        SG_TRY(t->team.reduce(t->team.context, t->grads, gather, n));
-        SG_TRY(sg_pool_run(t->pool, blocks, check_block, t));
-    }
+    if (t->exchange) shards = sg_trainer_exchange_end(t, shards);
+    SG_TRY(shards);
+    SG_TRY(sg_pool_run(t->pool, blocks, t->exchange ? check_block : add_block, t));
     return t->table->n_row_tables > 0 ? sg_trainer_rows_check(t) : SG_OK;
 }
 
@@ -491,14 +496,16 @@ static void add_times(sg_step_times *sum, const double clock[5]) {
 static sg_status step_here(sg_trainer *t, double lr) {
     sg_bindings b = sg_trainer_bind(t);
     double clock[5] = {sg_now()};
+    sg_status shards;
 
     sg_trainer_fill_step_block(t, lr);
     if (sg_trainer_profiled(t)) b.seconds = t->seconds;
     SG_TRY(sg_program_prologue(t->shape[t->at_shape].program, &b));
     clock[1] = sg_now();
-    SG_TRY(sg_pool_run(t->pool, t->team.own.count, run_shard, t));
+    if (t->exchange) sg_trainer_exchange_begin(t);
+    shards = sg_pool_run(t->pool, t->team.own.count, run_shard, t);
     clock[2] = sg_now();
-    SG_TRY(add_shards(t));
+    SG_TRY(add_shards(t, shards));
     clock[3] = sg_now();
     SG_TRY(run_update(t));
     if (t->shape[t->at_shape].rows) SG_TRY(sg_trainer_rows_step(t));

@@ -144,19 +144,25 @@ void sg_trainer_stop_when(sg_trainer *trainer, bool (*stop)(void *context), void
 /* Workers that share each step, from now on. */
 typedef struct {
     sg_shards own; /* what this one computes: the rows of the inputs that it reads */
-    /* Between the shards and the update: as sg_reduce_run. What it says is what the step says, and
-     * the state is then that of before. */
-    sg_status (*reduce)(void *context, float *const slot[], const sg_gather *gather, int n);
+    /* As sg_reduce_run, bucket by bucket, while the shards still compute others; the last one when
+     * they are done. Buckets and their order are the same for all workers. What it says is what the
+     * step says, and the state is then that of before. Called by one thread at a time. */
+    sg_status (*reduce)(void *context, float *const slot[], const sg_bucket *bucket);
+    void (*abandon)(void *context); /* this worker gives the step up: `reduce` is to fail soon */
     void *context;
+    int64_t bucket_floats; /* 0: as suits most; the same for all workers */
+    bool on_device;        /* the slots given to `reduce` are the device's, where there is one */
 } sg_trainer_team;
 
-/* NULL: alone. No step is under way. On a device the exchange goes through the host's memory, and
- * no step is launched behind another. SG_ERR_OOM. */
+/* NULL: alone. No step is under way; on a device none is launched behind another from now on.
+ * SG_ERR_OOM, SG_ERR_UNAVAILABLE (no thread), SG_ERR_UNSUPPORTED (a device, too many shards). */
 sg_status sg_trainer_share(sg_trainer *trainer, const sg_trainer_team *team) SG_CHECKED;
-/* Floats of a gradient slot. */
-int64_t sg_trainer_gradient_floats(const sg_trainer *trainer);
+/* Adds what is on the trainer's device, or on the host; for the thread that `reduce` is called in.
+ */
+sg_adder sg_trainer_adder(sg_trainer *trainer);
 
-/* Seconds of the parts of steps; rows are part of the update, what workers exchange of the tree. */
+/* Seconds of the parts of steps; rows are part of the update, and of what workers exchange that of
+ * the tree for which the shards' threads had to wait. */
 typedef struct {
     double prologue, shards, tree, update;
 } sg_step_times;

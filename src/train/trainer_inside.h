@@ -6,7 +6,19 @@
 #include "ops/ops.h"
 #include "train/trainer.h"
 
-enum { SG_TRAINER_SLOTS = 2 }; /* steps under way at once, on a device */
+enum {
+    SG_TRAINER_SLOTS = 2,   /* steps under way at once, on a device */
+    SG_TRAINER_BUCKETS = 64 /* of gradients, at most */
+};
+
+/* Parts of the gradients, floats start .. end - 1, in the order in which workers exchange them. */
+typedef struct {
+    int n;
+    int64_t start[SG_TRAINER_BUCKETS], end[SG_TRAINER_BUCKETS];
+} sg_trainer_buckets;
+
+/* On CPUs, where workers share steps. */
+typedef struct sg_trainer_exchange sg_trainer_exchange;
 
 /* What one step's host side needs until it is settled; all pinned. */
 typedef struct {
@@ -30,9 +42,13 @@ typedef struct {
     bool saving;                    /* the next update must wait for the snapshot */
     void *update_recording;         /* NULL at first */
     int64_t host_step;              /* whose state the host's copy is; -1: nobody's */
-    /* Where several workers share steps: what they exchange goes through the host. NULL before. */
-    float **host_grads;              /* (shards), pinned */
-    float *host_source[SG_MAX_ROWS]; /* pinned */
+    /* Where several workers share steps; NULL before. */
+    void *complete[SG_TRAINER_BUCKETS]; /* events: the own nodes of a bucket are there */
+    void *exchanged;                    /* event: all that came through the host is there */
+    float **host_grads;                 /* (shards), pinned; NULL, too, where none are needed */
+    float *host_source[SG_MAX_ROWS];    /* pinned */
+    int part;                           /* while shards are put in parts: which, and whether */
+    bool record_parts, recording;       /* they are to be recorded, and a recording is open */
 } sg_trainer_device;
 
 /* What a shard computes where the step's batch has that shape. */
@@ -45,10 +61,16 @@ typedef struct {
     sg_graph *rows_graph;
     sg_program *rows;
     int rows_input[SG_MAX_INPUTS];
+    /* Where workers share steps: the step of the program behind which a shard's part of a bucket is
+     * complete, and so are those before it. */
+    int ready[SG_TRAINER_BUCKETS];
     /* on a device */
-    void *recording;      /* of a step up to the tree; NULL at first */
-    void *rows_recording; /* of `rows` */
-    int64_t launched;     /* steps since the program was made */
+    void *recording;                /* of a step up to the tree; NULL at first */
+    void *part[SG_TRAINER_BUCKETS]; /* the same in parts, each with what follows it: NULL, where it
+                                       is complete with the one before */
+    bool in_parts;                  /* they are recorded */
+    void *rows_recording;           /* of `rows` */
+    int64_t launched;               /* steps since the program was made */
 } sg_trainer_shape;
 
 struct sg_trainer {
@@ -76,6 +98,8 @@ struct sg_trainer {
     sg_trainer_device on;
     int under_way; /* steps launched and not settled */
     sg_trainer_team team;
+    sg_trainer_buckets buckets;    /* where they share steps */
+    sg_trainer_exchange *exchange; /* NULL: alone, or on a device */
 
     const void *const *inputs; /* of the step in work */
     int at_shape;              /* its shape */
@@ -118,15 +142,48 @@ int sg_trainer_rows_gather(const sg_trainer *t, float *const source[], sg_gather
 sg_status sg_trainer_rows_check(sg_trainer *t) SG_CHECKED;
 sg_status sg_trainer_rows_step(sg_trainer *t) SG_CHECKED;
 
+/* trainer_buckets.c: of this model, and where its programs have them ready. */
+void sg_trainer_cut_buckets(sg_trainer *t);
+/* Number k, with what is gathered where it is the last one. */
+sg_bucket sg_trainer_bucket(const sg_trainer *t, int k, const sg_gather *gather, int n);
+
+/* trainer_exchange.c: beside the shards, from begin to end, which takes what became of them and
+ * says what became of the step. */
+sg_status sg_trainer_exchange_create(sg_trainer *t) SG_CHECKED;
+void sg_trainer_exchange_destroy(sg_trainer *t);
+void sg_trainer_exchange_begin(sg_trainer *t);
+sg_status sg_trainer_exchange_end(sg_trainer *t, sg_status shards) SG_CHECKED;
+/* For a shard's program: how far it is; whether the step is to be given up. */
+typedef struct {
+    sg_trainer *trainer;
+    int shard, bucket; /* the next one to be complete */
+} sg_trainer_progress;
+sg_status sg_trainer_exchange_reached(void *progress, int step) SG_CHECKED;
+bool sg_trainer_exchange_stops(void *trainer);
+
 /* trainer_device.c */
 sg_status sg_trainer_device_create(sg_trainer *t) SG_CHECKED;
 void sg_trainer_device_destroy(sg_trainer *t);
-/* Before t->team is another one. */
-sg_status sg_trainer_device_share(sg_trainer *t) SG_CHECKED;
 /* Of t->inputs, t->at_shape. */
 sg_status sg_trainer_device_launch(sg_trainer *t, double lr) SG_CHECKED;
 /* Everything but the counting; t->sum and t->norm are set. */
 sg_status sg_trainer_device_settle(sg_trainer *t) SG_CHECKED;
+/* Pinned, and the device's to release. */
+sg_status sg_trainer_device_alloc_host(const sg_trainer *t, int64_t floats, float **out) SG_CHECKED;
+
+/* trainer_device_kernels.c: on the queue, recorded where they can be. */
+sg_status sg_trainer_device_put_shards(sg_trainer *t) SG_CHECKED; /* all, and their sum */
+/* The own ones, with their nodes of the tree, and t->on.complete marked behind each bucket. */
+sg_status sg_trainer_device_put_parts(sg_trainer *t) SG_CHECKED;
+void sg_trainer_device_forget_parts(sg_trainer *t);                  /* they are of other shards */
+sg_status sg_trainer_device_check_sources(sg_trainer *t) SG_CHECKED; /* that all are finite */
+sg_status sg_trainer_device_put_update(sg_trainer *t) SG_CHECKED;
+sg_status sg_trainer_device_put_rows(sg_trainer *t) SG_CHECKED;
+
+/* trainer_device_exchange.c: once t->team is another one; what is behind put_parts. */
+sg_status sg_trainer_device_share(sg_trainer *t) SG_CHECKED;
+sg_status sg_trainer_device_exchange(sg_trainer *t) SG_CHECKED;
+void sg_trainer_device_exchange_destroy(sg_trainer *t);
 
 /* trainer_memory.c: after SG_ERR_OOM on a device, the same with what would fit, `free_bytes` having
  * been free before. */
