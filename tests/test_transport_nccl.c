@@ -39,8 +39,9 @@ static sg_status create(const sg_transport_options *options, sg_transport **out)
     sg_transport_options o = *options;
 
     o.gpu = own_gpu;
+    o.nccl = &stand_in_nccl;
     o.introduction.stop = is_stopped;
-    return sg_transport_nccl_create_on(&stand_in_nccl, &o, out);
+    return sg_transport_nccl_create(&o, out);
 }
 
 static const fixture_kind kKind = {"nccl", create};

@@ -16,15 +16,9 @@
 #include "core/threads.h"
 #include "dist/group_inside.h"
 
-/* Seconds. A founder waits so long for one more to come; a member that is alive may be late for an
- * opening, as it has something to finish first. */
-static const double kSettle = 0.5, kOpening = 60.0, kConnect = 10.0, kSilent = 3.0, kLook = 0.02,
-                    kKeep = 0.5, kVerdict = 1.5, kAgain = 2.0, kYield = 0.5;
-
-typedef struct {
-    sg_standing standing;
-    char here[SG_TRANSPORT_HERE_BYTES];
-} opening;
+/* Seconds. A founder waits so long for one more to come. */
+static const double kSettle = 0.5, kSilent = 3.0, kLook = 0.02, kKeep = 0.5, kVerdict = 1.5,
+                    kAgain = 2.0, kYield = 0.5;
 
 bool sg_group_asked_to_stop(const sg_group *g) {
     return g->options.stop && g->options.stop(g->options.context);
@@ -45,35 +39,16 @@ static bool over(sg_group *g) {
 
 bool sg_group_broken(sg_group *g) { return atomic_load(&g->broken); }
 
-/* In the peers' thread, or the keeper's. */
-static void alarm_group(void *context) {
+void sg_group_alarm(void *context) {
     sg_group *g = context;
 
     pthread_mutex_lock(&g->lock);
     if (over(g)) {
         atomic_store(&g->broken, true);
         sg_transport_abort(g->transport);
+        sg_transport_abort(g->gpus);
     }
     pthread_mutex_unlock(&g->lock);
-}
-
-/* A new epoch is watched: what was wrong with the last one is past. */
-static void begin_anew(sg_group *g) {
-    pthread_mutex_lock(&g->lock);
-    atomic_store(&g->broken, false);
-    pthread_mutex_unlock(&g->lock);
-    alarm_group(g);
-}
-
-static void set_transport(sg_group *g, sg_transport *transport) {
-    sg_transport *old;
-
-    pthread_mutex_lock(&g->lock);
-    old = g->transport;
-    g->transport = transport;
-    pthread_mutex_unlock(&g->lock);
-    sg_transport_destroy(old);
-    if (transport) alarm_group(g); /* of what was lost meanwhile */
 }
 
 /* The keeper shows that this worker is alive to those who look into the rendezvous, and sees an
@@ -95,7 +70,7 @@ static void *keep(void *context) {
             sg_log(SG_LOG_DEBUG, "group: %s", sg_last_error());
         if (sg_rendezvous_newest(g->rendezvous, &newest, &text) == SG_OK) {
             atomic_store(&g->later, newest);
-            alarm_group(g);
+            sg_group_alarm(g);
         }
         sg_free(text);
         pthread_mutex_lock(&g->lock);
@@ -145,7 +120,7 @@ static sg_status start_keeper(sg_group *g) {
 
 static sg_status begin(sg_group *g) {
     sg_peers_options o = {
-        .id = g->id, .interface = g->options.interface, .alarm = alarm_group, .context = g};
+        .id = g->id, .interface = g->options.interface, .alarm = sg_group_alarm, .context = g};
 
     SG_TRY(sg_member_id_draw(g->id));
     SG_TRY(open_rendezvous(g));
@@ -188,7 +163,7 @@ void sg_group_destroy(sg_group *g) {
         pthread_join(g->keeper, NULL);
     }
     sg_peers_close(g->peers);
-    set_transport(g, NULL);
+    sg_group_disconnect(g);
     sg_rendezvous_close(g->rendezvous);
     sg_reduce_destroy(g->reduce);
     sg_roster_clear(&g->record);
@@ -477,77 +452,7 @@ static sg_status advance(sg_group *g, char **done) {
     }
 }
 
-/* --- connected -------------------------------------------------------------------------------- */
-
-static sg_status say(void *context, const void *data, size_t bytes) {
-    return sg_peers_say(((sg_group *)context)->peers, SG_SAID_CONNECTION, data, bytes);
-}
-
-static sg_status hear(void *context, int rank, void *data, size_t room, size_t *bytes,
-                      double seconds) {
-    sg_group *g = context;
-
-    return sg_peers_hear(g->peers, g->record.member[rank].id, SG_SAID_CONNECTION, data, room, bytes,
-                         seconds);
-}
-
-static bool is_over(void *context) { return sg_group_broken(context); }
-
-/* *here: all are in one place. */
-static sg_status hear_openings(sg_group *g, const sg_standing *mine, bool *here) {
-    opening own, other;
-    double end = sg_now() + kOpening;
-
-    memset(&own, 0, sizeof own);
-    own.standing = *mine;
-    sg_transport_here(own.here);
-    *here = true;
-    g->standing[g->rank] = *mine;
-    SG_TRY(sg_peers_say(g->peers, SG_SAID_OPENING, &own, sizeof own));
-    for (int i = 0; i < g->record.n; i++) {
-        size_t bytes;
-
-        if (i == g->rank) continue;
-        SG_TRY(sg_peers_hear(g->peers, g->record.member[i].id, SG_SAID_OPENING, &other,
-                             sizeof other, &bytes, end - sg_now()));
-        if (bytes != sizeof other)
-            return sg_fail(SG_ERR_UNAVAILABLE, "worker %s is of another version",
-                           g->record.member[i].id);
-        other.standing.run_id[sizeof other.standing.run_id - 1] = '\0';
-        other.here[sizeof other.here - 1] = '\0';
-        g->standing[i] = other.standing;
-        *here = *here && strcmp(own.here, other.here) == 0;
-    }
-    return SG_OK;
-}
-
-static sg_status connect_all(sg_group *g, const sg_standing *mine) {
-    sg_transport_options o = {.rank = g->rank,
-                              .size = g->record.n,
-                              .epoch = g->record.epoch,
-                              .interface = g->options.interface,
-                              .introduction = {g, say, hear, is_over},
-                              .seconds = kConnect};
-    sg_transport *transport = NULL;
-    bool here;
-
-    set_transport(g, NULL);
-    sg_reduce_destroy(g->reduce);
-    g->reduce = NULL;
-    g->failed = g->changing = false;
-    g->n_admitted = 0;
-    g->exchanges = 0;
-    SG_TRY(sg_peers_watch(g->peers, g->record.epoch, g->record.member, g->record.n));
-    sg_peers_ask_in(g->peers, false);
-    begin_anew(g);
-    SG_TRY(hear_openings(g, mine, &here));
-    SG_TRY(sg_reduce_create(g->options.shards, g->record.n, g->rank, &g->reduce));
-    if (g->record.n == 1) return SG_OK;
-    SG_TRY(here ? sg_transport_shm_create(&o, &transport)
-                : sg_transport_gloo_create(&o, &transport));
-    set_transport(g, transport);
-    return SG_OK;
-}
+/* --- the epoch -------------------------------------------------------------------------------- */
 
 sg_status sg_group_form(sg_group *g, const sg_standing *mine, char **done) {
     *done = NULL;
@@ -558,12 +463,12 @@ sg_status sg_group_form(sg_group *g, const sg_standing *mine, char **done) {
         if (*done) return SG_OK;
         if (g->record.epoch == 0 || g->rank < 0) {
             atomic_store(&g->epoch, 0);
-            set_transport(g, NULL);
+            sg_group_disconnect(g);
             SG_TRY(enter(g, done));
             if (*done) return SG_OK;
         }
         atomic_store(&g->epoch, g->record.epoch);
-        st = connect_all(g, mine);
+        st = sg_group_connect(g, mine);
         if (st == SG_OK) return SG_OK;
         if (st != SG_ERR_UNAVAILABLE) return st;
         sg_log(SG_LOG_DEBUG, "group: epoch %lld is not whole: %s", (long long)g->record.epoch,
@@ -578,8 +483,11 @@ int64_t sg_group_epoch(const sg_group *g) { return g->record.epoch; }
 const sg_standing *sg_group_standing(const sg_group *g, int rank) { return &g->standing[rank]; }
 
 const char *sg_group_transport(const sg_group *g) {
+    if (g->gpus) return g->gpus->name;
     return g->transport ? g->transport->name : "nothing";
 }
+
+bool sg_group_on_gpu(const sg_group *g) { return g->gpus != NULL; }
 
 const char *sg_group_member(const sg_group *g, int rank) { return g->record.member[rank].id; }
 

@@ -36,6 +36,12 @@ typedef struct {
     int shards;                   /* of a step; no group is larger */
     int min_workers, max_workers; /* of a group; max 0: any number */
     double wait;                  /* seconds for min_workers to come */
+    /* Of a worker that computes on a GPU: gradients then go between GPUs by NCCL, where all members
+     * have it and no two the same GPU. */
+    bool on_gpu;
+    int gpu;                           /* ordinal */
+    sg_adder adder;                    /* of what is in its memory */
+    const struct sg_nccl_plugin *nccl; /* NULL: the plug-in beside the program */
 } sg_group_options;
 
 /* Where a member stands, when an epoch begins. */
@@ -63,8 +69,11 @@ int sg_group_size(const sg_group *g);
 int sg_group_rank(const sg_group *g);
 int64_t sg_group_epoch(const sg_group *g);
 const sg_standing *sg_group_standing(const sg_group *g, int rank);
-/* What carries its data, for people: "shm", "gloo"; "nothing" where it has one member. */
+/* What carries its gradients, for people: "shm", "gloo", "nccl"; "nothing" where it has one
+ * member. */
 const char *sg_group_transport(const sg_group *g);
+/* The slots of a reduction are to be the GPU's memory, not the host's. */
+bool sg_group_on_gpu(const sg_group *g);
 /* The first of those with the greatest step, and evaluation; whether another stands before it. */
 int sg_group_ahead(const sg_group *g);
 bool sg_group_is_behind(const sg_group *g, int rank);
@@ -76,7 +85,8 @@ bool sg_group_failed(const sg_group *g);
 
 /* `bytes` at `data` of the one ahead, to all that are behind: theirs are overwritten. */
 sg_status sg_group_copy(sg_group *g, void *data, size_t bytes) SG_CHECKED;
-/* sg_reduce_run, with the notes in the last bucket of a step: only where that succeeds is the step
+/* slot: in the GPU's memory where sg_group_on_gpu; what is gathered is always in the host's.
+ * sg_reduce_run, with the notes in the last bucket of a step: only where that succeeds is the step
  * made. Alone there is nothing to do. In any thread, by one at a time. */
 sg_status sg_group_reduce(sg_group *g, float *const slot[], const sg_bucket *bucket) SG_CHECKED;
 /* In any thread: an exchange under way is to fail, as this worker gives the step up. */

@@ -105,26 +105,46 @@ bool sg_group_changing(sg_group *g) {
 
 /* --- exchanges -------------------------------------------------------------------------------- */
 
+/* A bucket where it lies, and with the last one what is not on the GPUs: only that counts. */
+static sg_status reduce_on_gpus(sg_group *g, float *const slot[], const sg_bucket *bucket) {
+    const sg_reduce_means gpus = {g->gpus, &g->options.adder, kExchange};
+    const sg_reduce_means hosts = {g->transport, &sg_adder_host, kExchange};
+    sg_bucket floats = *bucket, blocks = *bucket;
+
+    floats.n = 0;
+    SG_TRY(sg_reduce_run(g->reduce, &gpus, slot, &floats));
+    if (!bucket->last) return SG_OK;
+    blocks.start = blocks.end = 0;
+    return sg_reduce_run(g->reduce, &hosts, slot, &blocks);
+}
+
+static sg_status reduce(sg_group *g, float *const slot[], const sg_bucket *bucket) {
+    const sg_reduce_means hosts = {g->transport, &sg_adder_host, kExchange};
+
+    return g->gpus ? reduce_on_gpus(g, slot, bucket)
+                   : sg_reduce_run(g->reduce, &hosts, slot, bucket);
+}
+
 sg_status sg_group_reduce(sg_group *g, float *const slot[], const sg_bucket *bucket) {
-    const sg_reduce_means means = {g->transport, &sg_adder_host, kExchange};
     sg_gather all[SG_REDUCE_GATHERS];
     sg_bucket with_notes = *bucket;
 
     if (g->record.n == 1) return SG_OK; /* one node, the whole */
-    if (!bucket->last) return exchanged(g, sg_reduce_run(g->reduce, &means, slot, bucket));
+    if (!bucket->last) return exchanged(g, reduce(g, slot, bucket));
     if (bucket->n >= SG_REDUCE_GATHERS)
         return sg_fail(SG_ERR_ARG, "group: %d blocks to gather", bucket->n);
     write_note(g);
     if (bucket->n > 0) memcpy(all, bucket->gather, (size_t)bucket->n * sizeof *all);
     all[with_notes.n++] = (sg_gather){g->note, sizeof *g->note, true};
     with_notes.gather = all;
-    SG_TRY(exchanged(g, sg_reduce_run(g->reduce, &means, slot, &with_notes)));
+    SG_TRY(exchanged(g, reduce(g, slot, &with_notes)));
     return exchanged(g, read_notes(g));
 }
 
 void sg_group_abandon(sg_group *g) {
     pthread_mutex_lock(&g->lock);
     sg_transport_abort(g->transport);
+    sg_transport_abort(g->gpus);
     pthread_mutex_unlock(&g->lock);
 }
 

@@ -1,4 +1,5 @@
-/* A group from the inside: shared by group.c (forming epochs) and group_exchange.c (within one). */
+/* A group from the inside: shared by group.c (forming epochs), group_connect.c (their beginning)
+ * and group_exchange.c (within one). */
 #ifndef SG_DIST_GROUP_INSIDE_H
 #define SG_DIST_GROUP_INSIDE_H
 
@@ -30,8 +31,10 @@ struct sg_group {
     sg_peer *admitted; /* (SG_GROUP_MOST) to be in the next epoch too */
     int n_admitted;
 
-    pthread_mutex_t lock; /* of the transport, which other threads may abort */
+    pthread_mutex_t lock; /* of the transports, which other threads may abort */
     sg_transport *transport;
+    sg_transport *gpus; /* between the members' GPUs; NULL: gradients go by the other one */
+    int gpus_failed;    /* times in a row that it could not be made */
     atomic_bool broken;
     _Atomic int64_t epoch; /* as the record's, for any thread; 0 outside */
     _Atomic int64_t later; /* the newest that the rendezvous knows */
@@ -46,5 +49,12 @@ bool sg_group_asked_to_stop(const sg_group *g);
 sg_status sg_group_look(sg_group *g, sg_roster *record) SG_CHECKED;
 /* Try to write a record; who won, a look tells. */
 sg_status sg_group_propose(sg_group *g, const sg_roster *next) SG_CHECKED;
+
+/* Whatever is under way fails, if this epoch is over. In the peers' thread, or the keeper's, too.
+ */
+void sg_group_alarm(void *group);
+/* Make the record's epoch whole: all connected, and told where each stands. */
+sg_status sg_group_connect(sg_group *g, const sg_standing *mine) SG_CHECKED;
+void sg_group_disconnect(sg_group *g);
 
 #endif

@@ -34,7 +34,7 @@ typedef struct {
     char byte[16];
 } sg_nccl_gpu;
 
-typedef struct {
+typedef struct sg_nccl_plugin {
     const char *version; /* SG_NCCL_VERSION where it was built; first of all, for ever */
 
     int (*get_version)(int *version); /* of the library that was found: 22809 */
@@ -66,11 +66,6 @@ typedef struct {
 __attribute__((visibility("default")))
 #endif
 extern const sg_nccl_plugin sg_nccl_functions;
-
-/* sg_transport_nccl_create with these functions. */
-sg_status sg_transport_nccl_create_on(const sg_nccl_plugin *nccl,
-                                      const sg_transport_options *options,
-                                      sg_transport **out) SG_CHECKED;
 
 #ifdef __cplusplus
 }

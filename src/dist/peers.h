@@ -20,7 +20,12 @@ typedef struct {
 } sg_peer;
 
 /* What is said once an epoch, to all that are watched in it. */
-typedef enum { SG_SAID_OPENING, SG_SAID_CONNECTION, SG_SAID_TOPICS } sg_said_topic;
+typedef enum {
+    SG_SAID_OPENING,
+    SG_SAID_CONNECTION, /* of the transport between hosts */
+    SG_SAID_GPUS,       /* of that between GPUs */
+    SG_SAID_TOPICS
+} sg_said_topic;
 
 typedef struct {
     const char *id;        /* this worker's */

@@ -58,6 +58,7 @@ typedef struct {
     int64_t epoch;         /* of the group: nothing of another one is ever taken for one's own */
     const char *interface; /* gloo: an address of this machine that the others reach; NULL: any */
     int gpu;               /* nccl: ordinal of this member's */
+    const struct sg_nccl_plugin *nccl; /* NULL: the plug-in that lies beside the program */
     sg_introduction introduction;
     double seconds; /* for everybody to be connected */
 } sg_transport_options;
@@ -83,6 +84,17 @@ sg_status sg_transport_gloo_create(const sg_transport_options *options,
  * exchange too: nothing that another epoch could mend, so that this process should end. */
 sg_status sg_transport_nccl_create(const sg_transport_options *options,
                                    sg_transport **out) SG_CHECKED;
+
+/* What members tell each other before they try it: whether one has NCCL, which, and which GPU. */
+typedef struct {
+    int32_t version; /* of NCCL; 0: it has none */
+    char gpu[16];    /* no two on earth have the same */
+} sg_nccl_card;
+
+/* gpu: ordinal; -1: none. Why there is no NCCL is in the log. */
+void sg_nccl_card_fill(const struct sg_nccl_plugin *nccl, int gpu, sg_nccl_card *card);
+/* Whether these members can use it: all that know the same n cards come to the same answer. */
+bool sg_nccl_cards_fit(const sg_nccl_card *card, int n);
 
 /* Where this process is: members for which it is the same text may use shared memory. No other
  * process has the text of one that may not. */

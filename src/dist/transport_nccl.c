@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "core/mem.h"
 #include "core/threads.h"
 #include "dist/transport_inside.h"
@@ -452,31 +453,6 @@ static sg_status connect_all(wrapped *t, const sg_transport_options *o, double d
     return SG_OK;
 }
 
-sg_status sg_transport_nccl_create_on(const sg_nccl_plugin *nccl, const sg_transport_options *o,
-                                      sg_transport **out) {
-    double deadline = sg_transport_deadline(o->seconds);
-    wrapped *t;
-    sg_status st;
-
-    SG_TRY(sg_transport_check(o));
-    t = sg_calloc(1, sizeof *t);
-    if (!t) return sg_fail(SG_ERR_OOM, "no memory for a transport");
-    t->transport = (sg_transport){"nccl", exchange, abort_all, destroy};
-    t->nccl = nccl;
-    t->rank = o->rank;
-    t->size = o->size;
-    t->gpu = o->gpu;
-    SG_TRY(start_warden(t));
-    st = connect_all(t, o, deadline);
-    if (st == SG_OK) {
-        *out = &t->transport;
-        return SG_OK;
-    }
-    st = give_up(t, st);
-    destroy(&t->transport);
-    return st;
-}
-
 static sg_status load(const sg_nccl_plugin **out) {
     static const char name[] = "/libspotgrad_nccl.so";
     const sg_nccl_plugin *plugin;
@@ -499,10 +475,59 @@ static sg_status load(const sg_nccl_plugin **out) {
     return SG_OK;
 }
 
-sg_status sg_transport_nccl_create(const sg_transport_options *options, sg_transport **out) {
-    const sg_nccl_plugin *plugin = NULL;
+sg_status sg_transport_nccl_create(const sg_transport_options *o, sg_transport **out) {
+    const sg_nccl_plugin *nccl = o->nccl;
+    double deadline = sg_transport_deadline(o->seconds);
+    wrapped *t;
+    sg_status st;
 
-    SG_TRY(sg_transport_check(options));
-    SG_TRY(load(&plugin));
-    return sg_transport_nccl_create_on(plugin, options, out);
+    SG_TRY(sg_transport_check(o));
+    if (!nccl) SG_TRY(load(&nccl));
+    t = sg_calloc(1, sizeof *t);
+    if (!t) return sg_fail(SG_ERR_OOM, "no memory for a transport");
+    t->transport = (sg_transport){"nccl", exchange, abort_all, destroy};
+    t->nccl = nccl;
+    t->rank = o->rank;
+    t->size = o->size;
+    t->gpu = o->gpu;
+    SG_TRY(start_warden(t));
+    st = connect_all(t, o, deadline);
+    if (st == SG_OK) {
+        *out = &t->transport;
+        return SG_OK;
+    }
+    st = give_up(t, st);
+    destroy(&t->transport);
+    return st;
+}
+
+/* --- whether to try it ------------------------------------------------------------------------ */
+
+void sg_nccl_card_fill(const sg_nccl_plugin *nccl, int gpu, sg_nccl_card *card) {
+    sg_nccl_gpu name;
+    const char *why = "";
+    int version = 0;
+
+    memset(card, 0, sizeof *card);
+    if (gpu < 0) return;
+    if (!nccl && load(&nccl) != SG_OK) {
+        sg_log(SG_LOG_DEBUG, "group: no NCCL here: %s", sg_last_error());
+        return;
+    }
+    if (nccl->gpu_name(gpu, &name, &why) != SG_NCCL_OK) {
+        sg_log(SG_LOG_DEBUG, "group: no NCCL on GPU %d: %s", gpu, why);
+        return;
+    }
+    memcpy(card->gpu, name.byte, sizeof card->gpu);
+    nccl->get_version(&version);
+    card->version = version;
+}
+
+bool sg_nccl_cards_fit(const sg_nccl_card *card, int n) {
+    for (int a = 0; a < n; a++) {
+        if (card[a].version == 0 || card[a].version != card[0].version) return false;
+        for (int b = 0; b < a; b++)
+            if (memcmp(card[a].gpu, card[b].gpu, sizeof card[a].gpu) == 0) return false;
+    }
+    return true;
 }

@@ -228,6 +228,7 @@ static sg_status take_part(sg_run *r) {
 
     r->own = team.own = sg_tree_share(shards, sg_group_size(r->group), rank);
     if (sg_run_in_company(r) || r->config->distributed.pace > 0.0) team.reduce = reduce;
+    team.on_device = sg_group_on_gpu(r->group);
     part = (sg_part){a_shard * team.own.first, a_shard * team.own.count};
     SG_TRY(sg_trainer_share(r->trainer, &team));
     SG_TRY(r->task->start(r->task, r->state->samples, &part));
@@ -275,6 +276,11 @@ sg_status sg_run_join(sg_run *r) {
                           .max_workers = (int)c->distributed.max_workers,
                           .wait = c->distributed.wait};
 
+    if (r->compute.plugin) {
+        o.on_gpu = true;
+        o.gpu = r->compute.ordinal;
+        o.adder = sg_trainer_adder(r->trainer);
+    }
     SG_TRY(describe(r));
     o.about = r->about;
     SG_TRY(sg_group_create(&o, &r->group));
