@@ -7,8 +7,8 @@ same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; 
 
 python=python3
 [ -x .venv/bin/python ] && python=.venv/bin/python
-if TMPDIR=$work $python tests/chaos/workers --short --faults 12 --epochs 60; then :; else failures=1; fi
-if TMPDIR=$work $python tests/chaos/workers --texts --short --faults 12 --epochs 120; then :; else failures=1; fi
+if TMPDIR=$work $python tests/chaos/workers --short --faults 12; then :; else failures=1; fi
+if TMPDIR=$work $python tests/chaos/workers --texts --short --faults 12; then :; else failures=1; fi
 
 # as on several machines: processes that cannot share memory, as each sees no other's
 store=file://$work/meeting
