@@ -143,7 +143,7 @@ typedef struct {
     int threads;
     const char *worker; /* its number under a supervisor; NULL */
     double first_step;  /* seconds */
-    int64_t steps_here;
+    int64_t steps_here, last_step;
     bool told_time;
 } run_view;
 
@@ -254,6 +254,7 @@ static void show_step(void *context, const sg_run_step *step) {
     run_view *view = context;
     sg_progress_state s = progress_state(view, step);
 
+    view->last_step = step->step;
     sg_progress_update(view->progress, &s);
     tell_time(view, step);
 }
@@ -300,7 +301,7 @@ static int run(const sg_config *config, bool fresh) {
         return CLI_INTERRUPTED;
     }
     if (st != SG_OK) die(st, NULL);
-    if (result.stopped_early)
+    if (result.stopped_early && (!view.worker || view.last_step == result.steps)) /* said once */
         cli_say("stopped before train.epochs, as train.steps or train.patience ask");
     cli_print("state sha256: %s\n", result.sha256);
     cli_print("done: %lld steps, %lld epochs\n", (long long)result.steps, (long long)result.epochs);
