@@ -95,7 +95,7 @@ static void tell(sg_writer *w, sg_status now, int64_t step, const char *error) {
         sg_log(SG_LOG_WARN, "%s; training goes on, the newest checkpoint is of step %lld", error,
                newest);
     else if (now != SG_OK && before == SG_OK)
-        sg_log(SG_LOG_WARN, "%s; training goes on, there is no checkpoint yet", error);
+        sg_log(SG_LOG_WARN, "%s; training goes on, none was written since the start", error);
     else if (now == SG_OK && before != SG_OK)
         sg_log(SG_LOG_INFO, "checkpoints can be written again: step %lld", (long long)step);
     if (now == SG_OK)

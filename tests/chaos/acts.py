@@ -108,7 +108,7 @@ def failing_disk(stage, what, call, n, count, warned=True):
     name = "%s in %s" % (what.upper(), call)
     result = stage.train(name, EACH_STEP, Plan(name, rule="%s:%s:%d:%d" % (what, call, n, count)))
     stage.expect(name, result, 0, *["checkpoints can be written again"] * warned)
-    warnings = [l for l in result.err if "there is no checkpoint yet" in l or
+    warnings = [l for l in result.err if "none was written since the start" in l or
                 "the newest checkpoint is of step" in l]
     stage.cases.case(name + ": one warning", len(warnings) == warned, str(warnings))
     stage.same(name, result)

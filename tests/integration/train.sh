@@ -183,7 +183,7 @@ expect "a batch that cannot be divided" 78 "train.batch" "train.shards"
  bin/train --config configs/mask-demo.ini run.dir="$work/full" "${tiny[@]}" train.steps=1) \
     >"$work/out" 2>"$work/err"
 status=$?
-expect "the disk is full" 74 "step-000000001.h5" "training goes on, there is no checkpoint yet"
+expect "the disk is full" 74 "step-000000001.h5" "training goes on, none was written since the start"
 if [ -n "$(find "$work/full" -name "*.h5*")" ]; then fail "no partial file" "$(ls -R "$work/full")"
 else pass "no partial file"; fi
 
