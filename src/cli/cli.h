@@ -68,6 +68,8 @@ int cli_predict(int argc, char **argv);
 /* `train --check-data`: prints the faults of config->data; 65 when there are errors. */
 int cli_check_data(const sg_config *config);
 
+enum { CLI_MOST_WORKERS = 256 };
+
 /* `train --workers`: n workers of a run on this machine, to its end. `file`: the configuration's,
  * may be NULL; `arguments`: as they were given. The exit status. */
 int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,

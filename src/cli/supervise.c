@@ -25,7 +25,7 @@
 #include "dist/rendezvous.h"
 #include "train/run.h"
 
-enum { kMostWorkers = 256, kLineBytes = 4096, kExtra = 8, kTextBytes = 8192 };
+enum { kLineBytes = 4096, kExtra = 8, kTextBytes = 8192 };
 
 /* Seconds. One that dies at once is started again after a pause, each time a longer one. */
 static const double kShortLife = 2.0, kFirstPause = 0.1, kLongestPause = 5.0;
@@ -159,6 +159,11 @@ static void tell_all(const supervisor *s, int number) {
         if (s->worker[i].pid > 0) kill(s->worker[i].pid, number);
 }
 
+static void give_last_word(const supervisor *s) {
+    if (write(s->last_word[1], "", 1) != 1 && errno != EAGAIN)
+        die(sg_fail(SG_ERR_UNAVAILABLE, "cannot write to a pipe: %s", strerror(errno)), NULL);
+}
+
 static void stop_all(supervisor *s, int status) {
     if (s->status == CLI_DONE) s->status = status;
     if (!s->stopping) {
@@ -173,9 +178,27 @@ static bool is_final(int status) {
     return status >= CLI_USAGE && status <= CLI_CONFIG && status != CLI_INTERRUPTED;
 }
 
-/* Of one that has worked: the disk, the store, memory may be there again. */
-static bool may_pass(int status) {
-    return status == CLI_UNAVAILABLE || status == CLI_OUT_OF_MEMORY || status == CLI_IO;
+/* Somebody runs who holds, most likely, what has been trained: for longer than a start takes. */
+static bool others_work(const supervisor *s, double now) {
+    for (int i = 0; i < s->n; i++)
+        if (s->worker[i].pid > 0 && now - s->worker[i].started > kShortLife) return true;
+    return false;
+}
+
+/* Its disk, device or memory may be there again; but where nobody has anything to go on with, all
+ * would begin anew, to meet the same again. */
+static bool may_pass(const supervisor *s, int status, double now) {
+    return (status == CLI_UNAVAILABLE || status == CLI_OUT_OF_MEMORY || status == CLI_IO) &&
+           others_work(s, now);
+}
+
+/* A life that was long enough is followed by the next one at once, unless it failed. */
+static void plan_restart(worker *w, bool failed, double now) {
+    bool pause = failed || now - w->started <= kShortLife;
+
+    w->pause = !pause ? 0.0 : w->pause > 0.0 ? 2.0 * w->pause : kFirstPause;
+    if (w->pause > kLongestPause) w->pause = kLongestPause;
+    w->start_at = now + w->pause;
 }
 
 static void bury(supervisor *s, int i, int how) {
@@ -188,13 +211,12 @@ static void bury(supervisor *s, int i, int how) {
     w->finished = status == CLI_DONE;
     if (w->finished) be_done(s);
     if (w->finished || s->stopping || s->done) return;
-    if (is_final(status) && !(may_pass(status) && now - w->started > kShortLife)) {
+    if (is_final(status) && !may_pass(s, status, now)) {
         stop_all(s, status);
         return;
     }
-    w->pause = now - w->started > kShortLife ? 0.0 : w->pause > 0.0 ? 2.0 * w->pause : kFirstPause;
-    if (w->pause > kLongestPause) w->pause = kLongestPause;
-    w->start_at = now + w->pause;
+    if (is_final(status)) give_last_word(s); /* the next one says why, too */
+    plan_restart(w, is_final(status), now);
     if (WIFSIGNALED(how))
         cli_say("worker %d was killed by signal %d: starting it again", i, WTERMSIG(how));
     else
@@ -238,7 +260,7 @@ static int until_due(const supervisor *s) {
 }
 
 static void watch(supervisor *s) {
-    struct pollfd fd[kMostWorkers + 1];
+    struct pollfd fd[CLI_MOST_WORKERS + 1];
 
     while (start_due(s), running(s) > 0 || !(s->stopping || s->done)) {
         fd[0] = (struct pollfd){s->signals, POLLIN, 0};
@@ -352,11 +374,11 @@ static void catch_signals(supervisor *s) {
     if (s->signals < 0) die(sg_fail(SG_ERR_UNAVAILABLE, "no signalfd: %s", strerror(errno)), NULL);
 }
 
-/* A pipe that holds one byte, and whose other end is closed: later readers read nothing. */
+/* A pipe that holds one byte: later readers read nothing. */
 static void make_last_word(supervisor *s) {
-    if (pipe2(s->last_word, O_CLOEXEC) != 0 || write(s->last_word[1], "", 1) != 1)
+    if (pipe2(s->last_word, O_CLOEXEC | O_NONBLOCK) != 0)
         die(sg_fail(SG_ERR_UNAVAILABLE, "cannot make a pipe: %s", strerror(errno)), NULL);
-    close(s->last_word[1]);
+    give_last_word(s);
 }
 
 static int print_end(const supervisor *s) {
@@ -366,6 +388,8 @@ static int print_end(const supervisor *s) {
     }
     if (s->status == CLI_INTERRUPTED && s->saved >= 0)
         cli_print("interrupted: saved step %lld\n", s->saved);
+    else if (s->saved >= 0)
+        cli_say("saved step %lld before the end", s->saved);
     else if (s->status == CLI_INTERRUPTED)
         cli_print("interrupted: before the first step\n");
     return s->status;
@@ -375,8 +399,9 @@ int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
                   const cli_arguments *arguments) {
     supervisor s = {.n = n, .saved = -1};
 
-    if (n < 1 || n > kMostWorkers || n > config->train.shards)
-        die_usage("--workers: 1 to train.shards = %lld", (long long)config->train.shards);
+    if (n > config->train.shards)
+        die_usage("--workers %d: at most train.shards = %lld have something to do", n,
+                  (long long)config->train.shards);
     prepare_folder(config, fresh);
     s.arguments = make_arguments(config, file, n, arguments);
     s.worker = sg_calloc((size_t)n, sizeof *s.worker);

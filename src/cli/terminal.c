@@ -206,7 +206,7 @@ static bool may_say_why(void) {
     const char *number = getenv(CLI_LAST_WORD);
     char byte;
 
-    return !number || read(atoi(number), &byte, 1) != 0;
+    return !number || read(atoi(number), &byte, 1) == 1;
 }
 
 noreturn void die(sg_status st, const char *what, ...) {

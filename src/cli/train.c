@@ -320,15 +320,17 @@ static int workers_of(const char *text) {
     char *end;
     long n = strtol(text, &end, 10);
 
-    if (*end || end == text || n < 1 || n > 256)
-        die_usage("--workers: %s is not a number from 1 to 256", text);
+    if (*end || end == text || n < 1 || n > CLI_MOST_WORKERS)
+        die_usage("--workers: %s is not a number from 1 to %d", text, CLI_MOST_WORKERS);
     return (int)n;
 }
 
 static int answer(const request *want, const cli_arguments *arguments) {
+    int workers = want->workers ? workers_of(want->workers) : 0;
     sg_config config;
     sg_status st;
 
+    if (workers && want->profile) die_usage("--profile is of one process: without --workers");
     if (want->help_config) return print_key_help(want->markdown);
     if (want->devices) return print_devices();
     if (!want->config && arguments->n_overrides == 0) die_usage("--config FILE is missing");
@@ -340,9 +342,7 @@ static int answer(const request *want, const cli_arguments *arguments) {
     if (st != SG_OK) die(st, NULL);
     if (want->dry_run) return dry_run(&config);
     if (want->profile) return print_profile(&config);
-    if (want->workers)
-        return cli_supervise(&config, want->config, workers_of(want->workers), want->fresh,
-                             arguments);
+    if (workers) return cli_supervise(&config, want->config, workers, want->fresh, arguments);
     choose_gpu(&config, getenv(CLI_WORKER));
     return run(&config, want->fresh);
 }

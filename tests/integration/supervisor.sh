@@ -1,0 +1,129 @@
+# What `train --workers` makes of wrong arguments, bad data, full disks, little memory and Ctrl-C.
+# Whether its workers end with the same bits, workers.sh asks.
+. tests/lib.sh
+
+same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; }
+hash_of() { sed -n 's/^state sha256: //p' "$work/out"; }
+
+data=$work/data
+tiny=(--config configs/mask-demo.ini data.synthetic=60 data.root="$data" model.input=64 model.stride=8 train.batch=8
+      train.shards=8 train.warmup=0 train.eval_every=2 train.epochs=4 run.plots=false run.device=cpu spot.provider=none
+      train.threads=1 data.threads=1)
+# train FOLDER ARGUMENT...
+train() { run bin/train "${tiny[@]}" run.dir="$1" "${@:2}"; }
+# start FOLDER ARGUMENT...: in the background and a session of its own; its workers are the children of $pid
+start() {
+    : >"$work/err"
+    setsid bin/train "${tiny[@]}" run.dir="$1" "${@:2}" >"$work/out" 2>"$work/err" </dev/null &
+    pid=$!
+}
+# wait_for SECONDS COMMAND...: until it succeeds, or the training ends
+wait_for() {
+    local end=$((SECONDS + $1))
+
+    until "${@:2}" >/dev/null 2>&1; do
+        if [ $SECONDS -ge $end ] || ! kill -0 $pid 2>/dev/null; then return 1; fi
+        sleep 0.05
+    done
+}
+finish() { status=0; wait $pid || status=$?; }
+worker() { cut -d " " -f "$1" "/proc/$pid/task/$pid/children"; }
+
+train "$work/alone"
+expect "alone" 0 "done: 24 steps"
+whole=$(hash_of)
+
+# --- arguments ---
+for n in 0 -1 x 2x 257; do
+    train "$work/none" --workers $n
+    expect_error "--workers $n" 64 "train: --workers: $n is not a number from 1 to 256; try \`train --help\`"
+done
+train "$work/none" --workers 9
+expect_error "more workers than shards" 64 \
+    "train: --workers 9: at most train.shards = 8 have something to do; try \`train --help\`"
+train "$work/none" --workers 2 --profile
+expect_error "--workers with --profile" 64 \
+    "train: --profile is of one process: without --workers; try \`train --help\`"
+if [ -e "$work/none" ]; then fail "nothing was made" "$(ls "$work/none")"; else pass "nothing was made"; fi
+train "$work/alone" --workers 2 --list
+expect "--workers with --list" 0 "step-000000024.h5, last.h5"
+train "$work/stored" --workers 2 distributed.store="file://$work/store"
+expect "--workers with a store" 0 "done: 24 steps"
+same "its bits" "$(hash_of)" "$whole"
+if [ -e "$work/stored/group" ]; then fail "no place of its own" "$work/stored/group"; else pass "no place of its own"; fi
+
+# --- a picture that one worker cannot read, not at once ---
+bad=$work/bad/images/$(sed -n 5p "$data/train.txt").png
+cp -r "$data" "$work/bad"
+head -c 100 "$bad" >"$work/cut" && mv "$work/cut" "$bad"
+train "$work/mended" --workers 4 data.root="$work/bad"
+expect "a bad picture" 65 "train: $bad: the PNG is cut off after 100 bytes" "saved step"
+same "is told once" "$(grep -c "$bad" "$work/err")" 1
+same "nobody is started again" "$(grep -c "again$" "$work/err")" 0
+cp "$data/images/$(basename "$bad")" "$bad"
+train "$work/mended" --workers 4 data.root="$work/bad"
+expect "a mended picture" 0 "resumed: step" "done: 24 steps"
+same "a mended picture: the same bits" "$(hash_of)" "$whole"
+
+# --- Ctrl-C, to all processes at once as a terminal sends it ---
+ctrl_c() {
+    start "$work/ended" --workers 4 train.epochs=100
+    wait_for 60 grep -q "^epoch" "$work/err"
+    for _ in $(seq "$1"); do kill -INT -- -$pid; sleep 0.01; done
+    finish
+    expect "$1 Ctrl-C" 75 "interrupted: saved step "
+    same "$1 Ctrl-C: all are gone" "$(pgrep -s $pid | wc -l)" 0
+}
+ctrl_c 1
+ctrl_c 2
+expect "which began where the first had ended" 75 "resumed: step"
+
+# --- a worker that finds no memory, while others have it ---
+start "$work/memory" --workers 3 train.epochs=100 distributed.pace=0.02
+wait_for 60 grep -q "^epoch" "$work/err"
+sleep 2.1 # they have worked for long enough to be believed
+room=$(awk '/^VmSize/ { print 1024 * ($2 + 60000) }' /proc/$pid/status)
+prlimit --pid $pid --as="$room":
+kill -KILL "$(worker 2)"
+if wait_for 60 grep -q "ended with 71: starting it again" "$work/err"; then pass "too little memory: tried again"
+else fail "too little memory: tried again" "$(tail -n 3 "$work/err")"; fi
+prlimit --pid $pid --as=unlimited:
+if wait_for 60 grep -q "taking the state after step" "$work/err"; then pass "it came back once there was some"
+else fail "it came back once there was some" "$(tail -n 3 "$work/err")"; fi
+kill -TERM $pid
+finish
+expect "and the others went on" 75 "no memory for" "interrupted: saved step"
+
+# --- a full disk ---
+disk=$work/disk
+mkdir "$disk"
+if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=100m disk "$disk" 2>/dev/null; then
+    skip "a full disk" "needs root, and to mount a tmpfs"
+else
+    trap 'umount "$disk"; rm -rf "$work"' EXIT
+    fill() { dd if=/dev/zero of="$disk/full" bs=64k 2>/dev/null; }
+    has_checkpoint() { ls "$1"/checkpoints/step-*.h5; }
+
+    start "$disk/run" --workers 3 checkpoint.every_steps=3 distributed.pace=0.02
+    wait_for 60 has_checkpoint "$disk/run"
+    fill
+    wait_for 60 grep -q "No space left" "$work/err"
+    rm "$disk/full"
+    finish
+    expect "full for a while" 0 "training goes on" "checkpoints can be written again" "done: 24 steps"
+    same "full for a while: the same bits" "$(hash_of)" "$whole"
+    rm -r "$disk/run"
+
+    start "$disk/run" --workers 3 checkpoint.every_steps=3 distributed.pace=0.02
+    wait_for 60 has_checkpoint "$disk/run"
+    fill
+    finish
+    expect "full to the end" 74 "training goes on" "step-000000024.h5"
+    same "nobody trains it all again" "$(grep -c "^resumed" "$work/out")" 0
+    rm "$disk/full"
+    train "$disk/run" --workers 3
+    expect "full to the end, then room" 0 "resumed: step" "done: 24 steps"
+    same "full to the end, then room: the same bits" "$(hash_of)" "$whole"
+fi
+
+[ $failures = 0 ]
