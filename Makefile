@@ -33,6 +33,11 @@ OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
 # compiled a second time, for AVX-512 and blocks of 16 channels: src/cpu/simd.h
 BLOCKED  := attention batch_norm conv2d conv2d_dw layer_norm layout levels linear pointwise pool reduce
 OBJECTS  += $(BLOCKED:%=$(BUILD)/src/cpu/%.avx512.o)
+# ONNX's schema as C, made by protoc-c; what src/onnx/ includes of it must be there first
+SCHEMA   := $(BUILD)/schema/onnx.pb-c
+SCHEMED  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/onnx/*.c))
+OBJECTS  += $(SCHEMA).o
+CPPFLAGS += -isystem $(BUILD)/schema
 LIBRARY  := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
 PROGRAM  := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
 # what tests share: tests/op_check.h, tests/damage.h, tests/fuzz/fuzz.h
@@ -96,7 +101,7 @@ JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 all: $(BIN)/spotgrad $(LINKS) $(PLUGIN) $(GLOO_PLUGIN) $(NCCL_PLUGIN)
 
 # Libraries are looked for once, and not at all by the targets that need none or install them first.
-PACKAGES := libpng libjpeg expat hdf5 jansson libutf8proc openssl libcurl
+PACKAGES := libpng libjpeg expat hdf5 jansson libutf8proc openssl libcurl libprotobuf-c
 NEED_NO_LIBRARY := help clean format test demo bench fuzz
 ifneq ($(if $(MAKECMDGOALS),$(filter-out $(NEED_NO_LIBRARY),$(MAKECMDGOALS)),all),)
   MISSING := $(shell CC="$(CC)" scripts/missing $(PACKAGES))
@@ -137,6 +142,20 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(SCHEMA).c: third_party/onnx/onnx.proto
+	@mkdir -p $(@D)
+	$(call say,protoc,$<)
+	$(Q)protoc-c --c_out=$(@D) --proto_path=$(<D) $<
+
+$(SCHEMA).h: $(SCHEMA).c ;
+
+# no source of ours: its warnings are nobody's
+$(SCHEMA).o: $(SCHEMA).c Makefile
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -w -c $< -o $@
+
+$(SCHEMED): | $(SCHEMA).h
 
 $(BUILD)/libtesting.a: $(HELPERS)
 	@rm -f $@
@@ -447,7 +466,7 @@ demo:
 	scripts/demo
 
 ## headers       every header compiles alone, as C11 and, where meant for it, as C++17
-headers:
+headers: $(SCHEMA).h
 	@for h in $(wildcard src/*.h src/*/*.h); do \
 	    printf '#include "%s"\n' "$${h#src/}" | $(CC) $(CPPFLAGS) $(MACHINE) -std=c11 $(WARNINGS) -Werror \
 	        -fsyntax-only -x c - || exit 1; \
@@ -465,7 +484,7 @@ format:
 	clang-format -i $(FORMATTED)
 
 ## lint          clang-format's check, clang-tidy and cppcheck
-lint:
+lint: $(SCHEMA).h
 	@scripts/lint "$(CPPFLAGS)" $(FORMATTED)
 
 ## clean         remove build/ and bin/
