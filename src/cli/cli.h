@@ -64,6 +64,7 @@ void cli_arguments_clear(cli_arguments *arguments);
 int cli_train(int argc, char **argv);
 int cli_evaluate(int argc, char **argv);
 int cli_predict(int argc, char **argv);
+int cli_export(int argc, char **argv);
 
 /* `train --check-data`: prints the faults of config->data; 65 when there are errors. */
 int cli_check_data(const sg_config *config);

@@ -24,6 +24,7 @@ static const command commands[] = {
     {"train", cli_train, "train a model on a data set, or check the data set"},
     {"evaluate", cli_evaluate, "measure a model on a part of a data set"},
     {"predict", cli_predict, "find boxes in pictures, label texts"},
+    {"export", cli_export, "write a model as ONNX, for other runtimes"},
 };
 
 enum { kCommands = sizeof commands / sizeof commands[0] };

@@ -155,3 +155,16 @@ sg_status sg_text_classifier_build(sg_graph *g, int64_t n, void *options) {
     }
     return sg_graph_status(g);
 }
+
+sg_status sg_text_classifier_build_logits(sg_graph *g, int64_t n, void *options) {
+    const sg_text_classifier_options *o = options;
+    text_inputs in;
+    sg_value *logits;
+
+    SG_TRY(sg_text_classifier_check(o));
+    in = declare(g, n, o);
+    logits = logits_of(g, o, &in);
+    sg_output(g, "logits", logits);
+    sg_output(g, "probabilities", probabilities(g, o, logits));
+    return sg_graph_status(g);
+}

@@ -44,6 +44,8 @@ int64_t sg_text_classifier_classes(const sg_text_classifier_options *options); /
  * of rare classes would count no more than one of common ones). SG_EVAL: output "probabilities" (n,
  * classes), which add up to 1 in each task. */
 sg_status sg_text_classifier_build(sg_graph *g, int64_t n, void *options) SG_CHECKED;
+/* The same for export: SG_EVAL alone, with the logits (n, classes) as first output. */
+sg_status sg_text_classifier_build_logits(sg_graph *g, int64_t n, void *options) SG_CHECKED;
 
 #ifdef __cplusplus
 }

@@ -55,24 +55,35 @@ static sg_status allocate(sg_detector_model *m, int64_t batch) {
 static const char *const kBuiltIn[] = {"data.classes", "model.type", "model.size", "model.stride",
                                        NULL};
 
+static sg_status read_model(const sg_trained_source *source, sg_detector_model *m) {
+    SG_TRY(sg_model_file_read(source->path, &m->file));
+    SG_TRY(sg_trained_config(source, &m->file, kBuiltIn, &m->config));
+    if (m->file.n_classes < 1) return sg_fail(SG_ERR_DATA, "%s: names no classes", source->path);
+    m->classes.n = (int)m->file.n_classes;
+    m->classes.name = m->file.classes;
+    return sg_detector_options(&m->config, m->file.n_classes, &m->model);
+}
+
+sg_status sg_detector_model_read(const sg_trained_source *source, sg_detector_model *out) {
+    sg_status st;
+
+    memset(out, 0, sizeof *out);
+    st = read_model(source, out);
+    if (st != SG_OK) sg_detector_model_clear(out);
+    return st;
+}
+
 sg_status sg_detector_model_load(const char *path, const char *const *overrides, int n_overrides,
                                  const sg_detector_model_options *options, sg_detector_model *out) {
     const sg_trained_source source = {path, overrides, n_overrides};
     sg_detector_model *m = out; /* in place: the inference keeps a pointer to m->model */
     sg_status st;
 
-    memset(m, 0, sizeof *m);
+    SG_TRY(sg_detector_model_read(&source, m));
     m->workers = options->workers > 0 ? options->workers : 1;
-    st = sg_model_file_read(path, &m->file);
-    if (st == SG_OK) st = sg_trained_config(&source, &m->file, kBuiltIn, &m->config);
-    if (st == SG_OK && m->file.n_classes < 1)
-        st = sg_fail(SG_ERR_DATA, "%s: names no classes", path);
-    if (st == SG_OK) st = sg_detector_options(&m->config, m->file.n_classes, &m->model);
-    if (st == SG_OK) st = sg_trained_compute(&source, &m->file, &m->compute);
+    st = sg_trained_compute(&source, &m->file, &m->compute);
     if (st == SG_OK) st = make_inference(m, path, options);
     if (st == SG_OK) st = allocate(m, options->batch);
-    m->classes.n = (int)m->file.n_classes;
-    m->classes.name = m->file.classes;
     if (st != SG_OK) sg_detector_model_clear(m);
     return st;
 }

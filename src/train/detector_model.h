@@ -7,6 +7,7 @@
 #include "data/image.h"
 #include "train/compute.h"
 #include "train/detector.h"
+#include "train/trained.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,6 +38,9 @@ typedef struct {
  * Errors of sg_model_file_read, sg_config_parse and sg_compute_open. */
 sg_status sg_detector_model_load(const char *path, const char *const *overrides, int n_overrides,
                                  const sg_detector_model_options *options,
+                                 sg_detector_model *out) SG_CHECKED;
+/* Only what it is, and nothing to run it with: config, file, classes, model. */
+sg_status sg_detector_model_read(const sg_trained_source *source,
                                  sg_detector_model *out) SG_CHECKED;
 void sg_detector_model_clear(sg_detector_model *m);
 

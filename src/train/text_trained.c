@@ -29,17 +29,25 @@ static sg_status read_config(sg_text_trained *t, const sg_trained_source *source
                    source->path, t->config.data.task);
 }
 
+sg_status sg_text_trained_read(const sg_trained_source *source, sg_text_trained *t) {
+    sg_status st;
+
+    memset(t, 0, sizeof *t);
+    st = sg_model_file_read(source->path, &t->file);
+    if (st == SG_OK) st = read_config(t, source);
+    if (st == SG_OK) st = sg_text_model_from_file(&t->config, &t->file, source->path, &t->model);
+    if (st != SG_OK) sg_text_trained_clear(t);
+    return st;
+}
+
 sg_status sg_text_trained_load(const char *path, const char *const *overrides, int n_overrides,
                                const sg_text_trained_options *options, sg_text_trained *out) {
     const sg_trained_source source = {path, overrides, n_overrides};
     sg_text_trained *t = out; /* in place: the runner keeps a pointer to t->model */
     sg_status st;
 
-    memset(t, 0, sizeof *t);
-    st = sg_model_file_read(path, &t->file);
-    if (st == SG_OK) st = read_config(t, &source);
-    if (st == SG_OK) st = sg_text_model_from_file(&t->config, &t->file, path, &t->model);
-    if (st == SG_OK) st = sg_trained_compute(&source, &t->file, &t->compute);
+    SG_TRY(sg_text_trained_read(&source, t));
+    st = sg_trained_compute(&source, &t->file, &t->compute);
     if (st == SG_OK)
         st = sg_pool_create(options->threads, sg_compute_backend(&t->compute)->enter_thread,
                             &t->pool);

@@ -3,6 +3,7 @@
 #define SG_TRAIN_TEXT_TRAINED_H
 
 #include "train/text_model.h"
+#include "train/trained.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,6 +31,8 @@ typedef struct {
 sg_status sg_text_trained_load(const char *path, const char *const *overrides, int n_overrides,
                                const sg_text_trained_options *options,
                                sg_text_trained *out) SG_CHECKED;
+/* Only what it is, and nothing to run it with: config, file, model. */
+sg_status sg_text_trained_read(const sg_trained_source *source, sg_text_trained *out) SG_CHECKED;
 void sg_text_trained_clear(sg_text_trained *t);
 
 /* Probabilities (n, classes) of n messages, any bytes; they add up to 1 in each task. SG_ERR_OOM.

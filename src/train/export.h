@@ -1,0 +1,46 @@
+/* A trained model as an ONNX file: what it computes, and all that a client needs to know.
+ *
+ * docs/serving.md tells inputs, outputs and metadata; tests/integration/onnx.py runs its example.
+ */
+#ifndef SG_TRAIN_EXPORT_H
+#define SG_TRAIN_EXPORT_H
+
+#include "onnx/model.h"
+#include "train/trained.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    bool nms;        /* detector: boxes are suppressed in the graph */
+    bool preprocess; /* detector: the graph takes pictures as they are */
+} sg_export_options;
+
+/* The model in the source's file, by its kind. SG_ERR_ARG: an option that is of another kind;
+ * SG_ERR_CONFIG: a kind that answers nothing; SG_ERR_UNSUPPORTED: an op without an ONNX form.
+ * Errors of sg_detector_model_read, sg_text_trained_read, sg_model_file_load. */
+sg_status sg_export_model(const sg_trained_source *source, const sg_export_options *options,
+                          sg_onnx **out) SG_CHECKED;
+
+/* Of those kinds. */
+sg_status sg_export_detector(const sg_trained_source *source, const sg_export_options *options,
+                             sg_onnx *m) SG_CHECKED;
+sg_status sg_export_text(const sg_trained_source *source, sg_onnx *m) SG_CHECKED;
+
+/* --- what all of them say (export_about.c) -----------------------------------------------------
+ */
+
+/* Version, run, step, what the last evaluation measured, fingerprint of the data. */
+void sg_export_about(sg_onnx *m, const char *kind, const sg_model_file *file);
+/* `names`, as {0: 'mask', 1: 'no mask'}: a Python literal, which readers of the ultralytics layout
+ * take. */
+void sg_export_names(sg_onnx *m, const char *const *names, int64_t n);
+/* A JSON value under that key. Takes the reference; NULL is no memory. */
+struct json_t;
+void sg_export_json(sg_onnx *m, const char *key, struct json_t *value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
