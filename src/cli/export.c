@@ -3,39 +3,76 @@
 
 #include "core/file.h"
 #include "core/mem.h"
-#include "train/export.h"
+#include "train/export_sample.h"
 #include "train/run.h"
 
-static sg_status write_model(const sg_onnx *m, const char *path) {
+typedef struct {
+    const char *output, *vector; /* vector: NULL: none */
+    bool unverified;
+    sg_export_options what;
+} request;
+
+/* Whatever the test vector and the check need of our own engine. */
+static sg_status check(const request *r, const sg_trained_source *source, const uint8_t *bytes,
+                       size_t size) {
+    sg_export_sample sample;
+    sg_status st = SG_OK;
+
+    if (r->unverified && !r->vector) return SG_OK;
+    SG_TRY(sg_export_sample_take(source, &r->what, &sample));
+    if (!r->unverified) st = sg_export_verify(bytes, size, &sample);
+    if (st == SG_OK && r->vector) st = sg_export_write_vector(r->vector, &sample);
+    if (st == SG_OK && !r->unverified)
+        cli_say("%s: answers as our own engine does, %s", r->output,
+                sample.real ? "on samples of the validation part"
+                            : "on samples made up, as the model's data is not here");
+    sg_export_sample_clear(&sample);
+    return st;
+}
+
+static sg_status write_model(const request *r, const sg_trained_source *source) {
+    sg_onnx *model = NULL;
     uint8_t *bytes = NULL;
     size_t size = 0;
-    sg_status st;
+    sg_status st = sg_export_model(source, &r->what, &model);
 
-    SG_TRY(sg_onnx_pack(m, &bytes, &size));
-    st = sg_file_write(path, bytes, size);
+    if (st == SG_OK) st = sg_onnx_pack(model, &bytes, &size);
+    sg_onnx_destroy(model);
+    if (st == SG_OK) st = check(r, source, bytes, size);
+    if (st == SG_OK) st = sg_file_write(r->output, bytes, size);
     sg_free(bytes);
     return st;
 }
 
 int cli_export(int argc, char **argv) {
-    const char *checkpoint = NULL, *output = NULL;
-    sg_export_options what = {0};
+    const char *checkpoint = NULL;
+    request r = {0};
     const cli_option options[] = {
         {.name = "--checkpoint",
          .value_name = "FILE|RUN",
          .value = &checkpoint,
          .help = "a model file, or a run's folder: its best"},
-        {.name = "--output", .value_name = "FILE.onnx", .value = &output, .help = "what to write"},
+        {.name = "--output",
+         .value_name = "FILE.onnx",
+         .value = &r.output,
+         .help = "what to write"},
         {.name = "--nms",
-         .flag = &what.nms,
+         .flag = &r.what.nms,
          .help = "detector: boxes are suppressed in the graph, by predict.*"},
         {.name = "--preprocess",
-         .flag = &what.preprocess,
+         .flag = &r.what.preprocess,
          .help = "detector: the graph takes pictures of any size, as bytes"},
+        {.name = "--test-vector",
+         .value_name = "DIR",
+         .value = &r.vector,
+         .help = "write inputs and the answers to expect to DIR"},
+        {.name = "--no-verify",
+         .flag = &r.unverified,
+         .help = "do not compare the graph's answers with our own engine's"},
     };
     const cli_syntax syntax = {
         .usage = "--checkpoint FILE|RUN --output FILE.onnx [section.key=value ...] [--nms] "
-                 "[--preprocess]",
+                 "[--preprocess] [--test-vector DIR] [--no-verify]",
         .summary = "Writes a model as ONNX (opset 17), with all that a client needs in its "
                    "metadata (docs/serving.md):\n"
                    "  export --checkpoint RUN --output model.onnx\n"
@@ -48,23 +85,20 @@ int cli_export(int argc, char **argv) {
     };
     cli_arguments arguments;
     sg_trained_source source = {0};
-    sg_onnx *model = NULL;
     char *path = NULL;
     sg_status st;
 
     cli_parse(argc, argv, &syntax, &arguments);
     if (!checkpoint) die_usage("--checkpoint FILE|RUN is missing");
-    if (!output) die_usage("--output FILE.onnx is missing");
+    if (!r.output) die_usage("--output FILE.onnx is missing");
     cli_prepare_model(&arguments);
     st = sg_run_find_model(checkpoint, &path);
     if (st != SG_OK) die(st, NULL);
-    if (sg_same_file(path, output))
-        die_usage("--output %s: is the checkpoint itself; name another file", output);
+    if (sg_same_file(path, r.output))
+        die_usage("--output %s: is the checkpoint itself; name another file", r.output);
     source = (sg_trained_source){path, arguments.overrides, arguments.n_overrides};
-    st = sg_export_model(&source, &what, &model);
-    if (st == SG_OK) st = write_model(model, output);
-    if (st != SG_OK) die(st, NULL);
-    sg_onnx_destroy(model);
+    st = write_model(&r, &source);
+    if (st != SG_OK) die(st, "%s", r.output);
     sg_free(path);
     cli_arguments_clear(&arguments);
     return CLI_DONE;

@@ -1,0 +1,455 @@
+/* Operators that compute: elementwise ones, sums, products, convolutions, norms. */
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "onnx/run_inside.h"
+
+/* --- elementwise ------------------------------------------------------------------------------ */
+
+static sg_status each(sg_run_call *c, double (*f)(double)) {
+    SG_TRY(sg_run_need(c, 1));
+    SG_TRY(sg_run_make(c, 0, c->in[0]->type, c->in[0]->rank, c->in[0]->dim));
+    for (int64_t i = 0; i < c->in[0]->count; i++) c->out[0].v[i] = f(c->in[0]->v[i]);
+    return SG_OK;
+}
+
+static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+static double relu(double x) { return x > 0.0 ? x : 0.0; }
+static double same(double x) { return x; }
+
+static sg_status op_sigmoid(sg_run_call *c) { return each(c, sigmoid); }
+static sg_status op_relu(sg_run_call *c) { return each(c, relu); }
+static sg_status op_erf(sg_run_call *c) { return each(c, erf); }
+static sg_status op_exp(sg_run_call *c) { return each(c, exp); }
+static sg_status op_abs(sg_run_call *c) { return each(c, fabs); }
+static sg_status op_floor(sg_run_call *c) { return each(c, floor); }
+static sg_status op_ceil(sg_run_call *c) { return each(c, ceil); }
+static sg_status op_round(sg_run_call *c) { return each(c, rint); } /* half to even */
+static sg_status op_identity(sg_run_call *c) { return each(c, same); }
+
+/* f of two that broadcast; `type` 0: the first's. */
+static sg_status both(sg_run_call *c, double (*f)(double, double), int type) {
+    int64_t dim[SG_ONNX_RANK], index[SG_ONNX_RANK] = {0};
+    int rank;
+
+    SG_TRY(sg_run_need(c, 2));
+    if (c->in[0]->type != c->in[1]->type) return sg_run_fail(c, "inputs of two types");
+    if (!sg_run_broadcast(c->in[0], c->in[1], &rank, dim))
+        return sg_run_fail(c, "shapes that do not broadcast");
+    SG_TRY(sg_run_make(c, 0, type ? type : c->in[0]->type, rank, dim));
+    for (int64_t i = 0; i < c->out[0].count; i++, sg_run_next(rank, dim, index))
+        c->out[0].v[i] = f(c->in[0]->v[sg_run_at(c->in[0], rank, index)],
+                           c->in[1]->v[sg_run_at(c->in[1], rank, index)]);
+    return SG_OK;
+}
+
+static double add(double x, double y) { return x + y; }
+static double sub(double x, double y) { return x - y; }
+static double mul(double x, double y) { return x * y; }
+static double over(double x, double y) { return x / y; }
+static double whole_over(double x, double y) { return trunc(x / y); }
+static double mod(double x, double y) { return x - y * floor(x / y); }
+static double greatest(double x, double y) { return x > y ? x : y; }
+static double greater(double x, double y) { return x > y; }
+static double at_least(double x, double y) { return x >= y; }
+static double less(double x, double y) { return x < y; }
+static double equal(double x, double y) { return x == y; }
+static double and_(double x, double y) { return x != 0.0 && y != 0.0; }
+
+static sg_status op_add(sg_run_call *c) { return both(c, add, 0); }
+static sg_status op_sub(sg_run_call *c) { return both(c, sub, 0); }
+static sg_status op_mul(sg_run_call *c) { return both(c, mul, 0); }
+static sg_status op_mod(sg_run_call *c) { return both(c, mod, 0); }
+static sg_status op_max(sg_run_call *c) { return both(c, greatest, 0); }
+static sg_status op_greater(sg_run_call *c) { return both(c, greater, SG_ONNX_BOOL); }
+static sg_status op_at_least(sg_run_call *c) { return both(c, at_least, SG_ONNX_BOOL); }
+static sg_status op_less(sg_run_call *c) { return both(c, less, SG_ONNX_BOOL); }
+static sg_status op_equal(sg_run_call *c) { return both(c, equal, SG_ONNX_BOOL); }
+static sg_status op_and(sg_run_call *c) { return both(c, and_, SG_ONNX_BOOL); }
+
+static sg_status op_div(sg_run_call *c) {
+    SG_TRY(sg_run_need(c, 2));
+    return both(c, c->in[0]->type == SG_ONNX_INT64 ? whole_over : over, 0);
+}
+
+static sg_status op_clip(sg_run_call *c) {
+    double low = c->n_in > 1 && c->in[1] ? c->in[1]->v[0] : -HUGE_VAL;
+    double high = c->n_in > 2 && c->in[2] ? c->in[2]->v[0] : HUGE_VAL;
+
+    SG_TRY(each(c, same));
+    for (int64_t i = 0; i < c->out[0].count; i++)
+        c->out[0].v[i] = fmin(fmax(c->out[0].v[i], low), high);
+    return SG_OK;
+}
+
+static sg_status op_where(sg_run_call *c) {
+    int64_t dim[SG_ONNX_RANK], index[SG_ONNX_RANK] = {0};
+    sg_run_tensor shape = {.rank = 0};
+
+    SG_TRY(sg_run_need(c, 3));
+    if (!sg_run_broadcast(c->in[1], c->in[2], &shape.rank, shape.dim))
+        return sg_run_fail(c, "shapes that do not broadcast");
+    if (!sg_run_broadcast(c->in[0], &shape, &shape.rank, dim))
+        return sg_run_fail(c, "shapes that do not broadcast");
+    SG_TRY(sg_run_make(c, 0, c->in[1]->type, shape.rank, dim));
+    for (int64_t i = 0; i < c->out[0].count; i++, sg_run_next(shape.rank, dim, index)) {
+        const sg_run_tensor *from =
+            c->in[0]->v[sg_run_at(c->in[0], shape.rank, index)] != 0.0 ? c->in[1] : c->in[2];
+
+        c->out[0].v[i] = from->v[sg_run_at(from, shape.rank, index)];
+    }
+    return SG_OK;
+}
+
+static double cast_to(int type, double x) {
+    switch (type) {
+    case SG_ONNX_BOOL:
+        return x != 0.0;
+    case SG_ONNX_UINT8:
+    case SG_ONNX_INT8:
+    case SG_ONNX_INT32:
+    case SG_ONNX_INT64:
+        return trunc(x);
+    default:
+        return x;
+    }
+}
+
+static sg_status op_cast(sg_run_call *c) {
+    int to = (int)sg_run_int(c, "to", 0);
+
+    SG_TRY(sg_run_need(c, 1));
+    SG_TRY(sg_run_make(c, 0, to, c->in[0]->rank, c->in[0]->dim));
+    for (int64_t i = 0; i < c->in[0]->count; i++) c->out[0].v[i] = cast_to(to, c->in[0]->v[i]);
+    return SG_OK;
+}
+
+/* --- along axes ------------------------------------------------------------------------------- */
+
+/* Axes are input 1, a list; without one all. */
+static sg_status op_reduce_sum(sg_run_call *c) {
+    bool gone[SG_ONNX_RANK] = {false}, keep = sg_run_int(c, "keepdims", 1) != 0;
+    int64_t wide[SG_ONNX_RANK], dim[SG_ONNX_RANK], index[SG_ONNX_RANK] = {0};
+    const sg_run_tensor *x;
+    sg_run_tensor at = {.rank = 0};
+    int rank = 0;
+
+    SG_TRY(sg_run_need(c, 1));
+    x = c->in[0];
+    for (int64_t i = 0; c->n_in > 1 && c->in[1] && i < c->in[1]->count; i++) {
+        int axis;
+
+        SG_TRY(sg_run_axis(c, (int64_t)c->in[1]->v[i], x->rank, &axis));
+        gone[axis] = true;
+    }
+    for (int i = 0; i < x->rank; i++) {
+        if (c->n_in < 2 || !c->in[1]) gone[i] = true;
+        wide[i] = gone[i] ? 1 : x->dim[i];
+        if (keep || !gone[i]) dim[rank++] = wide[i];
+    }
+    SG_TRY(sg_run_make(c, 0, x->type, rank, dim));
+    at.rank = x->rank;
+    memcpy(at.dim, wide, sizeof wide);
+    for (int64_t i = 0; i < x->count; i++, sg_run_next(x->rank, x->dim, index))
+        c->out[0].v[sg_run_at(&at, x->rank, index)] += x->v[i];
+    return SG_OK;
+}
+
+/* The elements of one row of the last axis, as f makes them. */
+static sg_status rows(sg_run_call *c, void (*f)(const double *, double *, int64_t)) {
+    const sg_run_tensor *x;
+    int axis;
+
+    SG_TRY(sg_run_need(c, 1));
+    x = c->in[0];
+    SG_TRY(sg_run_axis(c, sg_run_int(c, "axis", -1), x->rank, &axis));
+    if (axis != x->rank - 1) return sg_run_fail(c, "is not along the last axis");
+    SG_TRY(sg_run_make(c, 0, x->type, x->rank, x->dim));
+    for (int64_t i = 0; x->dim[axis] > 0 && i < x->count; i += x->dim[axis])
+        f(x->v + i, c->out[0].v + i, x->dim[axis]);
+    return SG_OK;
+}
+
+static void softmax(const double *x, double *y, int64_t n) {
+    double top = x[0], sum = 0.0;
+
+    for (int64_t i = 1; i < n; i++) top = fmax(top, x[i]);
+    for (int64_t i = 0; i < n; i++) sum += y[i] = exp(x[i] - top);
+    for (int64_t i = 0; i < n; i++) y[i] /= sum;
+}
+
+static sg_status op_softmax(sg_run_call *c) { return rows(c, softmax); }
+
+static sg_status op_layer_norm(sg_run_call *c) {
+    double eps = sg_run_float(c, "epsilon", 1e-5);
+    int64_t n;
+
+    SG_TRY(sg_run_need(c, 3));
+    SG_TRY(each(c, same));
+    if (sg_run_int(c, "axis", -1) != -1 || c->in[0]->rank < 1)
+        return sg_run_fail(c, "is not along the last axis");
+    n = c->in[0]->dim[c->in[0]->rank - 1];
+    if (c->in[1]->count != n || c->in[2]->count != n)
+        return sg_run_fail(c, "scale and bias are not of %lld columns", (long long)n);
+    for (int64_t r = 0; n > 0 && r < c->out[0].count; r += n) {
+        double *y = c->out[0].v + r, mean = 0.0, var = 0.0;
+
+        for (int64_t i = 0; i < n; i++) mean += y[i] / (double)n;
+        for (int64_t i = 0; i < n; i++) var += (y[i] - mean) * (y[i] - mean) / (double)n;
+        for (int64_t i = 0; i < n; i++)
+            y[i] = (y[i] - mean) / sqrt(var + eps) * c->in[1]->v[i] + c->in[2]->v[i];
+    }
+    return SG_OK;
+}
+
+/* --- products --------------------------------------------------------------------------------- */
+
+/* y (M, N) += a (M, K) b (K, N) */
+static void multiply(const double *a, const double *b, double *y, int64_t M, int64_t K, int64_t N) {
+    for (int64_t m = 0; m < M; m++)
+        for (int64_t k = 0; k < K; k++) {
+            double w = a[m * K + k];
+
+            if (w == 0.0) continue;
+            for (int64_t n = 0; n < N; n++) y[m * N + n] += w * b[k * N + n];
+        }
+}
+
+/* Of the last two axes; those before broadcast. */
+static sg_status op_matmul(sg_run_call *c) {
+    int64_t dim[SG_ONNX_RANK + 2], index[SG_ONNX_RANK] = {0}, M, K, N;
+    sg_run_tensor a, b;
+    int rank;
+
+    SG_TRY(sg_run_need(c, 2));
+    a = *c->in[0];
+    b = *c->in[1];
+    if (a.rank < 2 || b.rank < 2) return sg_run_fail(c, "vectors are not known");
+    M = a.dim[a.rank - 2];
+    K = a.dim[a.rank - 1];
+    N = b.dim[b.rank - 1];
+    if (b.dim[b.rank - 2] != K) return sg_run_fail(c, "%lld columns and other rows", (long long)K);
+    a.rank -= 2;
+    b.rank -= 2;
+    if (!sg_run_broadcast(&a, &b, &rank, dim)) return sg_run_fail(c, "batches do not broadcast");
+    dim[rank] = M;
+    dim[rank + 1] = N;
+    SG_TRY(sg_run_make(c, 0, a.type, rank + 2, dim));
+    for (int64_t i = 0; M * N > 0 && i < c->out[0].count / (M * N);
+         i++, sg_run_next(rank, dim, index))
+        multiply(a.v + sg_run_at(&a, rank, index) * M * K, b.v + sg_run_at(&b, rank, index) * K * N,
+                 c->out[0].v + i * M * N, M, K, N);
+    return SG_OK;
+}
+
+static sg_status op_gemm(sg_run_call *c) {
+    bool ta = sg_run_int(c, "transA", 0) != 0, tb = sg_run_int(c, "transB", 0) != 0;
+    const sg_run_tensor *a, *b, *bias = c->n_in > 2 ? c->in[2] : NULL;
+    int64_t M, K, N;
+
+    SG_TRY(sg_run_need(c, 2));
+    a = c->in[0];
+    b = c->in[1];
+    if (a->rank != 2 || b->rank != 2) return sg_run_fail(c, "takes matrices");
+    M = a->dim[ta];
+    K = a->dim[!ta];
+    N = b->dim[!tb];
+    if (b->dim[tb] != K || (bias && bias->count != N))
+        return sg_run_fail(c, "the matrices' sizes do not fit");
+    SG_TRY(sg_run_make(c, 0, a->type, 2, (const int64_t[]){M, N}));
+    for (int64_t m = 0; m < M; m++)
+        for (int64_t n = 0; n < N; n++) {
+            double sum = bias ? bias->v[n] : 0.0;
+
+            for (int64_t k = 0; k < K; k++)
+                sum += a->v[ta ? k * M + m : m * K + k] * b->v[tb ? n * K + k : k * N + n];
+            c->out[0].v[m * N + n] = sum;
+        }
+    return SG_OK;
+}
+
+/* --- pictures --------------------------------------------------------------------------------- */
+
+/* A window that moves over (N, C, H, W). */
+typedef struct {
+    int64_t N, C, H, W, OH, OW;
+    int64_t KH, KW, SH, SW, top, left;
+} window;
+
+static sg_status window_of(const sg_run_call *c, int64_t KH, int64_t KW, window *w) {
+    const sg_run_tensor *x = c->in[0];
+    int n_strides, n_pads, n_dilations;
+    const int64_t *strides = sg_run_ints(c, "strides", &n_strides);
+    const int64_t *pads = sg_run_ints(c, "pads", &n_pads);
+    const int64_t *dilations = sg_run_ints(c, "dilations", &n_dilations);
+    int64_t bottom = n_pads == 4 ? pads[2] : 0, right = n_pads == 4 ? pads[3] : 0;
+
+    if (x->rank != 4 || KH < 1 || KW < 1) return sg_run_fail(c, "takes pictures");
+    if (dilations || !sg_run_is(c, "auto_pad", "NOTSET", "NOTSET"))
+        return sg_run_fail(c, "dilations and auto_pad are not known");
+    *w = (window){.N = x->dim[0],
+                  .C = x->dim[1],
+                  .H = x->dim[2],
+                  .W = x->dim[3],
+                  .KH = KH,
+                  .KW = KW,
+                  .SH = n_strides == 2 ? strides[0] : 1,
+                  .SW = n_strides == 2 ? strides[1] : 1,
+                  .top = n_pads == 4 ? pads[0] : 0,
+                  .left = n_pads == 4 ? pads[1] : 0};
+    if (w->SH < 1 || w->SW < 1) return sg_run_fail(c, "strides below 1");
+    w->OH = (w->H + w->top + bottom - KH) / w->SH + 1;
+    w->OW = (w->W + w->left + right - KW) / w->SW + 1;
+    return SG_OK;
+}
+
+/* y (OH, OW) += f x (H, W) at one place (p, q) of the filter. */
+static void add_shifted(const window *w, double f, const double *x, int64_t p, int64_t q,
+                        double *y) {
+    for (int64_t i = 0; i < w->OH; i++) {
+        int64_t h = i * w->SH - w->top + p;
+        int64_t from = 0, to = w->OW;
+
+        if (h < 0 || h >= w->H) continue;
+        while (from < to && from * w->SW - w->left + q < 0) from++;
+        while (to > from && (to - 1) * w->SW - w->left + q >= w->W) to--;
+        if (w->SW == 1) { /* what the compiler makes vectors of */
+            const double *row = x + h * w->W - w->left + q;
+
+            for (int64_t j = from; j < to; j++) y[i * w->OW + j] += f * row[j];
+        } else {
+            for (int64_t j = from; j < to; j++)
+                y[i * w->OW + j] += f * x[h * w->W + j * w->SW - w->left + q];
+        }
+    }
+}
+
+static void convolve(const window *w, const double *x, const double *filter, int64_t CG,
+                     double *y) {
+    for (int64_t k = 0; k < CG; k++)
+        for (int64_t p = 0; p < w->KH; p++)
+            for (int64_t q = 0; q < w->KW; q++)
+                add_shifted(w, filter[(k * w->KH + p) * w->KW + q], x + k * w->H * w->W, p, q, y);
+}
+
+static sg_status op_conv(sg_run_call *c) {
+    int64_t group = sg_run_int(c, "group", 1), OC, CG;
+    const sg_run_tensor *f;
+    window w;
+
+    SG_TRY(sg_run_need(c, 2));
+    f = c->in[1];
+    if (f->rank != 4) return sg_run_fail(c, "takes filters of 4 dimensions");
+    SG_TRY(window_of(c, f->dim[2], f->dim[3], &w));
+    OC = f->dim[0];
+    CG = f->dim[1];
+    if (group < 1 || CG * group != w.C || OC % group != 0 ||
+        (c->n_in > 2 && c->in[2] && c->in[2]->count != OC))
+        return sg_run_fail(c, "channels, filters and groups do not fit");
+    SG_TRY(sg_run_make(c, 0, c->in[0]->type, 4, (const int64_t[]){w.N, OC, w.OH, w.OW}));
+    for (int64_t n = 0; n < w.N; n++)
+        for (int64_t o = 0; o < OC; o++) {
+            const double *x = c->in[0]->v + (n * w.C + o / (OC / group) * CG) * w.H * w.W;
+            double *y = c->out[0].v + (n * OC + o) * w.OH * w.OW;
+
+            for (int64_t i = 0; c->n_in > 2 && c->in[2] && i < w.OH * w.OW; i++)
+                y[i] = c->in[2]->v[o];
+            convolve(&w, x, f->v + o * CG * w.KH * w.KW, CG, y);
+        }
+    return SG_OK;
+}
+
+static double greatest_in(const window *w, const double *x, int64_t i, int64_t j) {
+    double best = -INFINITY;
+
+    for (int64_t p = 0; p < w->KH; p++)
+        for (int64_t q = 0; q < w->KW; q++) {
+            int64_t h = i * w->SH - w->top + p, v = j * w->SW - w->left + q;
+
+            if (h >= 0 && h < w->H && v >= 0 && v < w->W) best = fmax(best, x[h * w->W + v]);
+        }
+    return best;
+}
+
+static sg_status op_max_pool(sg_run_call *c) {
+    int n;
+    const int64_t *kernel = sg_run_ints(c, "kernel_shape", &n);
+    window w;
+
+    SG_TRY(sg_run_need(c, 1));
+    if (n != 2) return sg_run_fail(c, "takes pictures");
+    SG_TRY(window_of(c, kernel[0], kernel[1], &w));
+    SG_TRY(sg_run_make(c, 0, c->in[0]->type, 4, (const int64_t[]){w.N, w.C, w.OH, w.OW}));
+    for (int64_t k = 0; k < w.N * w.C; k++)
+        for (int64_t i = 0; i < w.OH; i++)
+            for (int64_t j = 0; j < w.OW; j++)
+                c->out[0].v[(k * w.OH + i) * w.OW + j] =
+                    greatest_in(&w, c->in[0]->v + k * w.H * w.W, i, j);
+    return SG_OK;
+}
+
+static sg_status op_global_average(sg_run_call *c) {
+    int64_t area;
+
+    SG_TRY(sg_run_need(c, 1));
+    if (c->in[0]->rank != 4) return sg_run_fail(c, "takes pictures");
+    area = sg_run_count(c->in[0], 2, 4);
+    SG_TRY(sg_run_make(c, 0, c->in[0]->type, 4,
+                       (const int64_t[]){c->in[0]->dim[0], c->in[0]->dim[1], 1, 1}));
+    for (int64_t i = 0; i < c->in[0]->count; i++)
+        c->out[0].v[i / area] += c->in[0]->v[i] / (double)area;
+    return SG_OK;
+}
+
+/* Nearest alone, by whole factors that are input 2, as `asymmetric` with `floor` says. */
+static sg_status op_resize(sg_run_call *c) {
+    int64_t dim[SG_ONNX_RANK], index[SG_ONNX_RANK] = {0};
+    const sg_run_tensor *x, *s;
+
+    SG_TRY(sg_run_need(c, 1));
+    x = c->in[0];
+    s = c->n_in > 2 ? c->in[2] : NULL;
+    if (!s || s->count != x->rank || !sg_run_is(c, "mode", "nearest", "nearest") ||
+        !sg_run_is(c, "nearest_mode", "round_prefer_floor", "floor") ||
+        !sg_run_is(c, "coordinate_transformation_mode", "half_pixel", "asymmetric"))
+        return sg_run_fail(c, "is known by scales, nearest, asymmetric and floor alone");
+    for (int i = 0; i < x->rank; i++) dim[i] = (int64_t)floor((double)x->dim[i] * s->v[i]);
+    SG_TRY(sg_run_make(c, 0, x->type, x->rank, dim));
+    for (int64_t i = 0; i < c->out[0].count; i++, sg_run_next(x->rank, dim, index)) {
+        int64_t at = 0;
+
+        for (int k = 0; k < x->rank; k++)
+            at = at * x->dim[k] + (int64_t)floor((double)index[k] / s->v[k]);
+        c->out[0].v[i] = x->v[at];
+    }
+    return SG_OK;
+}
+
+sg_run_op sg_run_find_math(const char *op) {
+    static const struct {
+        const char *name;
+        sg_run_op run;
+    } known[] = {
+        {"Sigmoid", op_sigmoid},   {"Relu", op_relu},
+        {"Erf", op_erf},           {"Exp", op_exp},
+        {"Abs", op_abs},           {"Floor", op_floor},
+        {"Ceil", op_ceil},         {"Round", op_round},
+        {"Identity", op_identity}, {"Add", op_add},
+        {"Sub", op_sub},           {"Mul", op_mul},
+        {"Div", op_div},           {"Mod", op_mod},
+        {"Max", op_max},           {"Greater", op_greater},
+        {"Less", op_less},         {"Equal", op_equal},
+        {"And", op_and},           {"GreaterOrEqual", op_at_least},
+        {"Clip", op_clip},         {"Where", op_where},
+        {"Cast", op_cast},         {"ReduceSum", op_reduce_sum},
+        {"Softmax", op_softmax},   {"LayerNormalization", op_layer_norm},
+        {"MatMul", op_matmul},     {"Gemm", op_gemm},
+        {"Conv", op_conv},         {"MaxPool", op_max_pool},
+        {"Resize", op_resize},     {"GlobalAveragePool", op_global_average},
+    };
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(known[i].name, op) == 0) return known[i].run;
+    return NULL;
+}

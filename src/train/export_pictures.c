@@ -1,0 +1,183 @@
+/* Pictures for an export: as they are in the validation part, and what our engine finds in them. */
+#include <string.h>
+
+#include "core/file.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "data/letterbox.h"
+#include "data/synthetic.h"
+#include "nn/detect_decode.h"
+#include "train/detector_model.h"
+#include "train/export_sample.h"
+
+typedef struct {
+    const sg_export_options *options;
+    sg_detector_model model; /* for batches of sample->n */
+    sg_letterbox map[SG_EXPORT_SAMPLES];
+    sg_export_sample *sample;
+} sampling;
+
+/* --- pictures --------------------------------------------------------------------------------- */
+
+/* From the beginning and the middle of the validation part. */
+static sg_status read_pictures(sampling *s) {
+    const sg_config *c = &s->model.config;
+    sg_dataset *data;
+    sg_status st = SG_OK;
+
+    SG_TRY(sg_detector_dataset(c, c->data.val, &s->model.classes, &data));
+    for (int i = 0; i < s->sample->n && st == SG_OK; i++)
+        st = sg_image_read(data->samples[i * data->n / s->sample->n].path, &s->sample->image[i]);
+    sg_dataset_destroy(data);
+    return st;
+}
+
+static sg_status draw_pictures(sampling *s) {
+    for (int i = 0; i < s->sample->n; i++) {
+        sg_synthetic_scene scene;
+
+        SG_TRY(sg_synthetic_draw(1, 0, "export", i, &scene));
+        sg_image_clear(&s->sample->image[i]);
+        s->sample->image[i] = scene.image;
+        sg_free(scene.owner);
+    }
+    return SG_OK;
+}
+
+static sg_status choose(sampling *s) {
+    s->sample->real = sg_is_dir(s->model.config.data.root) && read_pictures(s) == SG_OK;
+    return s->sample->real ? SG_OK : draw_pictures(s);
+}
+
+/* --- inputs ----------------------------------------------------------------------------------- */
+
+static sg_status put_picture(sampling *s) {
+    const sg_image *image = &s->sample->image[0];
+
+    SG_TRY(sg_onnx_array_init(&s->sample->input[0], "images", SG_ONNX_UINT8, 4,
+                              (const int64_t[]){1, image->height, image->width, 3}));
+    memcpy(s->sample->input[0].data, image->rgb, sg_onnx_array_bytes(&s->sample->input[0]));
+    return SG_OK;
+}
+
+static sg_status put_inputs(sampling *s) {
+    int64_t S = s->model.model.input, each = 3 * S * S;
+    float *to;
+
+    s->sample->n_inputs = 1;
+    for (int i = 0; i < s->sample->n; i++)
+        SG_TRY(
+            sg_letterbox_image(&s->sample->image[i], S, s->model.input[0] + i * each, &s->map[i]));
+    if (s->options->preprocess) return put_picture(s);
+    SG_TRY(sg_onnx_array_init(&s->sample->input[0], "images", SG_ONNX_FLOAT, 4,
+                              (const int64_t[]){s->sample->n, 3, S, S}));
+    to = s->sample->input[0].data;
+    for (int64_t k = 0; k < s->sample->n * each; k++) to[k] = (float)s->model.input[0][k] / 255.0f;
+    return SG_OK;
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static int64_t anchor_count(const sampling *s) {
+    sg_anchors anchors = sg_mask_detector_anchors(&s->model.model);
+
+    return sg_anchor_count(&anchors);
+}
+
+/* Picture i's raw output (4 + K, A), from boxes (A, 4) and scores (A, K). */
+static void fill_raw(const sampling *s, int i, float *to) {
+    int64_t A = anchor_count(s), K = s->model.model.classes;
+    const float *boxes = s->model.boxes[0] + i * A * 4, *scores = s->model.scores[0] + i * A * K;
+
+    for (int64_t a = 0; a < A; a++) {
+        float box[4];
+
+        memcpy(box, boxes + 4 * a, sizeof box);
+        if (s->options->preprocess) sg_letterbox_undo(&s->map[i], box, box);
+        for (int k = 0; k < 2; k++) {
+            to[k * A + a] = 0.5f * (box[k] + box[k + 2]);
+            to[(k + 2) * A + a] = box[k + 2] - box[k];
+        }
+        for (int64_t k = 0; k < K; k++) to[(4 + k) * A + a] = scores[a * K + k];
+    }
+}
+
+static void fill_rows(const sg_detection *found, int64_t n, float *to) {
+    for (int64_t k = 0; k < n; k++, to += 6) {
+        memcpy(to, found[k].box, 4 * sizeof *to);
+        to[4] = found[k].score;
+        to[5] = (float)found[k].label;
+    }
+}
+
+/* What `predict` finds in picture i into sample->boxes; what the graph should, into `to`
+ * (max_boxes, 6), which may be NULL. */
+static sg_status find_boxes(sampling *s, int i, float *to) {
+    const sg_config *c = &s->model.config;
+    const sg_nms_options nms = {(float)c->predict.score, (float)c->predict.nms,
+                                c->predict.max_boxes, 0};
+    int64_t A = anchor_count(s), K = s->model.model.classes, n = 0;
+    const float *boxes = s->model.boxes[0] + i * A * 4, *scores = s->model.scores[0] + i * A * K;
+    const sg_image *image = &s->sample->image[i];
+    sg_detection *found = sg_malloc((size_t)nms.max_boxes * sizeof *found);
+    sg_status st = found ? SG_OK : sg_fail(SG_ERR_OOM, "export: no memory for boxes");
+
+    if (st == SG_OK && to && !s->options->preprocess) {
+        st = sg_nms(&nms, boxes, scores, A, K, found, &n);
+        if (st == SG_OK) fill_rows(found, n, to);
+    }
+    if (st == SG_OK)
+        st = sg_detect_decode(&nms, boxes, scores, A, K, &s->map[i], image->width, image->height,
+                              found, &n);
+    if (st == SG_OK)
+        st = sg_onnx_array_init(&s->sample->boxes[i], "boxes", SG_ONNX_FLOAT, 2,
+                                (const int64_t[]){n, 6});
+    if (st == SG_OK) fill_rows(found, n, s->sample->boxes[i].data);
+    if (st == SG_OK && to && s->options->preprocess) fill_rows(found, n, to);
+    sg_free(found);
+    return st;
+}
+
+static sg_status answer(sampling *s) {
+    const void *inputs[SG_MAX_INPUTS] = {s->model.input[0]};
+    void *outputs[SG_MAX_OUTPUTS] = {s->model.boxes[0], s->model.scores[0]};
+    int64_t rows = s->options->nms ? s->model.config.predict.max_boxes : 4 + s->model.model.classes;
+    int64_t columns = s->options->nms ? 6 : anchor_count(s);
+    sg_onnx_array *out = &s->sample->output[0];
+
+    SG_TRY(sg_inference_run(s->model.inference, 0, inputs, outputs));
+    SG_TRY(sg_onnx_array_init(out, "output0", SG_ONNX_FLOAT, 3,
+                              (const int64_t[]){s->sample->n, rows, columns}));
+    s->sample->n_outputs = 1;
+    for (int i = 0; i < s->sample->n; i++) {
+        float *to = (float *)out->data + i * rows * columns;
+
+        if (!s->options->nms) fill_raw(s, i, to);
+        SG_TRY(find_boxes(s, i, s->options->nms ? to : NULL));
+    }
+    return SG_OK;
+}
+
+static sg_status take(sampling *s) {
+    SG_TRY(choose(s));
+    SG_TRY(put_inputs(s));
+    return answer(s);
+}
+
+sg_status sg_export_sample_pictures(const sg_trained_source *source,
+                                    const sg_export_options *options, sg_export_sample *out) {
+    sampling s = {.options = options, .sample = out};
+    /* pictures of several sizes are no batch */
+    const sg_detector_model_options load = {options->preprocess ? 1 : SG_EXPORT_SAMPLES, 1, 1};
+    sg_status st;
+
+    out->kind = options->nms ? SG_EXPORT_FOUND : SG_EXPORT_RAW;
+    out->n = (int)load.batch;
+    SG_TRY(sg_detector_model_load(source->path, source->overrides, source->n_overrides, &load,
+                                  &s.model));
+    out->score = s.model.config.predict.score;
+    out->iou = s.model.config.predict.nms;
+    st = take(&s);
+    sg_detector_model_clear(&s.model);
+    return st;
+}

@@ -1,0 +1,66 @@
+/* One batch of samples, as an exported graph takes them, and what our own engine answers: what an
+ * export is checked against, and its test vector. */
+#ifndef SG_TRAIN_EXPORT_SAMPLE_H
+#define SG_TRAIN_EXPORT_SAMPLE_H
+
+#include "data/image.h"
+#include "data/text_dataset.h"
+#include "onnx/array.h"
+#include "train/export.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SG_EXPORT_SAMPLES = 2, SG_EXPORT_INPUTS = 4, SG_EXPORT_OUTPUTS = 2 };
+
+/* How the outputs are compared. */
+typedef enum {
+    SG_EXPORT_RAW,   /* output0 (n, 4 + classes, A) */
+    SG_EXPORT_FOUND, /* output0 (n, max_boxes, 6) */
+    SG_EXPORT_LABELS /* logits, probabilities (n, classes) */
+} sg_export_answer;
+
+/* Everything is owned. */
+typedef struct {
+    sg_export_answer kind;
+    bool real; /* of the data set; else drawn pictures, or messages of our own */
+    int n, n_inputs, n_outputs;
+    sg_onnx_array input[SG_EXPORT_INPUTS], output[SG_EXPORT_OUTPUTS];
+    /* detector */
+    double score, iou;                      /* predict.score, predict.nms */
+    sg_image image[SG_EXPORT_SAMPLES];      /* the pictures */
+    sg_onnx_array boxes[SG_EXPORT_SAMPLES]; /* what `predict` finds: (n, 6), as FOUND has them */
+    /* texts */
+    char *answer[SG_EXPORT_SAMPLES]; /* what `predict --json` says: a line */
+    int n_tasks;
+    int64_t task_classes[SG_TEXT_MAX_TASKS];
+} sg_export_sample;
+
+/* Of the validation part, where the model's data is there. Errors of sg_detector_model_load,
+ * sg_text_trained_load. */
+sg_status sg_export_sample_take(const sg_trained_source *source, const sg_export_options *options,
+                                sg_export_sample *out) SG_CHECKED;
+void sg_export_sample_clear(sg_export_sample *sample);
+
+/* Of those kinds; a failure leaves something to be cleared. */
+sg_status sg_export_sample_pictures(const sg_trained_source *source,
+                                    const sg_export_options *options,
+                                    sg_export_sample *out) SG_CHECKED;
+sg_status sg_export_sample_texts(const sg_trained_source *source, sg_export_sample *out) SG_CHECKED;
+
+/* Run the exported graph on the sample, by onnx/run.h, and compare. SG_ERR_DATA says what differs:
+ * raw outputs by more than 1e-4 of the greatest (boxes and scores each), probabilities by more than
+ * 1e-5, labels at all, boxes that were found at all (IoU above 0.99, scores within 1e-3, but where
+ * a score or an overlap is within 1e-3 of its threshold). */
+sg_status sg_export_verify(const uint8_t *bytes, size_t size,
+                           const sg_export_sample *sample) SG_CHECKED;
+
+/* The sample as ONNX's own test data is, in `folder`, which is made: input_I.pb, output_I.pb
+ * (TensorProto); and picture_I.png, boxes_I.pb, or answers.jsonl. SG_ERR_IO, SG_ERR_OOM. */
+sg_status sg_export_write_vector(const char *folder, const sg_export_sample *sample) SG_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

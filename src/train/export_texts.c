@@ -1,0 +1,182 @@
+/* Messages for an export: of the validation part, as the exported graph takes them, and what our
+ * engine answers. */
+#include <string.h>
+
+#include "core/file.h"
+#include "core/mem.h"
+#include "report/line.h"
+#include "train/export_sample.h"
+#include "train/text_answer.h"
+#include "train/text_task.h"
+#include "train/text_trained.h"
+
+/* Where there is no data. */
+static const char *const kMessages[SG_EXPORT_SAMPLES] = {
+    "so happy today, thank you all! \xf0\x9f\x98\x82", "@user I can't believe they did it again"};
+
+typedef struct {
+    sg_text_trained trained;
+    sg_text_dataset *data;
+    sg_encoder *encoder;
+    sg_text_rows rows;
+    sg_inference *inference; /* with logits */
+    sg_export_sample *sample;
+    int64_t longest[2]; /* n-grams, subwords */
+} sampling;
+
+static sg_message message(const sampling *s, int i) {
+    if (!s->data)
+        return (sg_message){.bytes = kMessages[i], .length = (int64_t)strlen(kMessages[i])};
+    return s->data->texts[i * s->data->n / s->sample->n];
+}
+
+static void choose(sampling *s) {
+    const sg_config *c = &s->trained.config;
+
+    s->sample->real =
+        sg_is_dir(c->data.root) && sg_text_task_unlabelled(c, c->data.val, &s->data) == SG_OK;
+    if (!s->sample->real) s->data = NULL;
+}
+
+/* The last: it holds any text. */
+static int shape_of(const sampling *s) { return s->trained.model.shapes.n - 1; }
+
+/* --- inputs ----------------------------------------------------------------------------------- */
+
+static sg_status encode(sampling *s) {
+    const sg_text_shapes *shapes = &s->trained.model.shapes;
+
+    SG_TRY(sg_encoder_create(s->trained.model.tokenizer, &s->encoder));
+    SG_TRY(sg_text_rows_init(shapes, s->sample->n, &s->rows));
+    for (int i = 0; i < s->sample->n; i++) {
+        sg_message text = message(s, i);
+        sg_encoded e;
+
+        SG_TRY(sg_encoder_encode(s->encoder, text.bytes, text.length, &e));
+        sg_text_rows_put(&s->rows, shapes, shape_of(s), i, &e);
+        if (e.n_ngrams > s->longest[0]) s->longest[0] = e.n_ngrams;
+        if (e.n_subwords > s->longest[1]) s->longest[1] = e.n_subwords;
+    }
+    return SG_OK;
+}
+
+/* As wide as the longest needs, at least 1. */
+static sg_status add_input(sampling *s, const char *name, sg_onnx_type type, int64_t longest,
+                           int64_t room, sg_onnx_array **out) {
+    int64_t width = longest > room ? room : longest > 0 ? longest : 1;
+
+    *out = &s->sample->input[s->sample->n_inputs++];
+    return sg_onnx_array_init(*out, name, type, 2, (const int64_t[]){s->sample->n, width});
+}
+
+static sg_status put_subwords(sampling *s) {
+    int64_t T = s->trained.model.shapes.length[shape_of(s)];
+    sg_onnx_array *ids, *mask;
+
+    SG_TRY(add_input(s, "input_ids", SG_ONNX_INT64, s->longest[1], T, &ids));
+    SG_TRY(add_input(s, "attention_mask", SG_ONNX_INT64, s->longest[1], T, &mask));
+    for (int i = 0; i < s->sample->n; i++)
+        for (int64_t t = 0; t < ids->dim[1]; t++) {
+            bool is = t < s->rows.length[i];
+
+            /* padding has an id of its own nowhere else than here: the mask leaves it out */
+            ((int64_t *)ids->data)[i * ids->dim[1] + t] = is ? s->rows.ids[i * T + t] : 0;
+            ((int64_t *)mask->data)[i * ids->dim[1] + t] = is;
+        }
+    return SG_OK;
+}
+
+static sg_status put_ngrams(sampling *s) {
+    int64_t F = s->trained.model.shapes.features[shape_of(s)];
+    sg_onnx_array *ids, *weights;
+
+    SG_TRY(add_input(s, "ngram_ids", SG_ONNX_INT64, s->longest[0], F, &ids));
+    SG_TRY(add_input(s, "ngram_weights", SG_ONNX_FLOAT, s->longest[0], F, &weights));
+    for (int i = 0; i < s->sample->n; i++)
+        for (int64_t f = 0; f < ids->dim[1]; f++) {
+            ((int64_t *)ids->data)[i * ids->dim[1] + f] = s->rows.ngrams[i * F + f];
+            ((float *)weights->data)[i * ids->dim[1] + f] =
+                s->rows.ngrams[i * F + f] < 0 ? 0.0f : s->rows.weights[i * F + f];
+        }
+    return SG_OK;
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static sg_status make_inference(sampling *s, const char *path) {
+    sg_inference_options o = {.build = sg_text_classifier_build_logits,
+                              .context = s->trained.model.contexts[shape_of(s)],
+                              .batch = s->sample->n,
+                              .workers = 1};
+
+    SG_TRY(sg_inference_create(&o, &s->inference));
+    return sg_inference_load(s->inference, path);
+}
+
+static sg_status answer(sampling *s) {
+    static const char *const names[SG_EXPORT_OUTPUTS] = {"logits", "probabilities"};
+    const void *inputs[SG_MAX_INPUTS] = {NULL};
+    void *outputs[SG_MAX_OUTPUTS] = {NULL};
+    int64_t K = s->trained.model.n_classes;
+    int k = 0;
+
+    if (s->trained.model.shapes.features[shape_of(s)] > 0) {
+        inputs[k++] = s->rows.ngrams;
+        inputs[k++] = s->rows.weights;
+    }
+    if (s->trained.model.shapes.length[shape_of(s)] > 0) {
+        inputs[k++] = s->rows.ids;
+        inputs[k++] = s->rows.length;
+    }
+    for (int o = 0; o < SG_EXPORT_OUTPUTS; o++) {
+        SG_TRY(sg_onnx_array_init(&s->sample->output[o], names[o], SG_ONNX_FLOAT, 2,
+                                  (const int64_t[]){s->sample->n, K}));
+        outputs[o] = s->sample->output[o].data;
+        s->sample->n_outputs++;
+    }
+    return sg_inference_run(s->inference, 0, inputs, outputs);
+}
+
+static sg_status put_lines(sampling *s) {
+    const float *probabilities = s->sample->output[1].data;
+
+    for (int i = 0; i < s->sample->n; i++) {
+        sg_message text = message(s, i);
+        sg_line line = {0};
+
+        sg_text_answer_json(&s->trained.model, text.bytes, text.length,
+                            probabilities + i * s->trained.model.n_classes, &line);
+        SG_TRY(sg_line_take(&line, &s->sample->answer[i]));
+    }
+    return SG_OK;
+}
+
+static sg_status take(sampling *s, const sg_trained_source *source) {
+    const sg_text_model *model = &s->trained.model;
+
+    choose(s);
+    SG_TRY(encode(s));
+    if (model->shapes.features[shape_of(s)] > 0) SG_TRY(put_ngrams(s));
+    if (model->shapes.length[shape_of(s)] > 0) SG_TRY(put_subwords(s));
+    SG_TRY(make_inference(s, source->path));
+    SG_TRY(answer(s));
+    s->sample->n_tasks = model->n_tasks;
+    memcpy(s->sample->task_classes, model->task_classes, sizeof model->task_classes);
+    return put_lines(s);
+}
+
+sg_status sg_export_sample_texts(const sg_trained_source *source, sg_export_sample *out) {
+    sampling s = {.sample = out};
+    sg_status st;
+
+    out->kind = SG_EXPORT_LABELS;
+    out->n = SG_EXPORT_SAMPLES;
+    SG_TRY(sg_text_trained_read(source, &s.trained));
+    st = take(&s, source);
+    sg_inference_destroy(s.inference);
+    sg_text_rows_clear(&s.rows);
+    sg_encoder_destroy(s.encoder);
+    sg_text_dataset_destroy(s.data);
+    sg_text_trained_clear(&s.trained);
+    return st;
+}
