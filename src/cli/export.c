@@ -12,20 +12,22 @@ typedef struct {
     sg_export_options what;
 } request;
 
-/* Whatever the test vector and the check need of our own engine. */
+/* Whatever the test vector and the check need of our own engine. *checked: by what, or why not. */
 static sg_status check(const request *r, const sg_trained_source *source, const uint8_t *bytes,
-                       size_t size) {
+                       size_t size, const char **checked) {
     sg_export_sample sample;
     sg_status st = SG_OK;
 
+    *checked = "not verified";
     if (r->unverified && !r->vector) return SG_OK;
     SG_TRY(sg_export_sample_take(source, &r->what, &sample));
-    if (!r->unverified) st = sg_export_verify(bytes, size, &sample);
+    if (!r->unverified) {
+        st = sg_export_verify(bytes, size, &sample);
+        *checked = sample.real ? "answers as our own engine does on samples of data.val"
+                               : "answers as our own engine does on made-up samples, as data.val "
+                                 "is not here";
+    }
     if (st == SG_OK && r->vector) st = sg_export_write_vector(r->vector, &sample);
-    if (st == SG_OK && !r->unverified)
-        cli_say("%s: answers as our own engine does, %s", r->output,
-                sample.real ? "on samples of the validation part"
-                            : "on samples made up, as the model's data is not here");
     sg_export_sample_clear(&sample);
     return st;
 }
@@ -34,14 +36,25 @@ static sg_status write_model(const request *r, const sg_trained_source *source) 
     sg_onnx *model = NULL;
     uint8_t *bytes = NULL;
     size_t size = 0;
+    const char *checked = "";
     sg_status st = sg_export_model(source, &r->what, &model);
 
     if (st == SG_OK) st = sg_onnx_pack(model, &bytes, &size);
     sg_onnx_destroy(model);
-    if (st == SG_OK) st = check(r, source, bytes, size);
+    if (st == SG_OK) st = check(r, source, bytes, size, &checked);
     if (st == SG_OK) st = sg_file_write(r->output, bytes, size);
+    if (st == SG_OK) cli_print("%s: %zu bytes, %s\n", r->output, size, checked);
     sg_free(bytes);
     return st;
+}
+
+/* What a rename would replace must be a file, and not the one that is read. */
+static void refuse_output(const char *output, const char *checkpoint) {
+    if (sg_same_file(checkpoint, output))
+        die_usage("--output %s: is the checkpoint itself; name another file", output);
+    if (sg_is_dir(output)) die_usage("--output %s: is a folder; name a file in it", output);
+    if (sg_file_check(output) != SG_OK)
+        die_usage("--output %s: is a pipe or a device; name a file", output);
 }
 
 int cli_export(int argc, char **argv) {
@@ -94,11 +107,10 @@ int cli_export(int argc, char **argv) {
     cli_prepare_model(&arguments);
     st = sg_run_find_model(checkpoint, &path);
     if (st != SG_OK) die(st, NULL);
-    if (sg_same_file(path, r.output))
-        die_usage("--output %s: is the checkpoint itself; name another file", r.output);
+    refuse_output(r.output, path);
     source = (sg_trained_source){path, arguments.overrides, arguments.n_overrides};
     st = write_model(&r, &source);
-    if (st != SG_OK) die(st, "%s", r.output);
+    if (st != SG_OK) die(st, NULL);
     sg_free(path);
     cli_arguments_clear(&arguments);
     return CLI_DONE;
