@@ -74,7 +74,7 @@ static void fill_floats(float *x, int64_t n, op_fill fill, sg_random *r) {
     }
 }
 
-static void *make_input(const op_case *c, int i) {
+void *op_make_input(const op_case *c, int i) {
     const op_input *in = &c->in[i];
     int64_t n = sg_shape_count(&in->shape);
     size_t bytes = (size_t)n * sg_dtype_size(in->dtype);
@@ -520,7 +520,7 @@ static void build(run *r) {
         snprintf(name, sizeof name, "in%d", i);
         r->in[i] = sg_input(r->g, name, c->in[i].dtype, c->in[i].shape);
         if (c->in[i].dtype == SG_F32 && !c->in[i].fixed && !c->no_grad) sg_require_grad(r->in[i]);
-        r->data[i] = make_input(c, i);
+        r->data[i] = op_make_input(c, i);
     }
     r->n_out = c->build(r->g, c, r->in, r->out);
     r->n_forward = sg_graph_nodes(r->g);

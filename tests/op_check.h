@@ -104,6 +104,9 @@ enum {
 };
 extern unsigned op_coverage[SG_OP_COUNT];
 
+/* The elements of input i, the caller's (sg_free). */
+void *op_make_input(const op_case *c, int i);
+
 /* Fails the running cmocka test where something is wrong. `backends`: those to compare. */
 void op_check_case(const op_case *c, const sg_backend *const backends[], int n_backends);
 

@@ -141,9 +141,11 @@ static sg_status convert_node(sg_conversion *c, const sg_node *node) {
     sg_onnx_form form;
 
     if (c->constant[node->id]) return know(c, node);
-    if (c->name[node->out[0].id]) return SG_OK;
+    if (c->name[node->out[0].id]) return SG_OK; /* bound, or converted before */
     if (node->op == &sg_op_input)
-        return sg_fail(SG_ERR_ARG, "onnx: nothing stands for the input %s", node->name);
+        return sg_fail(
+            SG_ERR_ARG, "onnx: nothing stands for the input %s",
+            sg_graph_input_name(c->graph, (int)((const sg_source_attr *)node->attr)->place.offset));
     form = sg_onnx_form_of(node->op);
     if (!form)
         return sg_fail(SG_ERR_UNSUPPORTED, "export: the op %s (node %s) has no ONNX form",
@@ -171,6 +173,9 @@ sg_status sg_convert(sg_conversion *c, const sg_value *value, const char **name)
     for (int i = 0; i <= value->node->id; i++)
         if (c->wanted[i]) SG_TRY(convert_node(c, sg_graph_node(c->graph, i)));
     if (!c->name[value->id] && c->data[value->id]) c->name[value->id] = put_constant(c, value);
+    SG_TRY(sg_onnx_status(c->model));
     *name = c->name[value->id];
-    return sg_onnx_status(c->model);
+    if (*name) return SG_OK;
+    return sg_fail(SG_ERR_UNSUPPORTED, "export: output %d of the op %s (node %s) has no ONNX form",
+                   value->index, value->node->op->name, value->node->name);
 }

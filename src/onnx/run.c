@@ -43,7 +43,8 @@ sg_status sg_run_need(const sg_run_call *c, int n) {
     return SG_OK;
 }
 
-static sg_status make_tensor(sg_run_tensor *t, int type, int rank, const int64_t *dim) {
+/* Without elements yet. */
+static sg_status shape_tensor(sg_run_tensor *t, int type, int rank, const int64_t *dim) {
     *t = (sg_run_tensor){.type = type, .rank = rank, .count = 1};
     if (rank > SG_ONNX_RANK) return sg_fail(SG_ERR_UNSUPPORTED, "onnx: a tensor of rank %d", rank);
     if (sg_onnx_type_bytes(type) == 0)
@@ -55,12 +56,17 @@ static sg_status make_tensor(sg_run_tensor *t, int type, int rank, const int64_t
         t->dim[i] = dim[i];
         t->count *= dim[i];
     }
+    return SG_OK;
+}
+
+static sg_status fill_zeros(sg_run_tensor *t) {
     t->v = sg_calloc((size_t)t->count + 1, sizeof *t->v);
     return t->v ? SG_OK : sg_fail(SG_ERR_OOM, "onnx: no memory for a tensor");
 }
 
 sg_status sg_run_make(sg_run_call *c, int o, int type, int rank, const int64_t *dim) {
-    return make_tensor(&c->out[o], type, rank, dim);
+    SG_TRY(shape_tensor(&c->out[o], type, rank, dim));
+    return fill_zeros(&c->out[o]);
 }
 
 static const Onnx__AttributeProto *find_attribute(const sg_run_call *c, const char *name) {
@@ -180,10 +186,11 @@ static sg_status take_elements(const char *name, int type, int rank, const int64
                                const uint8_t *bytes, size_t size, sg_run_tensor *t) {
     size_t each = sg_onnx_type_bytes(type);
 
-    SG_TRY(make_tensor(t, type, rank, dim));
+    SG_TRY(shape_tensor(t, type, rank, dim));
     if ((size_t)t->count * each != size)
         return sg_fail(SG_ERR_DATA, "onnx: %s has %zu bytes, not %lld elements of %zu", name, size,
                        (long long)t->count, each);
+    SG_TRY(fill_zeros(t));
     for (int64_t i = 0; i < t->count; i++) t->v[i] = element(type, bytes + (size_t)i * each);
     return SG_OK;
 }
@@ -347,11 +354,22 @@ static void give_block(void *data, void *block) {
 
 static ProtobufCAllocator kMemory = {take_block, give_block, NULL};
 
+/* What the format allows to be missing. */
+static bool is_whole(const Onnx__GraphProto *g) {
+    for (size_t i = 0; i < g->n_node; i++)
+        if (!g->node[i]->op_type) return false;
+    for (size_t i = 0; i < g->n_input; i++)
+        if (!g->input[i]->name) return false;
+    for (size_t i = 0; i < g->n_output; i++)
+        if (!g->output[i]->name) return false;
+    return true;
+}
+
 static sg_status prepare(machine *x, const uint8_t *bytes, size_t size) {
     size_t room;
 
     x->model = onnx__model_proto__unpack(&kMemory, size, bytes);
-    if (!x->model || !x->model->graph)
+    if (!x->model || !x->model->graph || !is_whole(x->model->graph))
         return sg_fail(SG_ERR_DATA, "onnx: these %zu bytes are no model", size);
     x->graph = x->model->graph;
     room = x->graph->n_initializer + x->graph->n_input;

@@ -15,7 +15,7 @@ static sg_status each(sg_run_call *c, double (*f)(double)) {
 }
 
 static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
-static double relu(double x) { return x > 0.0 ? x : 0.0; }
+static double relu(double x) { return x < 0.0 ? 0.0 : x; } /* NaN stays */
 static double same(double x) { return x; }
 
 static sg_status op_sigmoid(sg_run_call *c) { return each(c, sigmoid); }
@@ -50,7 +50,7 @@ static double mul(double x, double y) { return x * y; }
 static double over(double x, double y) { return x / y; }
 static double whole_over(double x, double y) { return trunc(x / y); }
 static double mod(double x, double y) { return x - y * floor(x / y); }
-static double greatest(double x, double y) { return x > y ? x : y; }
+static double greatest(double x, double y) { return x >= y || isnan(x) ? x : y; }
 static double greater(double x, double y) { return x > y; }
 static double at_least(double x, double y) { return x >= y; }
 static double less(double x, double y) { return x < y; }
@@ -367,7 +367,7 @@ static double greatest_in(const window *w, const double *x, int64_t i, int64_t j
         for (int64_t q = 0; q < w->KW; q++) {
             int64_t h = i * w->SH - w->top + p, v = j * w->SW - w->left + q;
 
-            if (h >= 0 && h < w->H && v >= 0 && v < w->W) best = fmax(best, x[h * w->W + v]);
+            if (h >= 0 && h < w->H && v >= 0 && v < w->W) best = greatest(best, x[h * w->W + v]);
         }
     return best;
 }

@@ -227,10 +227,12 @@ static sg_status op_constant_of_shape(sg_run_call *c) {
 
 static sg_status op_range(sg_run_call *c) {
     double n;
+    int64_t whole;
 
     SG_TRY(sg_run_need(c, 3));
     n = ceil((c->in[1]->v[0] - c->in[0]->v[0]) / c->in[2]->v[0]);
-    SG_TRY(sg_run_make(c, 0, c->in[0]->type, 1, &(int64_t){n > 0.0 ? (int64_t)n : 0}));
+    whole = n >= 1.0 ? (int64_t)fmin(n, 1e9) : 0; /* NaN is none */
+    SG_TRY(sg_run_make(c, 0, c->in[0]->type, 1, &whole));
     for (int64_t i = 0; i < c->out[0].count; i++)
         c->out[0].v[i] = c->in[0]->v[0] + (double)i * c->in[2]->v[0];
     return SG_OK;

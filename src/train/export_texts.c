@@ -25,8 +25,9 @@ typedef struct {
 } sampling;
 
 static sg_message message(const sampling *s, int i) {
-    if (!s->data)
-        return (sg_message){.bytes = kMessages[i], .length = (int64_t)strlen(kMessages[i])};
+    const char *own = kMessages[i % SG_EXPORT_SAMPLES];
+
+    if (!s->data) return (sg_message){.bytes = own, .length = (int64_t)strlen(own)};
     return s->data->texts[i * s->data->n / s->sample->n];
 }
 
@@ -79,7 +80,6 @@ static sg_status put_subwords(sampling *s) {
         for (int64_t t = 0; t < ids->dim[1]; t++) {
             bool is = t < s->rows.length[i];
 
-            /* padding has an id of its own nowhere else than here: the mask leaves it out */
             ((int64_t *)ids->data)[i * ids->dim[1] + t] = is ? s->rows.ids[i * T + t] : 0;
             ((int64_t *)mask->data)[i * ids->dim[1] + t] = is;
         }

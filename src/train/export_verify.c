@@ -73,9 +73,12 @@ static bool has(const float *rows, int64_t n, const float *row) {
     return false;
 }
 
-/* A last bit decides about this one: of a score, or of the overlap with a box found. */
+/* A last bit decides about this one: of a score, beside the threshold or the last that there is
+ * room for, or of the overlap with a box found. */
 static bool on_border(const sg_export_sample *s, const float *rows, int64_t n, const float *row) {
-    if ((double)row[4] <= s->score + kBorder) return true;
+    double least = fmax(s->score, (double)rows[(n - 1) * kRow + 4]);
+
+    if ((double)row[4] <= least + kBorder) return true;
     for (int64_t i = 0; i < n; i++)
         if (rows[i * kRow + 5] == row[5] &&
             fabs(sg_box_iou(rows + i * kRow, row) - s->iou) <= kBorder)

@@ -1,0 +1,530 @@
+/* The writer of ONNX models and the interpreter that reads them back; the detector's ways in and
+ * out; whole exports: what is written, what is refused. */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "core/philox.h"
+#include "data/letterbox.h"
+#include "nn/detect_decode.h"
+#include "onnx/boxes.h"
+#include "nn/mask_detector.h"
+#include "onnx/convert.h"
+#include "onnx/run.h"
+#include "train/export_sample.h"
+
+static sg_onnx *begin(void) {
+    sg_onnx *m;
+
+    assert_int_equal(sg_onnx_create(&m), SG_OK);
+    sg_onnx_scope(m, "test");
+    return m;
+}
+
+/* One run of a model that then goes. */
+static void run(sg_onnx *m, const sg_onnx_array *in, int n_in, sg_onnx_array *out, int n_out) {
+    uint8_t *bytes;
+    size_t size;
+
+    assert_int_equal(sg_onnx_pack(m, &bytes, &size), SG_OK);
+    if (sg_onnx_run(bytes, size, in, n_in, out, n_out) != SG_OK) fail_msg("%s", sg_last_error());
+    sg_free(bytes);
+    sg_onnx_destroy(m);
+}
+
+static sg_onnx_array floats(const char *name, int rank, const int64_t *dim, const float *data) {
+    sg_onnx_array a;
+
+    assert_int_equal(sg_onnx_array_init(&a, name, SG_ONNX_FLOAT, rank, dim), SG_OK);
+    memcpy(a.data, data, sg_onnx_array_bytes(&a));
+    return a;
+}
+
+/* --- the writer ------------------------------------------------------------------------------- */
+
+/* y = relu(x W + b), with all that a node may have. */
+static sg_onnx *small_model(void) {
+    static const float W[6] = {1, -2, 3, 4, 5, -6}, b[3] = {0.5f, 0, -0.5f};
+    sg_onnx *m = begin();
+    const char *x = sg_onnx_input(m, "x", SG_ONNX_FLOAT, "batch %d", 2), *y;
+    const char *w = sg_onnx_tensor(m, "w", SG_ONNX_FLOAT, 2, (const int64_t[]){2, 3}, W);
+    const char *bias = sg_onnx_tensor(m, "b", SG_ONNX_FLOAT, 1, (const int64_t[]){3}, b);
+
+    y = sg_onnx_node(m, "Gemm", SG_ONNX_IN(x, w, bias),
+                     SG_ONNX_WITH(sg_onnx_attr_int("transB", 0)));
+    sg_onnx_output(m, "y", SG_ONNX_OP(m, "Relu", y), SG_ONNX_FLOAT, "batch 3");
+    sg_onnx_about_f(m, "answer", "%d", 42);
+    return m;
+}
+
+static void test_by_hand(void **state) {
+    static const float x[4] = {1, 1, 2, -1}, want[6] = {5.5f, 3, 0, 0, 0, 11.5f};
+    sg_onnx_array in = floats("x", 2, (const int64_t[]){2, 2}, x), out;
+
+    (void)state;
+    run(small_model(), &in, 1, &out, 1);
+    assert_string_equal(out.name, "y");
+    assert_int_equal(out.dim[0], 2);
+    assert_int_equal(out.dim[1], 3);
+    for (int i = 0; i < 6; i++) assert_true(((const float *)out.data)[i] == want[i]);
+    sg_onnx_array_clear(&in);
+    sg_onnx_array_clear(&out);
+}
+
+static void test_same_bytes(void **state) {
+    uint8_t *bytes[2];
+    size_t size[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        sg_onnx *m = small_model();
+
+        assert_int_equal(sg_onnx_pack(m, &bytes[i], &size[i]), SG_OK);
+        sg_onnx_destroy(m);
+    }
+    assert_int_equal(size[0], size[1]);
+    assert_memory_equal(bytes[0], bytes[1], size[0]);
+    sg_free(bytes[0]);
+    sg_free(bytes[1]);
+}
+
+/* A mistake is kept, whatever comes after it. */
+static void test_missing_value(void **state) {
+    sg_onnx *m = begin();
+    const char *x = SG_ONNX_OP(m, "Relu", (const char *)NULL);
+    uint8_t *bytes;
+    size_t size;
+
+    (void)state;
+    assert_null(x);
+    assert_null(SG_ONNX_OP(m, "Add", x, x));
+    sg_onnx_output(m, "y", x, SG_ONNX_FLOAT, "1");
+    assert_int_equal(sg_onnx_pack(m, &bytes, &size), SG_ERR_ARG);
+    assert_string_equal(sg_last_error(), "onnx: Relu of test lacks an input");
+    sg_onnx_destroy(m);
+}
+
+static void test_no_memory(void **state) {
+    uint8_t *bytes = NULL;
+    size_t size;
+    long live = sg_mem_live();
+    sg_status st = SG_ERR_OOM;
+
+    (void)state;
+    for (long n = 2; st != SG_OK; n++) { /* 1: sg_onnx_create, which begin wants to succeed */
+        sg_onnx *m;
+
+        sg_mem_fail_at(n);
+        m = small_model();
+        st = sg_onnx_pack(m, &bytes, &size);
+        sg_mem_fail_at(0);
+        sg_onnx_destroy(m);
+        assert_true(st == SG_OK || st == SG_ERR_OOM);
+    }
+    sg_free(bytes);
+    assert_int_equal(sg_mem_live(), live);
+}
+
+/* --- the interpreter -------------------------------------------------------------------------- */
+
+static void expect_failure(sg_onnx *m, sg_status want, const char *text) {
+    static const float x[1] = {1};
+    sg_onnx_array in = floats("x", 1, (const int64_t[]){1}, x), out;
+    uint8_t *bytes;
+    size_t size;
+
+    assert_int_equal(sg_onnx_pack(m, &bytes, &size), SG_OK);
+    assert_int_equal(sg_onnx_run(bytes, size, &in, 1, &out, 1), want);
+    if (!strstr(sg_last_error(), text)) fail_msg("says: %s", sg_last_error());
+    sg_free(bytes);
+    sg_onnx_array_clear(&in);
+    sg_onnx_destroy(m);
+}
+
+static void test_what_it_refuses(void **state) {
+    sg_onnx *m = begin();
+    const char *x = sg_onnx_input(m, "x", SG_ONNX_FLOAT, "1");
+
+    (void)state;
+    sg_onnx_output(m, "y", SG_ONNX_OP(m, "Tan", x), SG_ONNX_FLOAT, "1");
+    expect_failure(m, SG_ERR_UNSUPPORTED, "the interpreter has no Tan");
+    m = begin();
+    x = sg_onnx_input(m, "z", SG_ONNX_FLOAT, "1");
+    sg_onnx_output(m, "y", x, SG_ONNX_FLOAT, "1");
+    expect_failure(m, SG_ERR_ARG, "the input z is not given");
+    m = begin();
+    x = sg_onnx_input(m, "x", SG_ONNX_FLOAT, "1");
+    sg_onnx_output(m, "y", SG_ONNX_OP(m, "Relu", "nobody"), SG_ONNX_FLOAT, "1");
+    expect_failure(m, SG_ERR_DATA, "reads nobody, which nothing makes before");
+    m = begin();
+    x = sg_onnx_input(m, "x", SG_ONNX_FLOAT, "1");
+    x = SG_ONNX_OP(m, "Reshape", x, SG_ONNX_INTS(m, 2, 3));
+    sg_onnx_output(m, "y", x, SG_ONNX_FLOAT, "1");
+    expect_failure(m, SG_ERR_DATA, "1 elements become 6");
+}
+
+/* Every byte of a model damaged in turn, and every length: an answer or a failure, no crash. */
+static void test_damaged(void **state) {
+    static const float x[2] = {1, 2};
+    sg_onnx_array in = floats("x", 2, (const int64_t[]){1, 2}, x), out;
+    sg_onnx *m = small_model();
+    long live = sg_mem_live();
+    uint8_t *bytes;
+    size_t size;
+
+    (void)state;
+    assert_int_equal(sg_onnx_pack(m, &bytes, &size), SG_OK);
+    for (size_t i = 0; i < size; i++) {
+        uint8_t was = bytes[i];
+
+        for (int change = 1; change < 256; change *= 4) {
+            bytes[i] = was ^ (uint8_t)change;
+            if (sg_onnx_run(bytes, size, &in, 1, &out, 1) == SG_OK) sg_onnx_array_clear(&out);
+        }
+        bytes[i] = was;
+        if (sg_onnx_run(bytes, i, &in, 1, &out, 1) == SG_OK) sg_onnx_array_clear(&out);
+    }
+    sg_free(bytes);
+    assert_int_equal(sg_mem_live(), live);
+    sg_onnx_array_clear(&in);
+    sg_onnx_destroy(m);
+}
+
+/* --- a picture's way in ----------------------------------------------------------------------- */
+
+static sg_image noise(int64_t width, int64_t height) {
+    sg_random r = sg_random_init(sg_key_mix((uint64_t)width, (uint64_t)height));
+    sg_image image;
+
+    assert_int_equal(sg_image_create(width, height, &image), SG_OK);
+    for (int64_t i = 0; i < 3 * width * height; i++) image.rgb[i] = (uint8_t)sg_random_u32(&r);
+    return image;
+}
+
+static sg_onnx_array picture(const sg_image *image) {
+    const int64_t dim[] = {1, image->height, image->width, 3};
+    sg_onnx_array a;
+
+    assert_int_equal(sg_onnx_array_init(&a, "images", SG_ONNX_UINT8, 4, dim), SG_OK);
+    memcpy(a.data, image->rgb, sg_onnx_array_bytes(&a));
+    return a;
+}
+
+/* To the bit: larger and smaller, wide and tall, sizes that do not divide. */
+static void check_letterbox(int64_t width, int64_t height, int64_t side) {
+    sg_image image = noise(width, height);
+    sg_onnx_array in = picture(&image), out;
+    uint8_t *want = sg_malloc((size_t)(3 * side * side));
+    sg_onnx *m = begin();
+    sg_onnx_letterbox map;
+
+    map = sg_onnx_letterbox_of(m, sg_onnx_input(m, "images", SG_ONNX_UINT8, "n h w 3"), side);
+    sg_onnx_output(m, "pixels", map.pixels, SG_ONNX_FLOAT, "n 3 h w");
+    run(m, &in, 1, &out, 1);
+    assert_int_equal(sg_letterbox_image(&image, side, want, NULL), SG_OK);
+    assert_int_equal(sg_onnx_array_count(&out), 3 * side * side);
+    for (int64_t i = 0; i < 3 * side * side; i++)
+        if (((const float *)out.data)[i] != (float)want[i])
+            fail_msg("%lld x %lld into %lld, element %lld: %g, not %d", (long long)width,
+                     (long long)height, (long long)side, (long long)i,
+                     (double)((const float *)out.data)[i], want[i]);
+    sg_free(want);
+    sg_image_clear(&image);
+    sg_onnx_array_clear(&in);
+    sg_onnx_array_clear(&out);
+}
+
+static void test_letterbox(void **state) {
+    static const int64_t sizes[][3] = {{32, 32, 32}, {64, 64, 32},  {100, 37, 64},  {37, 100, 64},
+                                       {1, 1, 32},   {3, 200, 32},  {301, 299, 96}, {33, 32, 32},
+                                       {31, 32, 32}, {640, 427, 64}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        check_letterbox(sizes[i][0], sizes[i][1], sizes[i][2]);
+}
+
+/* --- boxes' way out --------------------------------------------------------------------------- */
+
+enum { kPictures = 3, kMost = 400 };
+
+typedef struct {
+    int64_t A, K;
+    sg_nms_options nms;
+    int64_t width, height, side; /* of the picture; width 0: boxes stay in input pixels */
+} found_case;
+
+/* Boxes about few places, of scores with ties, and some outside of the picture. */
+static void draw_boxes(const found_case *c, float *boxes, float *scores) {
+    sg_random r = sg_random_init(sg_key_mix((uint64_t)c->A, (uint64_t)c->K));
+
+    for (int64_t a = 0; a < kPictures * c->A; a++) {
+        float x = (float)sg_random_below(&r, 5) * 15.0f + 3.0f * sg_random_float(&r) - 12.0f;
+        float y = (float)sg_random_below(&r, 5) * 15.0f + 3.0f * sg_random_float(&r) - 12.0f;
+
+        boxes[4 * a] = x;
+        boxes[4 * a + 1] = y;
+        boxes[4 * a + 2] = x + 8.0f + 4.0f * sg_random_float(&r);
+        boxes[4 * a + 3] = y + 8.0f + 4.0f * sg_random_float(&r);
+        for (int64_t k = 0; k < c->K; k++) /* the last picture has nothing */
+            scores[a * c->K + k] =
+                a < (kPictures - 1) * c->A ? (float)sg_random_below(&r, 64) / 64.0f : 0.0f;
+    }
+}
+
+static int64_t expected(const found_case *c, const float *boxes, const float *scores,
+                        sg_detection *found) {
+    sg_letterbox map = sg_letterbox_map(c->width, c->height, c->side);
+    int64_t n = 0;
+
+    if (c->width == 0)
+        assert_int_equal(sg_nms(&c->nms, boxes, scores, c->A, c->K, found, &n), SG_OK);
+    else
+        assert_int_equal(sg_detect_decode(&c->nms, boxes, scores, c->A, c->K, &map, c->width,
+                                          c->height, found, &n),
+                         SG_OK);
+    return n;
+}
+
+static void compare_found(const found_case *c, const float *rows, const float *boxes,
+                          const float *scores) {
+    sg_detection found[kMost];
+    int64_t n = expected(c, boxes, scores, found);
+
+    for (int64_t i = 0; i < c->nms.max_boxes; i++, rows += 6) {
+        if (i >= n) {
+            for (int k = 0; k < 6; k++) assert_true(rows[k] == 0.0f);
+            continue;
+        }
+        assert_true(rows[4] == found[i].score);
+        assert_true(rows[5] == (float)found[i].label);
+        for (int k = 0; k < 4; k++)
+            assert_true(fabs((double)rows[k] - (double)found[i].box[k]) <= 1e-4);
+    }
+}
+
+static sg_onnx *found_model(const found_case *c) {
+    sg_onnx *m = begin();
+    const sg_onnx_nms nms = {c->A, c->K, c->nms.min_score, c->nms.max_iou, c->nms.max_boxes};
+    const char *boxes = sg_onnx_input(m, "boxes", SG_ONNX_FLOAT, "n %lld 4", (long long)c->A);
+    const char *scores = sg_onnx_input(m, "scores", SG_ONNX_FLOAT, "n a k"), *rows;
+
+    rows = sg_onnx_nms_of(m, boxes, scores, &nms);
+    if (c->width > 0) {
+        const char *images = sg_onnx_input(m, "images", SG_ONNX_UINT8, "n h w 3");
+        sg_onnx_letterbox map = sg_onnx_letterbox_of(m, images, c->side);
+
+        rows = sg_onnx_boxes_undo(m, rows, c->nms.max_boxes, &map);
+    }
+    sg_onnx_output(m, "found", rows, SG_ONNX_FLOAT, "n %lld 6", (long long)c->nms.max_boxes);
+    return m;
+}
+
+static void check_found(const found_case *c) {
+    float *boxes = sg_malloc((size_t)(kPictures * c->A * 4) * sizeof *boxes);
+    float *scores = sg_malloc((size_t)(kPictures * c->A * c->K) * sizeof *scores);
+    sg_image image = noise(c->width > 0 ? c->width : 1, c->height > 0 ? c->height : 1);
+    sg_onnx_array in[3], out;
+
+    draw_boxes(c, boxes, scores);
+    in[0] = floats("boxes", 3, (const int64_t[]){kPictures, c->A, 4}, boxes);
+    in[1] = floats("scores", 3, (const int64_t[]){kPictures, c->A, c->K}, scores);
+    in[2] = picture(&image);
+    run(found_model(c), in, 3, &out, 1);
+    for (int p = 0; p < kPictures; p++)
+        compare_found(c, (const float *)out.data + p * c->nms.max_boxes * 6, boxes + p * c->A * 4,
+                      scores + p * c->A * c->K);
+    for (int i = 0; i < 3; i++) sg_onnx_array_clear(&in[i]);
+    sg_onnx_array_clear(&out);
+    sg_image_clear(&image);
+    sg_free(boxes);
+    sg_free(scores);
+}
+
+static void test_found(void **state) {
+    static const found_case cases[] = {
+        {200, 3, {0.25f, 0.6f, 100, 0}, 0, 0, 64},
+        {200, 1, {0.1f, 0.3f, 7, 0}, 0, 0, 64},       /* more than may be kept */
+        {21, 2, {0.0f, 0.5f, 100, 0}, 0, 0, 64},      /* fewer than rows */
+        {200, 3, {0.25f, 0.6f, 100, 0}, 120, 90, 64}, /* some lie in the matte and go */
+        {200, 3, {0.25f, 0.6f, 9, 0}, 30, 80, 64},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) check_found(&cases[i]);
+}
+
+/* --- conversion ------------------------------------------------------------------------------- */
+
+static sg_status convert_alone(sg_value *(*op)(sg_graph *g, sg_value *x), bool bind) {
+    sg_onnx *m = begin();
+    sg_conversion *c;
+    sg_graph *g;
+    sg_value *x, *y;
+    const char *name;
+    sg_status st;
+
+    assert_int_equal(sg_graph_create(SG_EVAL, NULL, &g), SG_OK);
+    x = sg_input(g, "x", SG_F32, sg_shape_2(2, 3));
+    y = op(g, x);
+    assert_int_equal(sg_graph_status(g), SG_OK);
+    assert_int_equal(sg_conversion_create(m, g, NULL, NULL, &c), SG_OK);
+    if (bind) sg_conversion_bind(c, x, sg_onnx_input(m, "x", SG_ONNX_FLOAT, "batch 3"));
+    st = sg_convert(c, y, &name);
+    sg_conversion_destroy(c);
+    sg_graph_destroy(g);
+    sg_onnx_destroy(m);
+    return st;
+}
+
+static sg_value *without_form(sg_graph *g, sg_value *x) { return sg_relu_dx(g, x, x); }
+
+static void test_no_form(void **state) {
+    (void)state;
+    assert_int_equal(convert_alone(without_form, true), SG_ERR_UNSUPPORTED);
+    assert_string_equal(sg_last_error(), "export: the op relu_dx (node relu_dx) has no ONNX form");
+    assert_int_equal(convert_alone(sg_relu, false), SG_ERR_ARG);
+    assert_string_equal(sg_last_error(), "onnx: nothing stands for the input x");
+}
+
+/* --- whole exports ---------------------------------------------------------------------------- */
+
+static const char kConfig[] = "[data]\nroot = /nowhere\nclasses = it's, \xc3\xa9\n"
+                              "[model]\ntype = mask_detector\nsize = nano\ninput = 64\n"
+                              "[predict]\nscore = 0.004\n";
+
+static char model_path[] = "/tmp/spotgrad-onnx-XXXXXX";
+
+/* A nano detector of drawn weights, with the scores that training would begin with moved up. */
+static int write_model(void **state) {
+    static char first[] = "it's", second[] = "\xc3\xa9";
+    static char *classes[] = {first, second};
+    const sg_model_about about = {.run_id = "r-1",
+                                  .version = "0.1.0",
+                                  .numeric_class = "cpu f32",
+                                  .data_fingerprint = "ffee",
+                                  .config = kConfig,
+                                  .history = "{\"step\":3,\"mAP50\":0.5}\n{\"train\":4}\n",
+                                  .classes = classes,
+                                  .n_classes = 2};
+    sg_mask_detector_options o = sg_mask_detector_defaults();
+    sg_table *table;
+    sg_graph *g;
+    sg_state *s;
+    int file = mkstemp(model_path);
+
+    (void)state;
+    o.classes = 2;
+    o.input = 64;
+    if (file < 0 || sg_table_create(&table) != SG_OK ||
+        sg_graph_create(SG_EVAL, table, &g) != SG_OK)
+        return -1;
+    if (sg_mask_detector_build(g, 1, &o) != SG_OK) return -1;
+    sg_table_freeze(table);
+    if (sg_state_create(table, 0, &s) != SG_OK) return -1;
+    sg_state_init(s, 7);
+    for (int i = 0; i < table->n_entries; i++) /* uneven, as those of a trained model */
+        for (int64_t k = 0; k < table->entry[i].count; k++)
+            s->ema[table->entry[i].offset + k] *= 1.0f + 0.03f * (float)((k * 7 + i) % 5);
+    if (sg_model_file_write(model_path, &about, s) != SG_OK) return -1;
+    sg_state_destroy(s);
+    sg_graph_destroy(g);
+    sg_table_destroy(table);
+    return 0;
+}
+
+static int remove_model(void **state) {
+    (void)state;
+    return remove(model_path);
+}
+
+static void export_bytes(const sg_export_options *o, uint8_t **bytes, size_t *size) {
+    const sg_trained_source source = {.path = model_path};
+    sg_onnx *m;
+
+    if (sg_export_model(&source, o, &m) != SG_OK) fail_msg("%s", sg_last_error());
+    assert_int_equal(sg_onnx_pack(m, bytes, size), SG_OK);
+    sg_onnx_destroy(m);
+}
+
+static bool holds(const uint8_t *bytes, size_t size, const char *text) {
+    size_t n = strlen(text);
+
+    for (size_t i = 0; i + n <= size; i++)
+        if (memcmp(bytes + i, text, n) == 0) return true;
+    return false;
+}
+
+static void test_detector(void **state) {
+    const sg_trained_source source = {.path = model_path};
+
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        const sg_export_options o = {.nms = way & 1, .preprocess = way & 2};
+        sg_export_sample sample;
+        uint8_t *bytes;
+        size_t size;
+
+        export_bytes(&o, &bytes, &size);
+        assert_true(holds(bytes, size, "{0: 'it\\'s', 1: '\xc3\xa9'}"));
+        assert_true(holds(bytes, size, "{\"step\":3,\"mAP50\":0.5}"));
+        assert_int_equal(sg_export_sample_take(&source, &o, &sample), SG_OK);
+        assert_false(sample.real);
+        if (o.nms) assert_true(((const float *)sample.output[0].data)[4] > 0.004f);
+        if (sg_export_verify(bytes, size, &sample) != SG_OK) fail_msg("%s", sg_last_error());
+        sg_export_sample_clear(&sample);
+        sg_free(bytes);
+    }
+}
+
+/* What the graph answers otherwise is found. */
+static void test_difference_is_found(void **state) {
+    const sg_trained_source source = {.path = model_path};
+    const sg_export_options raw = {.nms = false}, found = {.nms = true};
+    sg_export_sample sample;
+    uint8_t *bytes;
+    size_t size;
+
+    (void)state;
+    export_bytes(&raw, &bytes, &size);
+    assert_int_equal(sg_export_sample_take(&source, &raw, &sample), SG_OK);
+    ((float *)sample.output[0].data)[sg_onnx_array_count(&sample.output[0]) - 1] += 1e-3f;
+    assert_int_equal(sg_export_verify(bytes, size, &sample), SG_ERR_DATA);
+    assert_non_null(strstr(sg_last_error(), "the exported graph differs: scores by 0.001"));
+    sg_export_sample_clear(&sample);
+    sg_free(bytes);
+    export_bytes(&found, &bytes, &size);
+    assert_int_equal(sg_export_sample_take(&source, &found, &sample), SG_OK);
+    ((float *)sample.output[0].data)[0] -= 20.0f;
+    assert_int_equal(sg_export_verify(bytes, size, &sample), SG_ERR_DATA);
+    assert_non_null(strstr(sg_last_error(), "only it finds a box"));
+    sg_export_sample_clear(&sample);
+    sg_free(bytes);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_missing_value),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_what_it_refuses),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_letterbox),
+        cmocka_unit_test(test_found),
+        cmocka_unit_test(test_no_form),
+        cmocka_unit_test(test_detector),
+        cmocka_unit_test(test_difference_is_found),
+    };
+
+    return cmocka_run_group_tests(tests, write_model, remove_model);
+}
