@@ -35,7 +35,7 @@ static sg_status op_reshape(sg_run_call *c) {
     rank = (int)c->in[1]->count;
     for (int i = 0; i < rank; i++) {
         dim[i] = (int64_t)c->in[1]->v[i];
-        if (dim[i] == 0 && i < c->in[0]->rank) dim[i] = c->in[0]->dim[i];
+        if (i < c->in[0]->rank && dim[i] == 0) dim[i] = c->in[0]->dim[i];
         if (dim[i] < 0)
             open = i;
         else
