@@ -26,8 +26,8 @@ static const char *concat(sg_onnx *m, const char *const in[], int64_t axis) {
 typedef struct {
     const char *pad;     /* scalar */
     const char *weights; /* (S, size): of each pixel of the input those of the picture's, times
-                            2^SG_WEIGHT_BITS; they sum to that, or are 0 outside of the picture */
-    const char *inside;  /* bool (S, 1) */
+                            2^SG_WEIGHT_BITS; they sum to that */
+    const char *inside;  /* bool (S, 1): where they do; elsewhere none counts */
 } axis;
 
 /* floor((side - size scale) / 2), where that is positive. */
@@ -72,16 +72,24 @@ static const char *whole(sg_onnx *m, const char *weights, const char *centre, co
 static axis axis_of(sg_onnx *m, const char *size, const char *scale, double side) {
     axis a = {.pad = pad_of(m, size, scale, side)};
     const char *i = unsqueeze(m, numbers(m, sg_onnx_double(m, side)), 1); /* (S, 1) */
-    const char *at = numbers(m, size), *from, *centre, *w, *half = sg_onnx_double(m, 0.5);
+    const char *at = numbers(m, size), *from, *centre, *half = sg_onnx_double(m, 0.5);
 
     from = SG_ONNX_OP(m, "Sub", SG_ONNX_OP(m, "Add", i, half), a.pad);
     from = SG_ONNX_OP(m, "Div", from, scale);
     a.inside = SG_ONNX_OP(m, "And", SG_ONNX_OP(m, "GreaterOrEqual", from, sg_onnx_double(m, 0.0)),
                           SG_ONNX_OP(m, "Less", from, size));
     centre = SG_ONNX_OP(m, "Sub", from, half);
-    w = whole(m, triangle(m, centre, at, scale), centre, at);
-    a.weights = SG_ONNX_OP(m, "Where", a.inside, w, sg_onnx_double(m, 0.0));
+    a.weights = whole(m, triangle(m, centre, at, scale), centre, at);
     return a;
+}
+
+static const char *transpose(sg_onnx *m, const char *x) {
+    return sg_onnx_node(m, "Transpose", SG_ONNX_IN(x),
+                        SG_ONNX_WITH(sg_onnx_attr_ints("perm", 2, (const int64_t[]){1, 0})));
+}
+
+static const char *weights_of(sg_onnx *m, const char *inside, const char *weights) {
+    return SG_ONNX_OP(m, "Where", inside, weights, sg_onnx_double(m, 0.0));
 }
 
 /* floor((x + unit / 2) / unit) */
@@ -100,13 +108,10 @@ static const char *blend_rows(sg_onnx *m, const char *images, const char *weight
     return rounded(m, x, sg_onnx_float(m, 0.5f * unit), sg_onnx_float(m, unit));
 }
 
-/* (N, 3, S, W) -> (N, 3, S, S). Sums reach 2^29: doubles. */
+/* (N, 3, S, W), weights (W, S) -> (N, 3, S, S). Sums reach 2^29: doubles. */
 static const char *blend_columns(sg_onnx *m, const char *rows, const char *weights) {
     const double unit = (double)(1 << (SG_WEIGHT_BITS + SG_ROW_BITS));
-    const char *w =
-        sg_onnx_node(m, "Transpose", SG_ONNX_IN(weights),
-                     SG_ONNX_WITH(sg_onnx_attr_ints("perm", 2, (const int64_t[]){1, 0})));
-    const char *x = SG_ONNX_OP(m, "MatMul", cast(m, rows, SG_ONNX_DOUBLE), w);
+    const char *x = SG_ONNX_OP(m, "MatMul", cast(m, rows, SG_ONNX_DOUBLE), weights);
 
     x = rounded(m, x, sg_onnx_double(m, 0.5 * unit), sg_onnx_double(m, unit));
     return cast(m, x, SG_ONNX_FLOAT);
@@ -121,7 +126,7 @@ static const char *size_of(sg_onnx *m, const char *images, int64_t at) {
 
 sg_onnx_letterbox sg_onnx_letterbox_of(sg_onnx *m, const char *images, int64_t side) {
     sg_onnx_letterbox map = {.pixels = NULL};
-    const char *height, *width, *scale, *inside, *pixels;
+    const char *height, *width, *scale, *inside, *rows, *pixels;
     axis x, y;
 
     sg_onnx_scope(m, "letterbox");
@@ -133,10 +138,11 @@ sg_onnx_letterbox sg_onnx_letterbox_of(sg_onnx *m, const char *images, int64_t s
     scale = cast(m, map.scale, SG_ONNX_DOUBLE);
     x = axis_of(m, width, scale, (double)side);
     y = axis_of(m, height, scale, (double)side);
-    inside = sg_onnx_node(m, "Transpose", SG_ONNX_IN(x.inside),
-                          SG_ONNX_WITH(sg_onnx_attr_ints("perm", 2, (const int64_t[]){1, 0})));
+    /* onnxruntime 1.15 fuses a Transpose right before a MatMul, and cannot run that in doubles */
+    inside = transpose(m, x.inside);
+    rows = blend_rows(m, images, weights_of(m, y.inside, y.weights));
+    pixels = blend_columns(m, rows, weights_of(m, inside, transpose(m, x.weights)));
     inside = SG_ONNX_OP(m, "And", y.inside, inside);
-    pixels = blend_columns(m, blend_rows(m, images, y.weights), x.weights);
     pixels = SG_ONNX_OP(m, "Clip", pixels, sg_onnx_float(m, 0.0f), sg_onnx_float(m, 255.0f));
     map.pixels = SG_ONNX_OP(m, "Where", inside, pixels, sg_onnx_float(m, (float)SG_IMAGE_MATTE));
     map.pad_x = cast(m, x.pad, SG_ONNX_FLOAT);
