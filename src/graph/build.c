@@ -317,7 +317,7 @@ sg_value *sg_view_of(sg_graph *g, sg_dtype dtype, sg_buffer buffer, int64_t offs
 const sg_op sg_op_input = {.name = "input", .attr_size = sizeof(sg_source_attr), .source = true};
 const sg_op sg_op_param = {.name = "param", .attr_size = sizeof(sg_source_attr), .source = true};
 const sg_op sg_op_constant = {
-    .name = "constant", .onnx = "Constant", .attr_size = sizeof(sg_constant_attr), .source = true};
+    .name = "constant", .attr_size = sizeof(sg_constant_attr), .source = true};
 const sg_op sg_op_view_of = {
     .name = "view_of", .attr_size = sizeof(sg_source_attr), .source = true};
 

@@ -137,7 +137,6 @@ sg_value *sg_batch_norm(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *bet
 
 const sg_op sg_op_batch_norm = {
     .name = "batch_norm",
-    .onnx = "BatchNormalization",
     .attr_size = sizeof(sg_norm_attr),
     .infer = batch_norm_infer,
     .grad = batch_norm_grad,

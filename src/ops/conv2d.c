@@ -153,7 +153,6 @@ sg_value *sg_conv2d(sg_graph *g, sg_value *x, sg_value *w, sg_value *b, sg_conv_
 
 const sg_op sg_op_conv2d = {
     .name = "conv2d",
-    .onnx = "Conv",
     .attr_size = sizeof(sg_conv_attr),
     .infer = conv2d_infer,
     .grad = conv2d_grad,

@@ -89,7 +89,6 @@ sg_value *sg_dropout(sg_graph *g, sg_value *x, float p) {
 
 const sg_op sg_op_dropout = {
     .name = "dropout",
-    .onnx = "Dropout",
     .attr_size = sizeof(sg_dropout_attr),
     .infer = dropout_infer,
     .grad = dropout_grad,

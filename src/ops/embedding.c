@@ -82,7 +82,6 @@ sg_value *sg_embedding(sg_graph *g, sg_value *ids, sg_value *table, sg_value *po
 
 const sg_op sg_op_embedding = {
     .name = "embedding",
-    .onnx = "Gather",
     .infer = embedding_infer,
     .grad = embedding_grad,
     .run = embedding_ref,

@@ -128,7 +128,6 @@ sg_value *sg_layer_norm(sg_graph *g, sg_value *x, sg_value *gamma, sg_value *bet
 
 const sg_op sg_op_layer_norm = {
     .name = "layer_norm",
-    .onnx = "LayerNormalization", /* from opset 17 on */
     .attr_size = sizeof(sg_norm_attr),
     .infer = layer_norm_infer,
     .grad = layer_norm_grad,

@@ -138,7 +138,6 @@ sg_value *sg_linear_with(sg_graph *g, sg_value *x, sg_value *w, sg_value *b, sg_
 
 const sg_op sg_op_linear = {
     .name = "linear",
-    .onnx = "Gemm",
     .attr_size = sizeof(sg_linear_attr),
     .infer = linear_infer,
     .grad = linear_grad,

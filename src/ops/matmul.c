@@ -77,7 +77,6 @@ sg_value *sg_matmul(sg_graph *g, sg_value *a, sg_value *b, bool transpose_a, boo
 
 const sg_op sg_op_matmul = {
     .name = "matmul",
-    .onnx = "Gemm",
     .attr_size = sizeof(sg_matmul_attr),
     .infer = matmul_infer,
     .grad = matmul_grad,
@@ -172,7 +171,6 @@ sg_value *sg_bias_db(sg_graph *g, sg_value *dy) {
 
 const sg_op sg_op_bias = {
     .name = "bias",
-    .onnx = "Add",
     .infer = bias_infer,
     .grad = bias_grad,
     .run = bias_ref,

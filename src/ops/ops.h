@@ -16,7 +16,6 @@ extern "C" {
 
 struct sg_op {
     const char *name;
-    const char *onnx; /* the ONNX operator, or NULL */
     size_t attr_size;
     /* Set the outputs (sg_op_out); reject what does not fit with sg_op_fail. */
     sg_status (*infer)(sg_node *node);

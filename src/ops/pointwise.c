@@ -139,7 +139,6 @@ sg_value *sg_scale(sg_graph *g, sg_value *x, float factor) {
 
 const sg_op sg_op_add = {
     .name = "add",
-    .onnx = "Add",
     .infer = same_infer,
     .grad = add_grad,
     .run = add_ref,
@@ -147,7 +146,6 @@ const sg_op sg_op_add = {
 };
 const sg_op sg_op_mul = {
     .name = "mul",
-    .onnx = "Mul",
     .infer = same_infer,
     .grad = mul_grad,
     .run = mul_ref,
@@ -155,7 +153,6 @@ const sg_op sg_op_mul = {
 };
 const sg_op sg_op_scale = {
     .name = "scale",
-    .onnx = "Mul",
     .attr_size = sizeof(sg_affine_attr),
     .infer = same_infer,
     .grad = scale_grad,
@@ -196,7 +193,6 @@ sg_value *sg_relu_dx(sg_graph *g, sg_value *y, sg_value *dy) {
 
 const sg_op sg_op_relu = {
     .name = "relu",
-    .onnx = "Relu",
     .infer = same_infer,
     .grad = relu_grad,
     .run = relu_ref,
@@ -336,7 +332,6 @@ sg_value *sg_sigmoid_dx(sg_graph *g, sg_value *y, sg_value *dy) {
 
 const sg_op sg_op_sigmoid = {
     .name = "sigmoid",
-    .onnx = "Sigmoid",
     .infer = same_infer,
     .grad = sigmoid_grad,
     .run = sigmoid_ref,
@@ -384,7 +379,6 @@ sg_value *sg_to_float(sg_graph *g, sg_value *x, float factor, float shift) {
 
 const sg_op sg_op_stop_gradient = {
     .name = "stop_gradient",
-    .onnx = "Identity",
     .infer = stop_gradient_infer,
     .view = true,
     .stops_gradient = true,

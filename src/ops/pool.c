@@ -128,7 +128,6 @@ sg_value *sg_max_pool2d_dx(sg_graph *g, sg_value *x, sg_value *dy, int64_t kerne
 
 const sg_op sg_op_max_pool2d = {
     .name = "max_pool2d",
-    .onnx = "MaxPool",
     .attr_size = sizeof(sg_pool_attr),
     .infer = max_pool2d_infer,
     .grad = max_pool2d_grad,
@@ -209,7 +208,6 @@ sg_value *sg_global_avg_pool_dx(sg_graph *g, sg_value *dy, sg_shape x_shape) {
 
 const sg_op sg_op_global_avg_pool = {
     .name = "global_avg_pool",
-    .onnx = "GlobalAveragePool",
     .infer = global_avg_pool_infer,
     .grad = global_avg_pool_grad,
     .run = global_avg_pool_ref,
@@ -284,7 +282,6 @@ sg_value *sg_upsample2x_dx(sg_graph *g, sg_value *dy) {
 
 const sg_op sg_op_upsample2x = {
     .name = "upsample2x",
-    .onnx = "Resize",
     .infer = upsample2x_infer,
     .grad = upsample2x_grad,
     .run = upsample2x_ref,

@@ -60,14 +60,12 @@ sg_value *sg_fill(sg_graph *g, sg_value *scalar, sg_shape shape) {
 
 const sg_op sg_op_sum = {
     .name = "sum",
-    .onnx = "ReduceSum",
     .infer = sum_infer,
     .grad = sum_grad,
     .run = sum_ref,
 };
 const sg_op sg_op_fill = {
     .name = "fill",
-    .onnx = "Expand",
     .attr_size = sizeof(sg_shape_attr),
     .infer = fill_infer,
     .grad = fill_grad,

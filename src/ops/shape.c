@@ -46,7 +46,6 @@ sg_value *sg_reshape(sg_graph *g, sg_value *x, sg_shape shape) {
 
 const sg_op sg_op_reshape = {
     .name = "reshape",
-    .onnx = "Reshape",
     .attr_size = sizeof(sg_shape_attr),
     .infer = reshape_infer,
     .grad = reshape_grad,
@@ -114,7 +113,6 @@ sg_value *sg_concat(sg_graph *g, sg_value *const x[], int n) {
 
 const sg_op sg_op_concat = {
     .name = "concat",
-    .onnx = "Concat",
     .infer = concat_infer,
     .grad = concat_grad,
     .run = concat_ref,
@@ -205,7 +203,6 @@ sg_value *sg_slice_dx(sg_graph *g, sg_value *dy, int64_t start, int64_t total) {
 
 const sg_op sg_op_slice = {
     .name = "slice",
-    .onnx = "Slice",
     .attr_size = sizeof(sg_slice_attr),
     .infer = slice_infer,
     .grad = slice_grad,

@@ -89,7 +89,6 @@ sg_value *sg_softmax_dx(sg_graph *g, sg_value *y, sg_value *dy) {
 
 const sg_op sg_op_softmax = {
     .name = "softmax",
-    .onnx = "Softmax",
     .infer = softmax_infer,
     .grad = softmax_grad,
     .run = softmax_ref,
