@@ -59,6 +59,7 @@ def make_plan(o):
         Fault("the other way", 5.0, "silence", "heal", last, other),
         Fault("one is cut off", 5.0, "cut", "heal", last),
         Fault("the first is cut off", 5.0, "cut", "heal", 0),
+        Fault("the network is cut in two", 5.0, "part", "heal", o.nodes // 2),
         Fault("one is stopped for 0.5 s", 0.5, "stop", "go_on", last),
         Fault("one is stopped for 4 s", 4.0, "stop", "go_on", last),
         Fault("the first is stopped for 4 s", 4.0, "stop", "go_on", 0),
@@ -122,6 +123,12 @@ class Machines:
     def cut(self, node):
         self.rule(node, "output", "oifname eth0")
         self.rule(node, "input", "iifname eth0")
+
+    def part(self, first):
+        """Those before `first`, and the others."""
+        for node in range(self.options.nodes):
+            there = [address(n) for n in range(self.options.nodes) if (n < first) != (node < first)]
+            self.rule(node, "output", "ip daddr { %s }" % ", ".join(there))
 
     def heal(self, *_):
         for node in range(self.options.nodes):

@@ -123,15 +123,18 @@ def check_faults(work):
     if os.geteuid() != 0 or missing:
         print("skip - a network that heals: needs root, %s" % ", ".join(missing or ["has all else"]))
         return
-    said = subprocess.run(["scripts/replay-trace", "--faults", "--only", "silent", "--pace", "0.02", "--json"],
-                          capture_output=True, text=True, check=False, env=dict(os.environ, TMPDIR=work))
-    try:
-        got = json.loads(said.stdout)
-    except ValueError:
-        got = {"faults": [{}]}
-    case("a silent line: the same bits", said.returncode == 0 and got.get("same") is True, said.stderr[-300:])
-    case("a silent line: noticed, and all together again once it is healed", len(got["faults"]) == 1 and
-         got["faults"][0].get("groups", 0) >= 2 and got["faults"][0].get("whole_after") is not None, got["faults"])
+    for name, fault, nodes in (("a silent line", "silent", 4), ("a network cut in two", "cut in two", 5)):
+        said = subprocess.run(["scripts/replay-trace", "--faults", "--only", fault, "--nodes", str(nodes), "--pace",
+                               "0.02", "--json"], capture_output=True, text=True, check=False,
+                              env=dict(os.environ, TMPDIR=work))
+        try:
+            got = json.loads(said.stdout)
+        except ValueError:
+            got = {"faults": [{}]}
+        done = got["faults"][0]
+        case(name + ": the same bits", said.returncode == 0 and got.get("same") is True, said.stderr[-300:])
+        case(name + ": some go on, and all are together again once it is healed", len(got["faults"]) == 1 and
+             done.get("groups", 0) >= 2 and done.get("steps", 0) > 20 and done.get("whole_after") is not None, done)
 
 
 def free_port():
