@@ -1,4 +1,4 @@
-/* Frames over TCP that never block: what peers.c says and hears. */
+/* Frames over TCP that never block: what peers say and hear. */
 #ifndef SG_DIST_WIRE_H
 #define SG_DIST_WIRE_H
 
