@@ -98,7 +98,7 @@ static void bind_input(run *r, int i, const sg_value *v) {
 
 static void build(run *r) {
     sg_value *in[SG_MAX_IN] = {NULL};
-    char name[8];
+    char name[16];
 
     assert_int_equal(sg_graph_create(SG_EVAL, NULL, &r->g), SG_OK);
     for (int i = 0; i < r->c->n_in; i++) {

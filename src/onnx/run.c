@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "onnx/read.h"
 #include "onnx/run_inside.h"
 
 enum { kMost = 1 << 30 }; /* elements of a tensor */
@@ -21,7 +22,8 @@ typedef struct {
     Onnx__ModelProto *model;
     const Onnx__GraphProto *graph;
     value *values; /* (n_values), owned */
-    size_t n_values, room;
+    size_t n_values;
+    const sg_onnx_watch *watch; /* NULL: nobody looks */
 } machine;
 
 /* --- what operators ask for ------------------------------------------------------------------- */
@@ -302,6 +304,8 @@ static sg_status run_node(machine *x, size_t n) {
         v->tensor = c.out[o];
         v->there = true;
     }
+    if (st == SG_OK && x->watch)
+        x->watch->see(x->watch->context, (int64_t)n, c.out[0].v, c.out[0].count);
     for (size_t i = 0; i < c.node->n_input; i++) {
         value *v = *c.node->input[i] ? find(x, c.node->input[i]) : NULL;
 
@@ -342,35 +346,10 @@ static sg_status give(machine *x, sg_onnx_array *outputs, int n) {
     return SG_OK;
 }
 
-static void *take_block(void *data, size_t bytes) {
-    (void)data;
-    return sg_malloc(bytes);
-}
-
-static void give_block(void *data, void *block) {
-    (void)data;
-    sg_free(block);
-}
-
-static ProtobufCAllocator kMemory = {take_block, give_block, NULL};
-
-/* What the format allows to be missing. */
-static bool is_whole(const Onnx__GraphProto *g) {
-    for (size_t i = 0; i < g->n_node; i++)
-        if (!g->node[i]->op_type) return false;
-    for (size_t i = 0; i < g->n_input; i++)
-        if (!g->input[i]->name) return false;
-    for (size_t i = 0; i < g->n_output; i++)
-        if (!g->output[i]->name) return false;
-    return true;
-}
-
 static sg_status prepare(machine *x, const uint8_t *bytes, size_t size) {
     size_t room;
 
-    x->model = onnx__model_proto__unpack(&kMemory, size, bytes);
-    if (!x->model || !x->model->graph || !is_whole(x->model->graph))
-        return sg_fail(SG_ERR_DATA, "onnx: these %zu bytes are no model", size);
+    SG_TRY(sg_onnx_unpack(bytes, size, &x->model));
     x->graph = x->model->graph;
     room = x->graph->n_initializer + x->graph->n_input;
     for (size_t n = 0; n < x->graph->n_node; n++) room += x->graph->node[n]->n_output;
@@ -378,20 +357,26 @@ static sg_status prepare(machine *x, const uint8_t *bytes, size_t size) {
     return x->values ? SG_OK : sg_fail(SG_ERR_OOM, "onnx: no memory");
 }
 
-sg_status sg_onnx_run(const uint8_t *bytes, size_t size, const sg_onnx_array *inputs, int n_inputs,
-                      sg_onnx_array *outputs, int n_outputs) {
-    machine x = {.model = NULL};
+sg_status sg_onnx_run_watched(const uint8_t *bytes, size_t size, const sg_onnx_array *inputs,
+                              int n_inputs, sg_onnx_array *outputs, int n_outputs,
+                              const sg_onnx_watch *watch) {
+    machine x = {.watch = watch};
     sg_status st = prepare(&x, bytes, size);
 
-    memset(outputs, 0, (size_t)n_outputs * sizeof *outputs);
+    for (int i = 0; outputs && i < n_outputs; i++) memset(&outputs[i], 0, sizeof outputs[i]);
     if (st == SG_OK) st = add_initializers(&x);
     if (st == SG_OK) st = add_inputs(&x, inputs, n_inputs);
     if (st == SG_OK) st = note_uses(&x);
     for (size_t n = 0; st == SG_OK && n < x.graph->n_node; n++) st = run_node(&x, n);
-    if (st == SG_OK) st = give(&x, outputs, n_outputs);
-    for (int i = 0; st != SG_OK && i < n_outputs; i++) sg_onnx_array_clear(&outputs[i]);
+    if (st == SG_OK && outputs) st = give(&x, outputs, n_outputs);
+    for (int i = 0; st != SG_OK && outputs && i < n_outputs; i++) sg_onnx_array_clear(&outputs[i]);
     for (size_t i = 0; i < x.n_values; i++) sg_free(x.values[i].tensor.v);
     sg_free(x.values);
-    if (x.model) onnx__model_proto__free_unpacked(x.model, &kMemory);
+    sg_onnx_unpacked_free(x.model);
     return st;
+}
+
+sg_status sg_onnx_run(const uint8_t *bytes, size_t size, const sg_onnx_array *inputs, int n_inputs,
+                      sg_onnx_array *outputs, int n_outputs) {
+    return sg_onnx_run_watched(bytes, size, inputs, n_inputs, outputs, n_outputs, NULL);
 }

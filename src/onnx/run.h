@@ -16,4 +16,15 @@
 sg_status sg_onnx_run(const uint8_t *bytes, size_t size, const sg_onnx_array *inputs, int n_inputs,
                       sg_onnx_array *outputs, int n_outputs) SG_CHECKED;
 
+/* Who looks at values on their way: the first output of node `node`, rounded to its type. */
+typedef struct {
+    void (*see)(void *context, int64_t node, const double *elements, int64_t n);
+    void *context;
+} sg_onnx_watch;
+
+/* The same under a watch; without outputs where `outputs` is NULL. */
+sg_status sg_onnx_run_watched(const uint8_t *bytes, size_t size, const sg_onnx_array *inputs,
+                              int n_inputs, sg_onnx_array *outputs, int n_outputs,
+                              const sg_onnx_watch *watch) SG_CHECKED;
+
 #endif

@@ -38,6 +38,11 @@ static sg_status both(sg_run_call *c, double (*f)(double, double), int type) {
     if (!sg_run_broadcast(c->in[0], c->in[1], &rank, dim))
         return sg_run_fail(c, "shapes that do not broadcast");
     SG_TRY(sg_run_make(c, 0, type ? type : c->in[0]->type, rank, dim));
+    if (c->in[0]->count == c->out[0].count && c->in[1]->count == c->out[0].count) {
+        for (int64_t i = 0; i < c->out[0].count; i++)
+            c->out[0].v[i] = f(c->in[0]->v[i], c->in[1]->v[i]);
+        return SG_OK;
+    }
     for (int64_t i = 0; i < c->out[0].count; i++, sg_run_next(rank, dim, index))
         c->out[0].v[i] = f(c->in[0]->v[sg_run_at(c->in[0], rank, index)],
                            c->in[1]->v[sg_run_at(c->in[1], rank, index)]);
@@ -426,27 +431,99 @@ static sg_status op_resize(sg_run_call *c) {
     return SG_OK;
 }
 
+/* --- integers --------------------------------------------------------------------------------- */
+
+/* Scale and zero point of element i: one of all, or one a slice of `axis`. */
+typedef struct {
+    const sg_run_tensor *scale, *zero;
+    int64_t slices, inner; /* slices 1: one of all */
+} steps;
+
+static sg_status steps_of(const sg_run_call *c, steps *s) {
+    int axis;
+
+    SG_TRY(sg_run_need(c, 3));
+    *s = (steps){c->in[1], c->in[2], 1, 1};
+    if (s->scale->count != s->zero->count) return sg_run_fail(c, "scales and zero points differ");
+    if (s->scale->count == 1) return SG_OK;
+    SG_TRY(sg_run_axis(c, sg_run_int(c, "axis", 1), c->in[0]->rank, &axis));
+    s->slices = c->in[0]->dim[axis];
+    s->inner = sg_run_count(c->in[0], axis + 1, c->in[0]->rank);
+    return s->slices == s->scale->count ? SG_OK : sg_run_fail(c, "scales do not fit the axis");
+}
+
+static sg_status op_quantize(sg_run_call *c) {
+    double low, high;
+    steps s;
+
+    SG_TRY(steps_of(c, &s));
+    if (s.zero->type != SG_ONNX_INT8 && s.zero->type != SG_ONNX_UINT8)
+        return sg_run_fail(c, "is known to 8 bits alone");
+    low = s.zero->type == SG_ONNX_INT8 ? -128.0 : 0.0;
+    high = low + 255.0;
+    SG_TRY(sg_run_make(c, 0, s.zero->type, c->in[0]->rank, c->in[0]->dim));
+    for (int64_t i = 0; i < c->out[0].count; i++) {
+        int64_t k = s.slices == 1 ? 0 : i / s.inner % s.slices;
+
+        /* in floats, as runtimes do: a tie of doubles need not be one of theirs */
+        c->out[0].v[i] = rint((double)((float)c->in[0]->v[i] / (float)s.scale->v[k]));
+        c->out[0].v[i] = fmin(fmax(c->out[0].v[i] + s.zero->v[k], low), high);
+    }
+    return SG_OK;
+}
+
+static sg_status op_dequantize(sg_run_call *c) {
+    steps s;
+
+    SG_TRY(steps_of(c, &s));
+    SG_TRY(sg_run_make(c, 0, SG_ONNX_FLOAT, c->in[0]->rank, c->in[0]->dim));
+    for (int64_t i = 0; i < c->out[0].count; i++) {
+        int64_t k = s.slices == 1 ? 0 : i / s.inner % s.slices;
+
+        c->out[0].v[i] = (c->in[0]->v[i] - s.zero->v[k]) * s.scale->v[k];
+    }
+    return SG_OK;
+}
+
 sg_run_op sg_run_find_math(const char *op) {
     static const struct {
         const char *name;
         sg_run_op run;
     } known[] = {
-        {"Sigmoid", op_sigmoid},   {"Relu", op_relu},
-        {"Erf", op_erf},           {"Exp", op_exp},
-        {"Abs", op_abs},           {"Floor", op_floor},
-        {"Ceil", op_ceil},         {"Round", op_round},
-        {"Identity", op_identity}, {"Add", op_add},
-        {"Sub", op_sub},           {"Mul", op_mul},
-        {"Div", op_div},           {"Mod", op_mod},
-        {"Max", op_max},           {"Greater", op_greater},
-        {"Less", op_less},         {"Equal", op_equal},
-        {"And", op_and},           {"GreaterOrEqual", op_at_least},
-        {"Clip", op_clip},         {"Where", op_where},
-        {"Cast", op_cast},         {"ReduceSum", op_reduce_sum},
-        {"Softmax", op_softmax},   {"LayerNormalization", op_layer_norm},
-        {"MatMul", op_matmul},     {"Gemm", op_gemm},
-        {"Conv", op_conv},         {"MaxPool", op_max_pool},
-        {"Resize", op_resize},     {"GlobalAveragePool", op_global_average},
+        {"Sigmoid", op_sigmoid},
+        {"Relu", op_relu},
+        {"Erf", op_erf},
+        {"Exp", op_exp},
+        {"Abs", op_abs},
+        {"Floor", op_floor},
+        {"Ceil", op_ceil},
+        {"Round", op_round},
+        {"Identity", op_identity},
+        {"Add", op_add},
+        {"Sub", op_sub},
+        {"Mul", op_mul},
+        {"Div", op_div},
+        {"Mod", op_mod},
+        {"Max", op_max},
+        {"Greater", op_greater},
+        {"Less", op_less},
+        {"Equal", op_equal},
+        {"And", op_and},
+        {"GreaterOrEqual", op_at_least},
+        {"Clip", op_clip},
+        {"Where", op_where},
+        {"Cast", op_cast},
+        {"ReduceSum", op_reduce_sum},
+        {"Softmax", op_softmax},
+        {"LayerNormalization", op_layer_norm},
+        {"MatMul", op_matmul},
+        {"Gemm", op_gemm},
+        {"Conv", op_conv},
+        {"MaxPool", op_max_pool},
+        {"QuantizeLinear", op_quantize},
+        {"DequantizeLinear", op_dequantize},
+        {"Resize", op_resize},
+        {"GlobalAveragePool", op_global_average},
     };
 
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

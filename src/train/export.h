@@ -23,6 +23,16 @@ typedef struct {
 sg_status sg_export_model(const sg_trained_source *source, const sg_export_options *options,
                           sg_onnx **out) SG_CHECKED;
 
+/* The same in int8 (onnx/quantize.h): `bytes` are what was exported, of a detector. Ranges are seen
+ * on pictures of data.train, and what it loses is measured on data.val, by an interpreter: minutes
+ * for hundreds of pictures. SG_ERR_UNSUPPORTED: no detector; errors of sg_dataset_read. */
+typedef struct {
+    int64_t seen, measured; /* pictures */
+    double before, after;   /* mAP50: our own engine's, and of the int8 graph */
+} sg_export_loss;
+sg_status sg_export_int8(const sg_trained_source *source, int threads, const uint8_t *bytes,
+                         size_t size, sg_onnx **out, sg_export_loss *loss) SG_CHECKED;
+
 /* Of those kinds. */
 sg_status sg_export_detector(const sg_trained_source *source, const sg_export_options *options,
                              sg_onnx *m) SG_CHECKED;

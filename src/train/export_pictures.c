@@ -60,9 +60,12 @@ static sg_status put_picture(sampling *s) {
     return SG_OK;
 }
 
+void sg_export_floats(const uint8_t *pixels, int64_t n, float *to) {
+    for (int64_t k = 0; k < n; k++) to[k] = (float)pixels[k] / 255.0f;
+}
+
 static sg_status put_inputs(sampling *s) {
     int64_t S = s->model.model.input, each = 3 * S * S;
-    float *to;
 
     s->sample->n_inputs = 1;
     for (int i = 0; i < s->sample->n; i++)
@@ -71,8 +74,7 @@ static sg_status put_inputs(sampling *s) {
     if (s->options->preprocess) return put_picture(s);
     SG_TRY(sg_onnx_array_init(&s->sample->input[0], "images", SG_ONNX_FLOAT, 4,
                               (const int64_t[]){s->sample->n, 3, S, S}));
-    to = s->sample->input[0].data;
-    for (int64_t k = 0; k < s->sample->n * each; k++) to[k] = (float)s->model.input[0][k] / 255.0f;
+    sg_export_floats(s->model.input[0], s->sample->n * each, s->sample->input[0].data);
     return SG_OK;
 }
 

@@ -49,6 +49,9 @@ sg_status sg_export_sample_pictures(const sg_trained_source *source,
                                     sg_export_sample *out) SG_CHECKED;
 sg_status sg_export_sample_texts(const sg_trained_source *source, sg_export_sample *out) SG_CHECKED;
 
+/* A letterboxed picture as the raw graph is fed with it: 0 .. 1. */
+void sg_export_floats(const uint8_t *pixels, int64_t n, float *to);
+
 /* Run the exported graph on the sample, by onnx/run.h, and compare. SG_ERR_DATA says what differs:
  * raw outputs by more than 1e-4 of the greatest (boxes and scores each), probabilities by more than
  * 1e-5, labels at all, boxes that were found at all (IoU above 0.99, scores within 1e-3, but where

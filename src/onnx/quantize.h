@@ -1,0 +1,41 @@
+/* An ONNX model in int8, by QuantizeLinear and DequantizeLinear around what runtimes compute in
+ * integers (static quantisation, "QDQ", U8S8).
+ *
+ * Quantised is what lies between convolutions: those under a SiLU, with all that is only sigmoids,
+ * products, sums, concatenations and enlargements of such values. So a head's last convolution,
+ * which has no SiLU, and what is made of it stay in float. Filters: symmetric, a scale an output
+ * channel; biases: int32, of the product of the input's scale and the filter's; values: uint8, a
+ * scale and a zero point from the range that was seen. (int8 values, S8S8, are what onnxruntime
+ * advises. On x86 it makes uint8 of them itself, but only of those that one node reads, and of a
+ * SiLU's convolution two do: it fuses nothing then, and 1.32 takes 0.75 to 2 times what floats
+ * take. Of uint8 it fuses all.) */
+#ifndef SG_ONNX_QUANTIZE_H
+#define SG_ONNX_QUANTIZE_H
+
+#include "onnx/array.h"
+
+/* The least and greatest element that each node's first output was seen to have. Nodes are known by
+ * their names without the number behind them, "backbone.stem.conv2d/Conv", so that ranges seen in
+ * one export of a network hold in another that has more around it; entry 0 is what the network is
+ * fed with, the graph's first input. */
+typedef struct {
+    int64_t n;
+    char **name;              /* (n), owned; of entry 0 NULL */
+    double *least, *greatest; /* (n), owned */
+} sg_onnx_ranges;
+
+/* Of a packed model; nothing seen yet. SG_ERR_DATA, SG_ERR_OOM. */
+sg_status sg_onnx_ranges_init(const uint8_t *bytes, size_t size, sg_onnx_ranges *out) SG_CHECKED;
+void sg_onnx_ranges_clear(sg_onnx_ranges *ranges);
+/* Runs the model on a batch (onnx/run.h) and widens the ranges; one thread a `ranges`. */
+sg_status sg_onnx_ranges_see(sg_onnx_ranges *ranges, const uint8_t *bytes, size_t size,
+                             const sg_onnx_array *inputs, int n_inputs) SG_CHECKED;
+/* Whatever `from` has seen, `to` has. */
+void sg_onnx_ranges_join(sg_onnx_ranges *to, const sg_onnx_ranges *from);
+
+/* The same model in int8, with its metadata. SG_ERR_DATA: no model; SG_ERR_UNSUPPORTED: nothing in
+ * it can be quantised; SG_ERR_OOM. */
+sg_status sg_onnx_quantize(const uint8_t *bytes, size_t size, const sg_onnx_ranges *ranges,
+                           sg_onnx **out) SG_CHECKED;
+
+#endif
