@@ -132,9 +132,12 @@ sg_onnx_letterbox sg_onnx_letterbox_of(sg_onnx *m, const char *images, int64_t s
     sg_onnx_scope(m, "letterbox");
     height = size_of(m, images, 1);
     width = size_of(m, images, 2);
-    scale =
-        SG_ONNX_OP(m, "Div", sg_onnx_double(m, (double)side), SG_ONNX_OP(m, "Max", width, height));
-    map.scale = cast(m, scale, SG_ONNX_FLOAT); /* sg_letterbox keeps it so */
+    map.width = cast(m, width, SG_ONNX_FLOAT);
+    map.height = cast(m, height, SG_ONNX_FLOAT);
+    /* sg_letterbox has it in floats; a double cast to that and back onnxruntime 1.15 takes as it is
+     */
+    map.scale = SG_ONNX_OP(m, "Div", sg_onnx_float(m, (float)side),
+                           SG_ONNX_OP(m, "Max", map.width, map.height));
     scale = cast(m, map.scale, SG_ONNX_DOUBLE);
     x = axis_of(m, width, scale, (double)side);
     y = axis_of(m, height, scale, (double)side);
@@ -147,8 +150,6 @@ sg_onnx_letterbox sg_onnx_letterbox_of(sg_onnx *m, const char *images, int64_t s
     map.pixels = SG_ONNX_OP(m, "Where", inside, pixels, sg_onnx_float(m, (float)SG_IMAGE_MATTE));
     map.pad_x = cast(m, x.pad, SG_ONNX_FLOAT);
     map.pad_y = cast(m, y.pad, SG_ONNX_FLOAT);
-    map.width = cast(m, width, SG_ONNX_FLOAT);
-    map.height = cast(m, height, SG_ONNX_FLOAT);
     return map;
 }
 
