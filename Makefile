@@ -82,13 +82,15 @@ NCCL_PLUGIN := $(if $(NCCL),$(BIN)/libspotgrad_nccl.so)
 NCCL_BESIDE := $(if $(NCCL),$(BUILD)/tests/libspotgrad_nccl.so)
 EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
 CHAOS    := $(BUILD)/tests/chaos/preload.so $(BUILD)/tests/chaos/whole
+# what our engine computes, for tests/integration/export.py
+ENGINE   := $(BUILD)/tests/export/engine
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 # a sub-command is a file in src/cli/ with one of these names
 COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
 FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c src/*/*.cpp cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] cuda/nccl/*.c bundle/*.c tests/*.c tests/*.h \
-               tests/emulation/*.[ch] tests/emulation/*.cpp tests/emulation/*.cu tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c bench/*.[ch] examples/*.c)
+               tests/emulation/*.[ch] tests/emulation/*.cpp tests/emulation/*.cu tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c tests/export/*.c bench/*.[ch] examples/*.c)
 
 MAKEFLAGS += --no-print-directory
 # `make V=1` shows the commands
@@ -349,7 +351,7 @@ $(BUILD)/tests/chaos/%.so: tests/chaos/%.c
 	$(call say,cc,$@)
 	$(Q)$(CC) -std=c11 -O2 -g $(WARNINGS) $(if $(CI),-Werror) -fPIC -shared $< -ldl -lpthread -o $@
 
-$(BUILD)/tests/chaos/%: tests/chaos/%.c $(BUILD)/libspotgrad.a
+$(BUILD)/tests/chaos/whole $(ENGINE): $(BUILD)/%: %.c $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $< $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
@@ -427,7 +429,7 @@ test:
 	$(MAKE) $(JOBS) all check
 
 ## check         all tests, with what is installed; QUALITY=1 adds headers, lint and asan
-check: all examples $(TESTS) $(CHAOS) $(EMULATED_PLUGIN)
+check: all examples $(TESTS) $(CHAOS) $(ENGINE) $(EMULATED_PLUGIN)
 	@SPOTGRAD_TEST_LOGS=$(TEST_LOGS) tests/run $(TESTS) tests/emulation/kernels.py $(wildcard tests/integration/*.sh tests/integration/*.py) \
 	    $(if $(QUALITY),$(wildcard tests/quality/*.sh))
 
