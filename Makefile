@@ -130,6 +130,9 @@ $(BUILD)/libspotgrad.a: $(LIBRARY)
 	$(call say,ar,$@)
 	$(Q)$(AR) rcs $@ $^
 
+# with others' threads of OpenMP; clang has other ones, and one will do where that is the compiler
+$(BUILD)/src/cpu/parts.o: CFLAGS += $(if $(findstring clang,$(CC)),-Wno-source-uses-openmp,-fopenmp)
+
 # runs before the processor is known to have AVX2, to say so where it has not
 $(BUILD)/src/cli/main.o: MACHINE = -mno-avx
 

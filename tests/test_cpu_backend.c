@@ -323,6 +323,7 @@ typedef struct {
 } conv_case;
 
 static conv_case the_case;
+static sg_shape the_shape;
 
 static void build_conv(sg_graph *g) {
     const conv_case *c = &the_case;
@@ -410,9 +411,53 @@ static void threads_in_an_op(void **state) {
     sg_graph_destroy(g);
 }
 
+/* Kernels that are divided among threads: pieces of whole and of broken vectors, of fewer vectors
+ * than threads, in both layouts. */
+static void build_parts(sg_graph *g) {
+    const sg_shape shape = the_shape;
+    sg_value *x = f32(g, "x", shape), *bytes = sg_input(g, "bytes", SG_U8, shape);
+    sg_value *y = sg_add(g, sg_silu(g, x), sg_to_float(g, bytes, 0.1f, -3.0f));
+    sg_value *both = sg_concat(g, (sg_value *[]){sg_upsample2x(g, y), sg_upsample2x(g, x)}, 2);
+
+    sg_output(g, "both", both);
+    sg_output(g, "sigmoid", sg_sigmoid(g, both));
+    sg_output(g, "gelu", sg_gelu(g, sg_mul(g, x, y)));
+}
+
+static void the_same_in_parts(void **state) {
+    const sg_shape shapes[] = {sg_shape_4(1, 16, 9, 7), sg_shape_4(1, 13, 5, 3),
+                               sg_shape_4(1, 1, 1, 1), sg_shape_4(2, 8, 1, 3)};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        buffers whole;
+        sg_program *program;
+        sg_graph *g;
+
+        the_shape = shapes[i];
+        must(sg_graph_create(SG_EVAL, NULL, &g));
+        build_parts(g);
+        must(sg_program_compile(g, &sg_backend_cpu, NULL, &program));
+        whole = make_buffers(g);
+        run(program, &whole);
+        sg_program_destroy(program);
+        for (int threads = 2; threads <= 5; threads++) {
+            sg_compile_options options = {.op_threads = threads};
+            buffers parts = make_buffers(g);
+
+            must(sg_program_compile(g, &sg_backend_cpu, &options, &program));
+            run(program, &parts);
+            compare(g, &parts, &whole, 0.0f);
+            sg_program_destroy(program);
+            free_buffers(&parts);
+        }
+        free_buffers(&whole);
+        sg_graph_destroy(g);
+    }
+}
+
 /* --- batch norm ------------------------------------------------------------------------------- */
 
-static sg_shape the_shape;
 static sg_act the_act;
 
 static void build_norm(sg_graph *g) {
@@ -1010,6 +1055,7 @@ static int run_kernels(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutions),
         cmocka_unit_test(threads_in_an_op),
+        cmocka_unit_test(the_same_in_parts),
         cmocka_unit_test(batch_norms),
         cmocka_unit_test(batch_norm_far_mean),
         cmocka_unit_test(batch_norm_again_bits),

@@ -84,7 +84,8 @@ static sg_status cpu_open(const sg_backend_options *options, void **context) {
     SG_TRY(sg_blas_default_isa());
     cpu = sg_calloc(1, sizeof *cpu);
     if (!cpu) return sg_fail(SG_ERR_OOM, "cpu: no memory for a program");
-    st = sg_dnnl_open(options ? options->op_threads : 1, &cpu->dnnl);
+    cpu->threads = options && options->op_threads > 1 ? options->op_threads : 1;
+    st = sg_dnnl_open(cpu->threads, &cpu->dnnl);
     if (st != SG_OK) {
         sg_free(cpu);
         return st;

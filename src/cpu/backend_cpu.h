@@ -10,6 +10,7 @@
 typedef struct {
     sg_dnnl *dnnl; /* owned; its filter formats are the private layouts, in order */
     int block;     /* channels of a block of SG_LAYOUT_BLOCKED: 8 or 16 */
+    int threads;   /* inside an op: sg_backend_options.op_threads */
 } sg_cpu;
 
 /* A value as kernels see it: N pictures of `blocks` channel blocks of HW rows of `block`

@@ -13,6 +13,7 @@
 #include "core/mem.h"
 #include "cpu/backend_cpu.h"
 #include "cpu/conv2d_dw.h"
+#include "cpu/parts.h"
 #include "cpu/simd.h"
 
 typedef struct {
@@ -22,7 +23,10 @@ typedef struct {
     int64_t OCP; /* as oneDNN reads it */
     size_t op_scratch;
     int64_t silu; /* floats of the output to put through SiLU, 0: none */
+    int threads;
 } conv_state;
+
+static int64_t round_up(int64_t c) { return (c + kBlock - 1) / kBlock * kBlock; }
 
 static void conv_release(void *state) {
     conv_state *s = state;
@@ -31,12 +35,22 @@ static void conv_release(void *state) {
     sg_free(s);
 }
 
-static void silu_in_place(float *y, int64_t count) {
-    int64_t i = 0;
+typedef struct {
+    float *y;
+    int64_t count;
+} silu_range;
 
-    for (; i + kBlock <= count; i += kBlock) vec_store(y + i, vec_silu(vec_load(y + i)));
-    if (i < count) {
-        int n = (int)(count - i);
+static void silu_part(const void *context, int64_t part, int64_t parts) {
+    const silu_range *r = context;
+    int64_t blocks = round_up(r->count) / kBlock;
+    int64_t i = sg_cpu_part_begin(blocks, part, parts) * kBlock;
+    int64_t end = sg_cpu_part_begin(blocks, part + 1, parts) * kBlock;
+    float *y = r->y;
+
+    for (; i < end && i + kBlock <= r->count; i += kBlock)
+        vec_store(y + i, vec_silu(vec_load(y + i)));
+    if (i < end) {
+        int n = (int)(r->count - i);
 
         vec_store_some(y + i, n, vec_silu(vec_load_some(y + i, n)));
     }
@@ -54,11 +68,9 @@ static sg_status conv_run(const sg_args *a) {
         in[2] = b;
     }
     SG_TRY(sg_dnnl_op_run(s->op, in, a->out[0], a->scratch));
-    if (s->silu) silu_in_place(a->out[0], s->silu);
+    if (s->silu) sg_cpu_in_parts(s->threads, silu_part, &(silu_range){a->out[0], s->silu});
     return SG_OK;
 }
-
-static int64_t round_up(int64_t c) { return (c + kBlock - 1) / kBlock * kBlock; }
 
 /* Whether BLOCKED can hold the tensors, and the padded channels. */
 static bool block_channels(sg_dnnl_conv *c) {
@@ -130,6 +142,7 @@ static sg_status plan_conv(sg_cpu *cpu, const sg_dnnl_conv *wanted, bool picture
         return st;
     }
     s->bias = c.bias;
+    s->threads = cpu->threads;
     s->OC = wanted->OC;
     s->OCP = c.OC;
     s->op_scratch = sg_dnnl_op_scratch(s->op);

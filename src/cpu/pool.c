@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "cpu/backend_cpu.h"
+#include "cpu/parts.h"
 #include "cpu/simd.h"
 
 typedef struct {
     sg_cpu_dims x, y; /* of the larger and the smaller tensor; upsample2x: smaller and larger */
     sg_pool_attr pool;
+    int threads;
 } pool_state;
 
 /* --- max_pool2d ------------------------------------------------------------------------------- */
@@ -131,14 +133,15 @@ static sg_status global_avg_pool_dx_run(const sg_args *a) {
 
 /* --- upsample2x ------------------------------------------------------------------------------- */
 
-static sg_status upsample2x_run(const sg_args *a) {
+static void upsample2x_part(const void *context, int64_t part, int64_t parts) {
+    const sg_args *a = context;
     const pool_state *s = a->state;
-    const float *x = a->in[0];
-    float *y = a->out[0];
     int64_t row = 2 * s->x.W * kBlock; /* floats of a row of y */
+    int64_t rows = s->x.N * s->x.blocks * s->x.H, r = sg_cpu_part_begin(rows, part, parts);
+    const float *x = (const float *)a->in[0] + r * s->x.W * kBlock;
+    float *y = (float *)a->out[0] + 2 * r * row;
 
-    for (int64_t r = 0; r < s->x.N * s->x.blocks * s->x.H;
-         r++, x += s->x.W * kBlock, y += 2 * row) {
+    for (; r < sg_cpu_part_begin(rows, part + 1, parts); r++, x += s->x.W * kBlock, y += 2 * row) {
         for (int64_t w = 0; w < s->x.W; w++) {
             vec v = vec_load(x + w * kBlock);
 
@@ -148,6 +151,10 @@ static sg_status upsample2x_run(const sg_args *a) {
             vec_store(y + row + w * 2 * kBlock + kBlock, v);
         }
     }
+}
+
+static sg_status upsample2x_run(const sg_args *a) {
+    sg_cpu_in_parts(((const pool_state *)a->state)->threads, upsample2x_part, a);
     return SG_OK;
 }
 
@@ -174,9 +181,10 @@ static sg_status upsample2x_dx_run(const sg_args *a) {
 /* --- selection -------------------------------------------------------------------------------- */
 
 /* x: the tensor of the forward pass's input; y: of its output. */
-static sg_status select_pool(const sg_node *node, const sg_value *x, const sg_value *y,
-                             sg_kernel run, sg_kernel_plan *plan) {
-    pool_state s = {.x = sg_cpu_dims_of(x, kBlock), .y = sg_cpu_dims_of(y, kBlock)};
+static sg_status select_pool(const sg_cpu *cpu, const sg_node *node, const sg_value *x,
+                             const sg_value *y, sg_kernel run, sg_kernel_plan *plan) {
+    pool_state s = {
+        .x = sg_cpu_dims_of(x, kBlock), .y = sg_cpu_dims_of(y, kBlock), .threads = cpu->threads};
 
     if (node->op == &sg_op_max_pool2d || node->op == &sg_op_max_pool2d_dx)
         s.pool = *(const sg_pool_attr *)node->attr;
@@ -187,9 +195,8 @@ static sg_status select_pool(const sg_node *node, const sg_value *x, const sg_va
 #define SELECT(name, x, y)                                                                         \
     sg_status SG_BLOCKED(sg_cpu_select_##name)(sg_cpu * cpu, const sg_node *node,                  \
                                                const sg_layout have[], sg_kernel_plan *plan) {     \
-        (void)cpu;                                                                                 \
         (void)have;                                                                                \
-        return select_pool(node, x, y, name##_run, plan);                                          \
+        return select_pool(cpu, node, x, y, name##_run, plan);                                     \
     }
 
 SELECT(max_pool2d, node->in[0], &node->out[0])

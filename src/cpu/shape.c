@@ -3,25 +3,34 @@
 #include <string.h>
 
 #include "cpu/backend_cpu.h"
+#include "cpu/parts.h"
 
 typedef struct {
     int64_t N, row;          /* pictures; floats of one in the wider tensor */
     int64_t start;           /* slices: where the narrower one begins */
     int64_t part[SG_MAX_IN]; /* floats of one picture in each narrower tensor */
+    int threads;
 } shape_state;
 
-static sg_status concat_run(const sg_args *a) {
+static void concat_part(const void *context, int64_t part, int64_t parts) {
+    const sg_args *a = context;
     const shape_state *s = a->state;
     float *y = a->out[0];
 
     for (int64_t n = 0; n < s->N; n++) {
         for (int i = 0; i < a->node->n_in; i++) {
-            size_t bytes = (size_t)s->part[i] * sizeof(float);
+            const float *x = (const float *)a->in[i] + n * s->part[i];
+            int64_t begin = sg_cpu_part_begin(s->part[i], part, parts);
+            int64_t end = sg_cpu_part_begin(s->part[i], part + 1, parts);
 
-            if (bytes) memcpy(y, (const float *)a->in[i] + n * s->part[i], bytes);
+            if (end > begin) memcpy(y + begin, x + begin, (size_t)(end - begin) * sizeof(float));
             y += s->part[i];
         }
     }
+}
+
+static sg_status concat_run(const sg_args *a) {
+    sg_cpu_in_parts(((const shape_state *)a->state)->threads, concat_part, a);
     return SG_OK;
 }
 
@@ -63,7 +72,7 @@ static int64_t floats_of(const sg_value *v, int64_t channels, sg_layout layout, 
 sg_status sg_cpu_select_concat(sg_cpu *cpu, const sg_node *node, const sg_layout have[],
                                sg_kernel_plan *plan) {
     sg_layout layout = sg_cpu_common_layout(node, have);
-    shape_state s = {.N = node->out[0].shape.dim[0]};
+    shape_state s = {.N = node->out[0].shape.dim[0], .threads = cpu->threads};
 
     for (int i = 0; i + 1 < node->n_in; i++)
         if (node->in[i]->shape.dim[1] % cpu->block != 0) layout = SG_LAYOUT_PLAIN;
