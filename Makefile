@@ -367,7 +367,7 @@ $(BUILD)/examples/%: examples/%.c $(BUILD)/libspotgrad.a
 ## examples      build the programs of examples/, into build/release/examples/
 examples: $(EXAMPLES)
 
-$(patsubst %,$(BUILD)/bench/%,detector text_encoder bag): bench/common.c bench/common.h
+$(patsubst %,$(BUILD)/bench/%,detector predict text_encoder bag): bench/common.c bench/common.h
 
 $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 	@mkdir -p $(@D)
