@@ -212,11 +212,17 @@ sg_status sg_group_propose(sg_group *g, const sg_roster *next) {
 
     if (st == SG_OK) st = sg_rendezvous_propose(g->rendezvous, next->epoch, text, &won);
     sg_free(text);
-    if (st == SG_ERR_UNAVAILABLE) { /* sg_group_look finds out for how long */
-        sg_log(SG_LOG_DEBUG, "group: %s", sg_last_error());
-        return SG_OK;
+    if (st != SG_ERR_UNAVAILABLE) {
+        g->refused = 0.0;
+        return st;
     }
-    return st;
+    if (!(g->refused > 0.0)) {
+        g->refused = sg_now();
+        sg_log(SG_LOG_WARN, "%s; trying again", sg_last_error());
+    }
+    if (sg_now() - g->refused > g->options.wait) return st;
+    sg_peers_wait(g->peers, kLook);
+    return SG_OK;
 }
 
 static int most_workers(const sg_group *g) {

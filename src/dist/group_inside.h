@@ -30,6 +30,7 @@ struct sg_group {
     bool failed, changing, leaving;
     sg_peer *admitted; /* (SG_GROUP_MOST) to be in the next epoch too */
     int n_admitted;
+    double refused; /* when the store first did not take a record; 0: it did */
 
     pthread_mutex_t lock; /* of the transports, which other threads may abort */
     sg_transport *transport;
@@ -47,7 +48,8 @@ bool sg_group_asked_to_stop(const sg_group *g);
 /* The newest record; its epoch is 0 where there is none. A store may be away for a while: it is
  * asked again and again, for as long as one waits for workers. */
 sg_status sg_group_look(sg_group *g, sg_roster *record) SG_CHECKED;
-/* Try to write a record; who won, a look tells. */
+/* Try to write a record; who won, a look tells. A store that takes none for a while is asked again:
+ * SG_ERR_UNAVAILABLE once it has refused for as long as one waits for workers. */
 sg_status sg_group_propose(sg_group *g, const sg_roster *next) SG_CHECKED;
 
 /* Whatever is under way fails, if this epoch is over. In the peers' thread, or the keeper's, too.

@@ -17,8 +17,12 @@ enum { kFileMode = 0666 };
 
 static const char kEpoch[] = "epoch-", kMember[] = "member-";
 
-/* A file server that is mounted `soft` gives up by itself. */
-static sg_status code_of(int error) { return error == ETIMEDOUT ? SG_ERR_UNAVAILABLE : SG_ERR_IO; }
+/* What passes: a file server that is mounted `soft` gives up by itself, a full disk may be emptied.
+ */
+static sg_status code_of(int error) {
+    return error == ETIMEDOUT || error == ENOSPC || error == EDQUOT ? SG_ERR_UNAVAILABLE
+                                                                    : SG_ERR_IO;
+}
 
 sg_status sg_file_place_failed(const sg_file_place *p, const char *name, const char *what,
                                int error) {
