@@ -50,7 +50,7 @@ static sg_status record(sg_run *r, const sg_evaluation *evaluation) {
                                      evaluation->score, evaluation->json));
     if (!sg_run_writes(r)) return SG_OK;
     /* the checkpoint has the history too; the next evaluation or the end writes all of it again */
-    r->metrics_written = sg_run_write_metrics(r) == SG_OK;
+    r->metrics_written = sg_run_write_texts(r) == SG_OK;
     if (!r->metrics_written) sg_log(SG_LOG_WARN, "%s; training goes on", sg_last_error());
     return SG_OK;
 }
@@ -219,7 +219,7 @@ static void fill_result(const sg_run *r, sg_run_result *result) {
 /* Everything is saved, and the others of a group know it. */
 static sg_status finish(sg_run *r, sg_run_result *result) {
     if (r->saver) SG_TRY(sg_saver_finish(r->saver, false));
-    if (!r->metrics_written && sg_run_writes(r)) SG_TRY(sg_run_write_metrics(r));
+    if (!r->metrics_written && sg_run_writes(r)) SG_TRY(sg_run_write_texts(r));
     if (sg_history_last_step(&r->history) != r->state->step) draw_plots(r, false);
     fill_result(r, result);
     SG_TRY(sg_trainer_fetch(r->trainer));

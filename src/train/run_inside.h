@@ -25,6 +25,7 @@ typedef struct {
     sg_history history;
     char run_id[SG_RUN_ID_BYTES];
     char *metrics, *plots, *config_text; /* paths; owned */
+    bool config_written;                 /* config.ini, by this process */
     bool metrics_written;                /* metrics.jsonl has the newest line too */
     sg_resume before;                    /* where it goes on from */
     bool again;                          /* that proved damaged: begin again */
@@ -39,6 +40,7 @@ typedef struct {
     _Atomic double asked; /* clock of the first sight of a wish to stop; 0 */
     sg_notices *notices;
     int lock;
+    bool begun; /* it has what it needs for its first step */
     int64_t first_step;
     bool snapshot;       /* of the step that is settled next */
     int64_t point_every; /* steps from one point of the loss's curve to the next */
@@ -60,9 +62,11 @@ bool sg_run_must_give_up(void *run);
 /* run_start.c: everything up to the first step; the end, also of a start that failed. */
 sg_status sg_run_begin(sg_run *r, bool fresh) SG_CHECKED;
 void sg_run_end(sg_run *r);
-/* Checkpoints, metrics and plots are this process's affair from now on. */
+/* Checkpoints, metrics and plots are this process's affair from now on. A disk that cannot be
+ * written to is a failure at the start, a warning to one who takes over. */
 sg_status sg_run_become_writer(sg_run *r, bool fresh) SG_CHECKED;
-sg_status sg_run_write_metrics(const sg_run *r) SG_CHECKED;
+/* config.ini, once, and metrics.jsonl. */
+sg_status sg_run_write_texts(sg_run *r) SG_CHECKED;
 
 /* run_group.c: be a member of the group that distributed.store names, with its newest state. */
 sg_status sg_run_join(sg_run *r) SG_CHECKED;

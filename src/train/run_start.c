@@ -151,20 +151,25 @@ static sg_status start_saver(sg_run *r, bool fresh) {
     return sg_saver_create(&options, &r->saver);
 }
 
-sg_status sg_run_write_metrics(const sg_run *r) {
+sg_status sg_run_write_texts(sg_run *r) {
     const char *text = r->history.text ? r->history.text : "";
 
+    if (!r->config_written) SG_TRY(write_config(r));
+    r->config_written = true;
     return sg_file_write(r->metrics, text, r->history.text_size);
 }
 
 sg_status sg_run_become_writer(sg_run *r, bool fresh) {
+    sg_status st;
+
     if (in_group(r)) sg_checkpoints_sweep(r->config->run.dir); /* what a dead one was writing */
     if (r->before.path)
         sg_checkpoint_mend(r->config->run.dir, r->before.path, r->before.file.step, best_step(r));
     SG_TRY(start_saver(r, fresh));
-    SG_TRY(write_config(r));
-    SG_TRY(sg_run_write_metrics(r));
-    r->metrics_written = true;
+    st = sg_run_write_texts(r);
+    r->metrics_written = st == SG_OK;
+    if (st != SG_ERR_IO || !r->begun) return st;
+    sg_log(SG_LOG_WARN, "%s; training goes on", sg_last_error());
     return SG_OK;
 }
 
@@ -263,6 +268,7 @@ sg_status sg_run_begin(sg_run *r, bool fresh) {
     r->resumed_from = r->before.path;
     SG_TRY(in_group(r) ? sg_run_join(r) : sg_run_become_writer(r, fresh));
     r->first_step = r->state->step;
+    r->begun = true;
     return SG_OK;
 }
 
