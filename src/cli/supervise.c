@@ -11,21 +11,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "checkpoint/folder.h"
 #include "cli/cli.h"
-#include "core/file.h"
+#include "cli/supervise.h"
 #include "core/mem.h"
 #include "core/threads.h"
-#include "dist/rendezvous.h"
-#include "train/run.h"
 
-enum { kLineBytes = 4096, kExtra = 8, kTextBytes = 8192 };
+enum { kLineBytes = 4096, kTextBytes = 8192 };
 
 /* Seconds. One that dies at once is started again after a pause, each time a longer one. */
 static const double kShortLife = 2.0, kFirstPause = 0.1, kLongestPause = 5.0;
@@ -276,90 +272,7 @@ static void watch(supervisor *s) {
     }
 }
 
-/* --- the run's folder ------------------------------------------------------------------------- */
-
-/* One supervisor a folder; workers keep runs of other kinds out. */
-static void take_lock(const char *dir) {
-    char *path = sg_path_join(dir, "supervisor.lock");
-    int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
-
-    if (fd < 0)
-        die(sg_fail(SG_ERR_IO, "%s/supervisor.lock: cannot create: %s", dir, strerror(errno)),
-            NULL);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) /* held until the end */
-        die(sg_fail(SG_ERR_UNAVAILABLE,
-                    "%s: another process trains in this folder; choose another run.dir", dir),
-            NULL);
-    sg_free(path);
-}
-
-static noreturn void no_memory(void) { die(sg_fail(SG_ERR_OOM, "no memory"), NULL); }
-
-/* A rendezvous of one's own: without distributed.store the workers are all here. */
-static char *own_store(const char *dir) {
-    char *folder = sg_path_join(dir, "group"), *whole, *url;
-    sg_status st;
-
-    if (!folder) no_memory();
-    st = sg_make_dirs(folder);
-    if (st == SG_OK) st = sg_rendezvous_empty(folder);
-    if (st != SG_OK) die(st, NULL);
-    whole = realpath(folder, NULL);
-    url = whole ? sg_str_printf("distributed.store=file://%s", whole) : NULL;
-    if (!url) no_memory();
-    free(whole);
-    sg_free(folder);
-    return url;
-}
-
-static void prepare_folder(const sg_config *c, bool fresh) {
-    sg_status st = sg_make_dirs(c->run.dir);
-
-    if (st != SG_OK) die(st, NULL);
-    take_lock(c->run.dir);
-    if (fresh) st = sg_run_check_fresh(c);
-    if (st != SG_OK) die(st, NULL);
-    sg_checkpoints_sweep(c->run.dir);
-    if (fresh) st = sg_checkpoints_forget(c->run.dir);
-    if (st != SG_OK) die(st, NULL);
-}
-
-/* What a worker has of the processors, where the configuration does not say. */
-static int64_t share(int64_t given, int n) {
-    int each = sg_cpu_count() / n;
-
-    return given > 0 ? given : each > 0 ? each : 1;
-}
-
-static const char *setting(const char *key, int64_t value) {
-    char *text = sg_str_printf("%s=%lld", key, (long long)value);
-
-    if (!text) no_memory();
-    return text;
-}
-
-/* What the supervisor was given, and what it adds. */
-static const char **make_arguments(const sg_config *c, const char *config, int n,
-                                   const cli_arguments *given) {
-    const char **list = sg_calloc((size_t)given->n_overrides + kExtra + 4, sizeof *list);
-    int k = 0;
-
-    if (!list) no_memory();
-    list[k++] = "spotgrad";
-    list[k++] = "train";
-    if (config) {
-        list[k++] = "--config";
-        list[k++] = config;
-    }
-    for (int i = 0; i < given->n_overrides; i++) list[k++] = given->overrides[i];
-    list[k++] = setting("train.threads", share(c->train.threads, n));
-    list[k++] = setting("data.threads", share(c->data.threads, n));
-    if (c->distributed.store[0]) return list;
-    list[k++] = own_store(c->run.dir);
-    list[k++] = "distributed.interface=127.0.0.1";
-    list[k++] = setting("distributed.max_workers", n);
-    return list;
-}
+/* --- start and end ---------------------------------------------------------------------------- */
 
 static void catch_signals(supervisor *s) {
     sigset_t mask;
@@ -398,20 +311,21 @@ static int print_end(const supervisor *s) {
 int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
                   const cli_arguments *arguments) {
     supervisor s = {.n = n, .saved = -1};
+    cli_team team;
 
     if (n > config->train.shards)
         die_usage("--workers %d: at most train.shards = %lld have something to do", n,
                   (long long)config->train.shards);
-    prepare_folder(config, fresh);
-    s.arguments = make_arguments(config, file, n, arguments);
+    cli_team_prepare(&team, config, file, n, fresh, arguments);
+    s.arguments = team.arguments;
     s.worker = sg_calloc((size_t)n, sizeof *s.worker);
-    if (!s.worker) no_memory();
+    if (!s.worker) die(sg_fail(SG_ERR_OOM, "no memory"), NULL);
     catch_signals(&s);
     make_last_word(&s);
     cli_say("%d workers, train.threads=%lld and data.threads=%lld each; folder %s; Ctrl-C saves, "
             "the same command goes on",
-            n, (long long)share(config->train.threads, n),
-            (long long)share(config->data.threads, n), config->run.dir);
+            n, (long long)team.threads, (long long)team.data_threads, config->run.dir);
     watch(&s);
+    cli_team_clear(&team);
     return print_end(&s);
 }
