@@ -19,6 +19,7 @@
 #include "onnx/boxes.h"
 #include "nn/mask_detector.h"
 #include "onnx/convert.h"
+#include "onnx/quantize.h"
 #include "onnx/run.h"
 #include "train/export_sample.h"
 
@@ -47,6 +48,14 @@ static sg_onnx_array floats(const char *name, int rank, const int64_t *dim, cons
     assert_int_equal(sg_onnx_array_init(&a, name, SG_ONNX_FLOAT, rank, dim), SG_OK);
     memcpy(a.data, data, sg_onnx_array_bytes(&a));
     return a;
+}
+
+static bool holds(const uint8_t *bytes, size_t size, const char *text) {
+    size_t n = strlen(text);
+
+    for (size_t i = 0; i + n <= size; i++)
+        if (memcmp(bytes + i, text, n) == 0) return true;
+    return false;
 }
 
 /* --- the writer ------------------------------------------------------------------------------- */
@@ -196,6 +205,123 @@ static void test_damaged(void **state) {
     sg_free(bytes);
     assert_int_equal(sg_mem_live(), live);
     sg_onnx_array_clear(&in);
+    sg_onnx_destroy(m);
+}
+
+/* --- int8 ------------------------------------------------------------------------------------- */
+
+enum { kChannels = 4, kSide = 6 };
+
+static const char *draw_tensor(sg_onnx *m, const char *name, int rank, const int64_t *dim,
+                               float size) {
+    float data[kChannels * kChannels * 9];
+    sg_random r = sg_random_init(sg_key_name(name));
+    int64_t n = 1;
+
+    for (int i = 0; i < rank; i++) n *= dim[i];
+    /* filters of very different size: each has its own scale */
+    for (int64_t i = 0; i < n; i++)
+        data[i] = (2.0f * sg_random_float(&r) - 1.0f) * size * (i * dim[0] / n % 2 ? 0.01f : 1.0f);
+    return sg_onnx_tensor(m, name, SG_ONNX_FLOAT, rank, dim, data);
+}
+
+/* A convolution under a SiLU, one added to it, a last one without. */
+static sg_onnx *network(void) {
+    const int64_t three[] = {kChannels, 3, 3, 3}, more[] = {kChannels, kChannels, 1, 1};
+    const int64_t channels[] = {kChannels};
+    sg_onnx *m = begin();
+    const char *x = sg_onnx_input(m, "x", SG_ONNX_FLOAT, "n 3 %d %d", kSide, kSide), *y[2];
+
+    for (int i = 0; i < 2; i++) {
+        const char *w =
+            i ? draw_tensor(m, "w1", 4, more, 1.0f) : draw_tensor(m, "w0", 4, three, 1.0f);
+        const char *b = draw_tensor(m, i ? "b1" : "b0", 1, channels, 0.5f);
+        const int64_t pad = !i;
+
+        sg_onnx_scope(m, i ? "second" : "first");
+        x = sg_onnx_node(
+            m, "Conv", SG_ONNX_IN(x, w, b),
+            SG_ONNX_WITH(sg_onnx_attr_ints("pads", 4, (const int64_t[]){pad, pad, pad, pad})));
+        x = y[i] = SG_ONNX_OP(m, "Mul", x, SG_ONNX_OP(m, "Sigmoid", x));
+    }
+    sg_onnx_scope(m, "last");
+    x = SG_ONNX_OP(m, "Add", y[0], y[1]);
+    x = sg_onnx_node(
+        m, "Conv",
+        SG_ONNX_IN(x, draw_tensor(m, "w2", 4, more, 1.0f), draw_tensor(m, "b2", 1, channels, 0.5f)),
+        SG_ONNX_WITH(sg_onnx_attr_int("group", 1)));
+    sg_onnx_output(m, "y", x, SG_ONNX_FLOAT, "n %d %d %d", kChannels, kSide, kSide);
+    sg_onnx_about(m, "kept", "so");
+    return m;
+}
+
+static sg_onnx_array draw_input(const char *name, uint64_t key) {
+    float x[2 * 3 * kSide * kSide];
+    sg_random r = sg_random_init(key);
+
+    for (size_t i = 0; i < sizeof x / sizeof x[0]; i++) x[i] = sg_random_float(&r);
+    return floats(name, 4, (const int64_t[]){2, 3, kSide, kSide}, x);
+}
+
+static void check_close(const sg_onnx_array *got, const sg_onnx_array *want) {
+    double top = 0.0, worst = 0.0;
+
+    for (int64_t i = 0; i < sg_onnx_array_count(want); i++) {
+        double a = (double)((const float *)got->data)[i],
+               b = (double)((const float *)want->data)[i];
+
+        worst = fmax(worst, fabs(a - b));
+        top = fmax(top, fabs(b));
+    }
+    /* a few steps of 1/255 each; and not none, which would mean that nothing is quantised */
+    if (!(worst <= 0.03 * top) || worst == 0.0) fail_msg("differs by %g of %g", worst, top);
+}
+
+static void test_int8(void **state) {
+    sg_onnx_array seen = draw_input("x", 1), in = draw_input("x", 2), want, got;
+    sg_onnx_ranges ranges, more;
+    sg_onnx *m = network(), *q;
+    uint8_t *bytes;
+    size_t size;
+
+    (void)state;
+    assert_int_equal(sg_onnx_pack(m, &bytes, &size), SG_OK);
+    assert_int_equal(sg_onnx_ranges_init(bytes, size, &ranges), SG_OK);
+    assert_int_equal(sg_onnx_ranges_init(bytes, size, &more), SG_OK);
+    assert_int_equal(sg_onnx_ranges_see(&ranges, bytes, size, &seen, 1), SG_OK);
+    assert_int_equal(sg_onnx_ranges_see(&more, bytes, size, &in, 1), SG_OK);
+    sg_onnx_ranges_join(&ranges, &more);
+    assert_true(ranges.least[0] >= 0.0 && ranges.greatest[0] > 0.9 && ranges.greatest[0] < 1.0);
+    assert_int_equal(sg_onnx_quantize(bytes, size, &ranges, &q), SG_OK);
+    sg_free(bytes);
+    run(m, &in, 1, &want, 1);
+    assert_int_equal(sg_onnx_pack(q, &bytes, &size), SG_OK);
+    assert_true(holds(bytes, size, "w0.quantized") && holds(bytes, size, "w1.quantized"));
+    assert_false(holds(bytes, size, "w2.quantized")); /* the last one stays */
+    assert_true(holds(bytes, size, "kept"));
+    sg_free(bytes);
+    run(q, &in, 1, &got, 1);
+    check_close(&got, &want);
+    sg_onnx_array_clear(&seen);
+    sg_onnx_array_clear(&in);
+    sg_onnx_array_clear(&want);
+    sg_onnx_array_clear(&got);
+    sg_onnx_ranges_clear(&ranges);
+    sg_onnx_ranges_clear(&more);
+}
+
+static void test_nothing_to_quantize(void **state) {
+    sg_onnx *m = small_model(), *q;
+    sg_onnx_ranges ranges;
+    uint8_t *bytes;
+    size_t size;
+
+    (void)state;
+    assert_int_equal(sg_onnx_pack(m, &bytes, &size), SG_OK);
+    assert_int_equal(sg_onnx_ranges_init(bytes, size, &ranges), SG_OK);
+    assert_int_equal(sg_onnx_quantize(bytes, size, &ranges, &q), SG_ERR_UNSUPPORTED);
+    sg_onnx_ranges_clear(&ranges);
+    sg_free(bytes);
     sg_onnx_destroy(m);
 }
 
@@ -456,14 +582,6 @@ static void export_bytes(const sg_export_options *o, uint8_t **bytes, size_t *si
     sg_onnx_destroy(m);
 }
 
-static bool holds(const uint8_t *bytes, size_t size, const char *text) {
-    size_t n = strlen(text);
-
-    for (size_t i = 0; i + n <= size; i++)
-        if (memcmp(bytes + i, text, n) == 0) return true;
-    return false;
-}
-
 static void test_detector(void **state) {
     const sg_trained_source source = {.path = model_path};
 
@@ -519,6 +637,8 @@ int main(void) {
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_what_it_refuses),
         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_nothing_to_quantize),
         cmocka_unit_test(test_letterbox),
         cmocka_unit_test(test_found),
         cmocka_unit_test(test_no_form),
