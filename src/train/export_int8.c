@@ -82,9 +82,12 @@ static sg_status see_one(void *context, int64_t item, int worker) {
 }
 
 static sg_status open_part(quantizing *q, const char *list) {
+    sg_dataset *data;
+
+    SG_TRY(sg_detector_dataset(&q->model.config, list, &q->model.classes, &data));
     sg_dataset_destroy(q->data);
-    q->data = NULL;
-    return sg_detector_dataset(&q->model.config, list, &q->model.classes, &q->data);
+    q->data = data;
+    return SG_OK;
 }
 
 /* Least and greatest do not depend on who saw which picture. */
