@@ -19,14 +19,15 @@ static sg_status check(const request *r, const sg_trained_source *source, const 
     sg_export_sample sample;
     sg_status st = SG_OK;
 
-    *checked = "not verified";
+    *checked = "not checked";
     if (r->unverified && !r->vector) return SG_OK;
     SG_TRY(sg_export_sample_take(source, &r->what, &sample));
     if (!r->unverified) {
         st = sg_export_verify(bytes, size, &sample);
-        *checked = sample.real ? "answers as our own engine does on samples of data.val"
-                               : "answers as our own engine does on made-up samples, as data.val "
-                                 "is not here";
+        *checked = sample.real
+                       ? "checked against our own engine on samples of data.val"
+                       : "checked against our own engine on made-up samples, as data.val is "
+                         "not here";
     }
     if (st == SG_OK && r->vector) st = sg_export_write_vector(r->vector, &sample);
     sg_export_sample_clear(&sample);
@@ -66,7 +67,8 @@ static sg_status write_model(const request *r, const sg_trained_source *source) 
     if (st == SG_OK) st = check(r, source, bytes, size, &checked);
     if (st == SG_OK && r->int8) st = quantize(r, source, &bytes, &size);
     if (st == SG_OK) st = sg_file_write(r->output, bytes, size);
-    if (st == SG_OK) cli_print("%s: %zu bytes, %s\n", r->output, size, checked);
+    if (st == SG_OK)
+        cli_print("%s: %zu bytes, %s%s\n", r->output, size, r->int8 ? "in floats " : "", checked);
     sg_free(bytes);
     return st;
 }
