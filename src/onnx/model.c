@@ -31,7 +31,7 @@ struct sg_onnx {
     Onnx__OperatorSetIdProto opset, *opsets[1];
     capacities room;
     char scope[kNameBytes];
-    int64_t named; /* values that were named by the scope */
+    int64_t named; /* values that were named in the scope */
     sg_status status;
     char *error; /* text of the first failure, owned; NULL may mean no memory for it */
 };
@@ -133,10 +133,12 @@ void sg_onnx_destroy(sg_onnx *m) {
 /* --- names ------------------------------------------------------------------------------------ */
 
 void sg_onnx_scope(sg_onnx *m, const char *name) {
+    if (strcmp(m->scope, name) == 0) return;
     snprintf(m->scope, sizeof m->scope, "%s", name);
+    m->named = 0;
 }
 
-/* "SCOPE/WHAT_7"; numbers make it new whatever the scope is. */
+/* "SCOPE/WHAT_7" */
 static char *new_name(sg_onnx *m, const char *what) {
     char name[kNameBytes + 64];
 

@@ -38,7 +38,8 @@ sg_status sg_onnx_status(const sg_onnx *m) SG_CHECKED;
 /* Keep a failure (the first counts) and return NULL. */
 const char *sg_onnx_fail(sg_onnx *m, sg_status st);
 
-/* What comes next is named "NAME/...". */
+/* What comes next is named "NAME/OPERATOR_0", "NAME/OPERATOR_1" and so on, whatever was before: a
+ * scope's values have the same names in every model that has it. A scope is not come back to. */
 void sg_onnx_scope(sg_onnx *m, const char *name);
 
 /* Dimensions as text, "batch 3 256 256": what is no number is a dimension that varies. */

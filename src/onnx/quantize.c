@@ -12,13 +12,6 @@ enum { kSteps = 255, kMostWeight = 127, kMostInputs = 256, kMostAttributes = 16 
 
 /* --- ranges ----------------------------------------------------------------------------------- */
 
-/* Of a node's name what is in front of its number. */
-static int key_length(const char *name) {
-    const char *end = strrchr(name, '_');
-
-    return end ? (int)(end - name) : (int)strlen(name);
-}
-
 static sg_status name_ranges(sg_onnx_ranges *r, const Onnx__GraphProto *g) {
     size_t n = g->n_node + 1;
 
@@ -33,7 +26,7 @@ static sg_status name_ranges(sg_onnx_ranges *r, const Onnx__GraphProto *g) {
         r->least[r->n] = HUGE_VAL;
         r->greatest[r->n] = -HUGE_VAL;
         if (!name) continue;
-        r->name[r->n] = sg_str_printf("%.*s", key_length(name), name);
+        r->name[r->n] = sg_strdup(name);
         if (!r->name[r->n]) return sg_fail(SG_ERR_OOM, "onnx: no memory for ranges");
     }
     return SG_OK;
@@ -87,12 +80,8 @@ void sg_onnx_ranges_join(sg_onnx_ranges *to, const sg_onnx_ranges *from) {
 
 /* The entry of a node; 0 where there is none: what the first convolution reads. */
 static int64_t entry_of(const sg_onnx_ranges *r, const char *name) {
-    int length = key_length(name);
-
     for (int64_t i = 1; i < r->n; i++)
-        if (r->name[i] && strncmp(r->name[i], name, (size_t)length) == 0 &&
-            r->name[i][length] == '\0')
-            return i;
+        if (r->name[i] && strcmp(r->name[i], name) == 0) return i;
     return 0;
 }
 
@@ -115,7 +104,7 @@ typedef struct {
     sg_onnx *m;
     value *values; /* owned */
     size_t n_values;
-    int quantized; /* convolutions */
+    int quantized; /* convolutions and products */
 } machine;
 
 static value *find(const machine *x, const char *name) {
@@ -204,8 +193,8 @@ static void through(machine *x, value *v) {
     v->dequantized = SG_ONNX_OP(x->m, "DequantizeLinear", q, v->scale, v->zero);
 }
 
-/* The input of a convolution, which may be the graph's. */
-static const char *input_of_conv(machine *x, value *v) {
+/* What filters or a matrix are multiplied with; it may be the graph's input. */
+static const char *input_of_product(machine *x, value *v) {
     if (!v->dequantized) {
         set_steps(x, v);
         through(x, v);
@@ -254,10 +243,11 @@ static sg_status quantize_filters(const Onnx__TensorProto *w, const Onnx__Tensor
     return SG_OK;
 }
 
-/* DequantizeLinear of a constant with a scale an element of axis 0 and zero points of zero. */
+/* A constant in integers, and what they stand for: a scale an element of `axis`, zero is zero. */
 static const char *put_quantized(machine *x, const char *name, sg_onnx_type type, int rank,
-                                 const int64_t *dim, const void *data, const float *steps) {
-    int32_t *zeros = sg_calloc((size_t)dim[0] + 1, sizeof *zeros);
+                                 const int64_t *dim, int axis, const void *data,
+                                 const float *steps) {
+    int32_t *zeros = sg_calloc((size_t)dim[axis] + 1, sizeof *zeros);
     char part[256];
     const char *q, *scale, *zero;
 
@@ -265,12 +255,12 @@ static const char *put_quantized(machine *x, const char *name, sg_onnx_type type
     snprintf(part, sizeof part, "%s.quantized", name);
     q = sg_onnx_tensor(x->m, part, type, rank, dim, data);
     snprintf(part, sizeof part, "%s.scale", name);
-    scale = sg_onnx_tensor(x->m, part, SG_ONNX_FLOAT, 1, dim, steps);
+    scale = sg_onnx_tensor(x->m, part, SG_ONNX_FLOAT, 1, dim + axis, steps);
     snprintf(part, sizeof part, "%s.zero", name);
-    zero = sg_onnx_tensor(x->m, part, type, 1, dim, zeros);
+    zero = sg_onnx_tensor(x->m, part, type, 1, dim + axis, zeros);
     sg_free(zeros);
     return sg_onnx_node(x->m, "DequantizeLinear", SG_ONNX_IN(q, scale, zero),
-                        SG_ONNX_WITH(sg_onnx_attr_int("axis", 0)));
+                        SG_ONNX_WITH(sg_onnx_attr_int("axis", axis)));
 }
 
 /* --- nodes ------------------------------------------------------------------------------------ */
@@ -335,36 +325,72 @@ static void scope_of(machine *x, const Onnx__NodeProto *node) {
     sg_onnx_scope(x->m, scope);
 }
 
-/* Values by which it is copied, those of a convolution inside being integers. */
-static sg_status inputs_of(machine *x, const Onnx__NodeProto *node, bool inside,
-                           const char *in[kMostInputs + 1]) {
-    filters f = {.OC = 0};
-    const value *w, *b;
-    value *input;
+static sg_status inputs_of_conv(machine *x, const Onnx__NodeProto *node, const char *in[]) {
+    const value *w = find(x, node->input[1]), *b = find(x, node->input[2]);
+    value *input = find(x, node->input[0]);
+    filters f;
     sg_status st;
 
-    for (size_t i = 0; i < node->n_input; i++) in[i] = NULL;
-    in[node->n_input] = SG_ONNX_END;
-    if (!inside || !is_op(node, "Conv")) {
-        for (size_t i = 0; i < node->n_input; i++) in[i] = plain(x, node->input[i]);
-        return SG_OK;
-    }
-    input = find(x, node->input[0]);
-    w = find(x, node->input[1]);
-    b = find(x, node->input[2]);
-    in[0] = input_of_conv(x, input);
+    in[0] = input_of_product(x, input);
     st = quantize_filters(w->constant, b->constant, input->step, &f);
     if (st == SG_OK) {
         in[1] = put_quantized(x, w->from, SG_ONNX_INT8, (int)w->constant->n_dims, w->constant->dims,
-                              f.qw, f.steps);
+                              0, f.qw, f.steps);
         in[2] =
-            put_quantized(x, b->from, SG_ONNX_INT32, 1, b->constant->dims, f.qb, f.steps + f.OC);
-        x->quantized++;
+            put_quantized(x, b->from, SG_ONNX_INT32, 1, b->constant->dims, 0, f.qb, f.steps + f.OC);
     }
     sg_free(f.qw);
     sg_free(f.qb);
     sg_free(f.steps);
     return st;
+}
+
+/* Columns of w (K, N), as filters. */
+static void quantize_columns(const float *w, int64_t K, int64_t N, int8_t *q, float *steps) {
+    for (int64_t n = 0; n < N; n++) {
+        float top = 0.0f;
+
+        for (int64_t k = 0; k < K; k++) top = fmaxf(top, fabsf(w[k * N + n]));
+        steps[n] = top > 0.0f ? top / kMostWeight : 1.0f;
+        for (int64_t k = 0; k < K; k++) q[k * N + n] = (int8_t)lrintf(w[k * N + n] / steps[n]);
+    }
+}
+
+static sg_status inputs_of_matmul(machine *x, const Onnx__NodeProto *node, const char *in[]) {
+    const value *w = find(x, node->input[1]);
+    int64_t K = w->constant->dims[0], N = w->constant->dims[1];
+    int8_t *q = sg_malloc((size_t)(K * N) + 1);
+    float *steps = sg_malloc((size_t)(N + 1) * sizeof *steps);
+    sg_status st = q && steps ? SG_OK : sg_fail(SG_ERR_OOM, "onnx: no memory for a matrix");
+
+    in[0] = input_of_product(x, find(x, node->input[0]));
+    if (st == SG_OK) {
+        quantize_columns((const float *)(const void *)w->constant->raw_data.data, K, N, q, steps);
+        in[1] = put_quantized(x, w->from, SG_ONNX_INT8, 2, w->constant->dims, 1, q, steps);
+    }
+    sg_free(q);
+    sg_free(steps);
+    return st;
+}
+
+/* The matrix is one of weights. */
+static bool is_product(const machine *x, const Onnx__NodeProto *node) {
+    const value *w = is_op(node, "MatMul") ? find(x, node->input[1]) : NULL;
+
+    return w && w->constant && w->constant->n_dims == 2;
+}
+
+/* Values by which it is copied, those of a product with weights being integers. */
+static sg_status inputs_of(machine *x, const Onnx__NodeProto *node, bool inside,
+                           const char *in[kMostInputs + 1]) {
+    bool conv = inside && is_op(node, "Conv");
+
+    in[node->n_input] = SG_ONNX_END;
+    x->quantized += conv || is_product(x, node);
+    if (conv) return inputs_of_conv(x, node, in);
+    if (is_product(x, node)) return inputs_of_matmul(x, node, in);
+    for (size_t i = 0; i < node->n_input; i++) in[i] = plain(x, node->input[i]);
+    return SG_OK;
 }
 
 /* A Resize or a pool gives elements that it has taken: their scale is the input's. */

@@ -3,21 +3,21 @@
  *
  * Quantised is what lies between convolutions: those under a SiLU, with all that is only sigmoids,
  * products, sums, concatenations and enlargements of such values. So a head's last convolution,
- * which has no SiLU, and what is made of it stay in float. Filters: symmetric, a scale an output
- * channel; biases: int32, of the product of the input's scale and the filter's; values: uint8, a
- * scale and a zero point from the range that was seen. (int8 values, S8S8, are what onnxruntime
- * advises. On x86 it makes uint8 of them itself, but only of those that one node reads, and of a
- * SiLU's convolution two do: it fuses nothing then, and 1.32 takes 0.75 to 2 times what floats
- * take. Of uint8 it fuses all.) */
+ * which has no SiLU, and what is made of it stay in float. And the products of a text's tokens with
+ * matrices of weights, of which only these and what they are multiplied with are quantised.
+ * Filters: symmetric, a scale an output channel, matrices a column; biases: int32, of the product
+ * of the input's scale and the filter's; values: uint8, a scale and a zero point from the range
+ * that was seen. (int8 values, S8S8, are what onnxruntime advises. On x86 it makes uint8 of them
+ * itself, but only of those that one node reads, and of a SiLU's convolution two do: it fuses
+ * nothing then, and 1.32 takes 0.75 to 2 times what floats take. Of uint8 it fuses all.) */
 #ifndef SG_ONNX_QUANTIZE_H
 #define SG_ONNX_QUANTIZE_H
 
 #include "onnx/array.h"
 
 /* The least and greatest element that each node's first output was seen to have. Nodes are known by
- * their names without the number behind them, "backbone.stem.conv2d/Conv", so that ranges seen in
- * one export of a network hold in another that has more around it; entry 0 is what the network is
- * fed with, the graph's first input. */
+ * their names, so that ranges seen in one export of a network hold in another that has more around
+ * it; entry 0 is what the network is fed with, the graph's first input. */
 typedef struct {
     int64_t n;
     char **name;              /* (n), owned; of entry 0 NULL */

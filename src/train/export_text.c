@@ -61,14 +61,15 @@ static void bind_inputs(exporting *e) {
 }
 
 static sg_status put_outputs(exporting *e) {
-    for (int i = 0; i < sg_graph_outputs(e->graph); i++) {
-        const char *value;
+    const char *value[SG_MAX_OUTPUTS];
+    int n = sg_graph_outputs(e->graph);
 
-        SG_TRY(sg_convert(e->conversion, sg_graph_output(e->graph, i), &value));
-        sg_onnx_scope(e->m, "output");
-        sg_onnx_output(e->m, sg_graph_output_name(e->graph, i), value, SG_ONNX_FLOAT, "batch %lld",
-                       (long long)e->trained.model.n_classes);
-    }
+    for (int i = 0; i < n; i++)
+        SG_TRY(sg_convert(e->conversion, sg_graph_output(e->graph, i), &value[i]));
+    sg_onnx_scope(e->m, "output");
+    for (int i = 0; i < n; i++)
+        sg_onnx_output(e->m, sg_graph_output_name(e->graph, i), value[i], SG_ONNX_FLOAT,
+                       "batch %lld", (long long)e->trained.model.n_classes);
     return sg_onnx_status(e->m);
 }
 
