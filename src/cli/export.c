@@ -43,15 +43,15 @@ static sg_status quantize(const request *r, const sg_trained_source *source, uin
     sg_status st;
 
     SG_TRY(sg_export_int8(source, r->threads, *bytes, *size, &model, &loss));
-    sg_onnx_about_f(model, "spotgrad.int8", "{\"seen\":%lld,\"mAP50\":%.6f,\"before\":%.6f}",
-                    (long long)loss.seen, loss.after, loss.before);
+    sg_onnx_about_f(model, "spotgrad.int8", "{\"seen\":%lld,\"%s\":%.6f,\"before\":%.6f}",
+                    (long long)loss.seen, loss.score, loss.after, loss.before);
     st = sg_onnx_pack(model, &packed, size);
     sg_onnx_destroy(model);
     if (st != SG_OK) return st;
     sg_free(*bytes);
     *bytes = packed;
-    cli_print("int8: mAP50 %.4f on %lld pictures of data.val, %.4f in floats: %+.4f\n", loss.after,
-              (long long)loss.measured, loss.before, loss.after - loss.before);
+    cli_print("int8: %s %.4f on %lld samples of data.val, %.4f in floats: %+.4f\n", loss.score,
+              loss.after, (long long)loss.measured, loss.before, loss.after - loss.before);
     return SG_OK;
 }
 
@@ -102,7 +102,7 @@ int cli_export(int argc, char **argv) {
          .help = "detector: the graph takes pictures of any size, as bytes"},
         {.name = "--int8",
          .flag = &r.int8,
-         .help = "detector: in int8, calibrated on data.train, measured on data.val; minutes"},
+         .help = "in int8, calibrated on data.train, its loss measured on data.val: takes minutes"},
         {.name = "--test-vector",
          .value_name = "DIR",
          .value = &r.vector,

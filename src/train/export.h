@@ -23,13 +23,17 @@ typedef struct {
 sg_status sg_export_model(const sg_trained_source *source, const sg_export_options *options,
                           sg_onnx **out) SG_CHECKED;
 
-/* The same in int8 (onnx/quantize.h): `bytes` are what was exported, of a detector. Ranges are seen
- * on pictures of data.train, and what it loses is measured on data.val, by an interpreter: minutes
- * for hundreds of pictures. SG_ERR_UNSUPPORTED: no detector; errors of sg_dataset_read. */
+/* What int8 costs. */
 typedef struct {
-    int64_t seen, measured; /* pictures */
-    double before, after;   /* mAP50: our own engine's, and of the int8 graph */
+    const char *score;      /* what is measured: "mAP50", or of texts the task's "score"; static */
+    int64_t seen, measured; /* samples */
+    double before, after;   /* our own engine's, and the int8 graph's */
 } sg_export_loss;
+
+/* The same in int8 (onnx/quantize.h): `bytes` are what was exported. Ranges are seen on samples of
+ * data.train, and what is lost is measured on data.val, by an interpreter: minutes for hundreds of
+ * pictures. SG_ERR_UNSUPPORTED: nothing in it can be in int8, as in tables of n-grams; errors of
+ * reading the data. */
 sg_status sg_export_int8(const sg_trained_source *source, int threads, const uint8_t *bytes,
                          size_t size, sg_onnx **out, sg_export_loss *loss) SG_CHECKED;
 

@@ -54,9 +54,10 @@ static sg_status choose(sampling *s) {
 static sg_status put_picture(sampling *s) {
     const sg_image *image = &s->sample->image[0];
 
-    SG_TRY(sg_onnx_array_init(&s->sample->input[0], "images", SG_ONNX_UINT8, 4,
+    SG_TRY(sg_onnx_array_init(&s->sample->input.array[0], "images", SG_ONNX_UINT8, 4,
                               (const int64_t[]){1, image->height, image->width, 3}));
-    memcpy(s->sample->input[0].data, image->rgb, sg_onnx_array_bytes(&s->sample->input[0]));
+    memcpy(s->sample->input.array[0].data, image->rgb,
+           sg_onnx_array_bytes(&s->sample->input.array[0]));
     return SG_OK;
 }
 
@@ -67,14 +68,14 @@ void sg_export_floats(const uint8_t *pixels, int64_t n, float *to) {
 static sg_status put_inputs(sampling *s) {
     int64_t S = s->model.model.input, each = 3 * S * S;
 
-    s->sample->n_inputs = 1;
+    s->sample->input.n = 1;
     for (int i = 0; i < s->sample->n; i++)
         SG_TRY(
             sg_letterbox_image(&s->sample->image[i], S, s->model.input[0] + i * each, &s->map[i]));
     if (s->options->preprocess) return put_picture(s);
-    SG_TRY(sg_onnx_array_init(&s->sample->input[0], "images", SG_ONNX_FLOAT, 4,
+    SG_TRY(sg_onnx_array_init(&s->sample->input.array[0], "images", SG_ONNX_FLOAT, 4,
                               (const int64_t[]){s->sample->n, 3, S, S}));
-    sg_export_floats(s->model.input[0], s->sample->n * each, s->sample->input[0].data);
+    sg_export_floats(s->model.input[0], s->sample->n * each, s->sample->input.array[0].data);
     return SG_OK;
 }
 

@@ -22,7 +22,7 @@ sg_status sg_export_sample_take(const sg_trained_source *source, const sg_export
 }
 
 void sg_export_sample_clear(sg_export_sample *s) {
-    for (int i = 0; i < SG_EXPORT_INPUTS; i++) sg_onnx_array_clear(&s->input[i]);
+    sg_export_inputs_clear(&s->input);
     for (int i = 0; i < SG_EXPORT_OUTPUTS; i++) sg_onnx_array_clear(&s->output[i]);
     for (int i = 0; i < SG_EXPORT_SAMPLES; i++) {
         sg_image_clear(&s->image[i]);
@@ -71,7 +71,8 @@ static sg_status write_answers(const char *folder, const sg_export_sample *s) {
 
 sg_status sg_export_write_vector(const char *folder, const sg_export_sample *s) {
     SG_TRY(sg_make_dirs(folder));
-    for (int i = 0; i < s->n_inputs; i++) SG_TRY(write_array(folder, "input", i, &s->input[i]));
+    for (int i = 0; i < s->input.n; i++)
+        SG_TRY(write_array(folder, "input", i, &s->input.array[i]));
     for (int i = 0; i < s->n_outputs; i++) SG_TRY(write_array(folder, "output", i, &s->output[i]));
     if (s->kind == SG_EXPORT_LABELS) return write_answers(folder, s);
     for (int i = 0; i < s->n; i++) {

@@ -4,15 +4,22 @@
 #define SG_TRAIN_EXPORT_SAMPLE_H
 
 #include "data/image.h"
-#include "data/text_dataset.h"
 #include "onnx/array.h"
 #include "train/export.h"
+#include "train/text_model.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 enum { SG_EXPORT_SAMPLES = 2, SG_EXPORT_INPUTS = 4, SG_EXPORT_OUTPUTS = 2 };
+
+/* Owned. */
+typedef struct {
+    sg_onnx_array array[SG_EXPORT_INPUTS];
+    int n;
+} sg_export_inputs;
+void sg_export_inputs_clear(sg_export_inputs *inputs);
 
 /* How the outputs are compared. */
 typedef enum {
@@ -25,8 +32,9 @@ typedef enum {
 typedef struct {
     sg_export_answer kind;
     bool real; /* of the data set; else drawn pictures, or messages of our own */
-    int n, n_inputs, n_outputs;
-    sg_onnx_array input[SG_EXPORT_INPUTS], output[SG_EXPORT_OUTPUTS];
+    int n, n_outputs;
+    sg_export_inputs input;
+    sg_onnx_array output[SG_EXPORT_OUTPUTS];
     /* detector */
     double score, iou;                      /* predict.score, predict.nms */
     sg_image image[SG_EXPORT_SAMPLES];      /* the pictures */
@@ -51,6 +59,10 @@ sg_status sg_export_sample_texts(const sg_trained_source *source, sg_export_samp
 
 /* A letterboxed picture as the raw graph is fed with it: 0 .. 1. */
 void sg_export_floats(const uint8_t *pixels, int64_t n, float *to);
+/* n encoded texts as the graph of a text classifier takes them, into *inputs, which is zeroed; a
+ * failure leaves something to be cleared. */
+sg_status sg_export_text_inputs(const sg_text_model *model, const sg_encoded *texts, int64_t n,
+                                sg_export_inputs *inputs) SG_CHECKED;
 
 /* Run the exported graph on the sample, by onnx/run.h, and compare. SG_ERR_DATA says what differs:
  * raw outputs by more than 1e-4 of the greatest (boxes and scores each), probabilities by more than

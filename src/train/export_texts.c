@@ -17,11 +17,10 @@ static const char *const kMessages[SG_EXPORT_SAMPLES] = {
 typedef struct {
     sg_text_trained trained;
     sg_text_dataset *data;
-    sg_encoder *encoder;
+    sg_encoder *encoder[SG_EXPORT_SAMPLES]; /* each keeps its text */
     sg_text_rows rows;
     sg_inference *inference; /* with logits */
     sg_export_sample *sample;
-    int64_t longest[2]; /* n-grams, subwords */
 } sampling;
 
 static sg_message message(const sampling *s, int i) {
@@ -44,61 +43,77 @@ static int shape_of(const sampling *s) { return s->trained.model.shapes.n - 1; }
 
 /* --- inputs ----------------------------------------------------------------------------------- */
 
-static sg_status encode(sampling *s) {
-    const sg_text_shapes *shapes = &s->trained.model.shapes;
-
-    SG_TRY(sg_encoder_create(s->trained.model.tokenizer, &s->encoder));
-    SG_TRY(sg_text_rows_init(shapes, s->sample->n, &s->rows));
-    for (int i = 0; i < s->sample->n; i++) {
-        sg_message text = message(s, i);
-        sg_encoded e;
-
-        SG_TRY(sg_encoder_encode(s->encoder, text.bytes, text.length, &e));
-        sg_text_rows_put(&s->rows, shapes, shape_of(s), i, &e);
-        if (e.n_ngrams > s->longest[0]) s->longest[0] = e.n_ngrams;
-        if (e.n_subwords > s->longest[1]) s->longest[1] = e.n_subwords;
-    }
-    return SG_OK;
-}
-
 /* As wide as the longest needs, at least 1. */
-static sg_status add_input(sampling *s, const char *name, sg_onnx_type type, int64_t longest,
-                           int64_t room, sg_onnx_array **out) {
-    int64_t width = longest > room ? room : longest > 0 ? longest : 1;
-
-    *out = &s->sample->input[s->sample->n_inputs++];
-    return sg_onnx_array_init(*out, name, type, 2, (const int64_t[]){s->sample->n, width});
+static sg_status add_input(sg_export_inputs *in, const char *name, sg_onnx_type type, int64_t n,
+                           int64_t longest, sg_onnx_array **out) {
+    *out = &in->array[in->n++];
+    return sg_onnx_array_init(*out, name, type, 2, (const int64_t[]){n, longest > 0 ? longest : 1});
 }
 
-static sg_status put_subwords(sampling *s) {
-    int64_t T = s->trained.model.shapes.length[shape_of(s)];
+static sg_status put_subwords(const sg_encoded *texts, int64_t n, int64_t longest,
+                              sg_export_inputs *in) {
     sg_onnx_array *ids, *mask;
 
-    SG_TRY(add_input(s, "input_ids", SG_ONNX_INT64, s->longest[1], T, &ids));
-    SG_TRY(add_input(s, "attention_mask", SG_ONNX_INT64, s->longest[1], T, &mask));
-    for (int i = 0; i < s->sample->n; i++)
-        for (int64_t t = 0; t < ids->dim[1]; t++) {
-            bool is = t < s->rows.length[i];
-
-            ((int64_t *)ids->data)[i * ids->dim[1] + t] = is ? s->rows.ids[i * T + t] : 0;
-            ((int64_t *)mask->data)[i * ids->dim[1] + t] = is;
+    SG_TRY(add_input(in, "input_ids", SG_ONNX_INT64, n, longest, &ids));
+    SG_TRY(add_input(in, "attention_mask", SG_ONNX_INT64, n, longest, &mask));
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t t = 0; t < texts[i].n_subwords; t++) {
+            ((int64_t *)ids->data)[i * ids->dim[1] + t] = texts[i].subword[t];
+            ((int64_t *)mask->data)[i * ids->dim[1] + t] = 1;
         }
     return SG_OK;
 }
 
-static sg_status put_ngrams(sampling *s) {
-    int64_t F = s->trained.model.shapes.features[shape_of(s)];
+static sg_status put_ngrams(const sg_encoded *texts, int64_t n, int64_t longest,
+                            sg_export_inputs *in) {
     sg_onnx_array *ids, *weights;
 
-    SG_TRY(add_input(s, "ngram_ids", SG_ONNX_INT64, s->longest[0], F, &ids));
-    SG_TRY(add_input(s, "ngram_weights", SG_ONNX_FLOAT, s->longest[0], F, &weights));
-    for (int i = 0; i < s->sample->n; i++)
+    SG_TRY(add_input(in, "ngram_ids", SG_ONNX_INT64, n, longest, &ids));
+    SG_TRY(add_input(in, "ngram_weights", SG_ONNX_FLOAT, n, longest, &weights));
+    for (int64_t i = 0; i < n; i++)
         for (int64_t f = 0; f < ids->dim[1]; f++) {
-            ((int64_t *)ids->data)[i * ids->dim[1] + f] = s->rows.ngrams[i * F + f];
-            ((float *)weights->data)[i * ids->dim[1] + f] =
-                s->rows.ngrams[i * F + f] < 0 ? 0.0f : s->rows.weights[i * F + f];
+            bool is = f < texts[i].n_ngrams;
+
+            ((int64_t *)ids->data)[i * ids->dim[1] + f] = is ? texts[i].ngram[f] : -1;
+            ((float *)weights->data)[i * ids->dim[1] + f] = is ? texts[i].weight[f] : 0.0f;
         }
     return SG_OK;
+}
+
+sg_status sg_export_text_inputs(const sg_text_model *model, const sg_encoded *texts, int64_t n,
+                                sg_export_inputs *in) {
+    int last = model->shapes.n - 1; /* the largest shape */
+    int64_t ngrams = 0, subwords = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        if (texts[i].n_ngrams > ngrams) ngrams = texts[i].n_ngrams;
+        if (texts[i].n_subwords > subwords) subwords = texts[i].n_subwords;
+    }
+    in->n = 0;
+    if (model->shapes.features[last] > 0) SG_TRY(put_ngrams(texts, n, ngrams, in));
+    if (model->shapes.length[last] > 0) SG_TRY(put_subwords(texts, n, subwords, in));
+    return SG_OK;
+}
+
+void sg_export_inputs_clear(sg_export_inputs *in) {
+    for (int i = 0; i < SG_EXPORT_INPUTS; i++) sg_onnx_array_clear(&in->array[i]);
+    in->n = 0;
+}
+
+/* Messages as the graph takes them, and in rows, as our engine does. */
+static sg_status encode(sampling *s) {
+    const sg_text_model *model = &s->trained.model;
+    sg_encoded texts[SG_EXPORT_SAMPLES];
+
+    SG_TRY(sg_text_rows_init(&model->shapes, s->sample->n, &s->rows));
+    for (int i = 0; i < s->sample->n; i++) {
+        sg_message text = message(s, i);
+
+        SG_TRY(sg_encoder_create(model->tokenizer, &s->encoder[i]));
+        SG_TRY(sg_encoder_encode(s->encoder[i], text.bytes, text.length, &texts[i]));
+        sg_text_rows_put(&s->rows, &model->shapes, shape_of(s), i, &texts[i]);
+    }
+    return sg_export_text_inputs(model, texts, s->sample->n, &s->sample->input);
 }
 
 /* --- answers ---------------------------------------------------------------------------------- */
@@ -156,8 +171,6 @@ static sg_status take(sampling *s, const sg_trained_source *source) {
 
     choose(s);
     SG_TRY(encode(s));
-    if (model->shapes.features[shape_of(s)] > 0) SG_TRY(put_ngrams(s));
-    if (model->shapes.length[shape_of(s)] > 0) SG_TRY(put_subwords(s));
     SG_TRY(make_inference(s, source->path));
     SG_TRY(answer(s));
     s->sample->n_tasks = model->n_tasks;
@@ -175,7 +188,7 @@ sg_status sg_export_sample_texts(const sg_trained_source *source, sg_export_samp
     st = take(&s, source);
     sg_inference_destroy(s.inference);
     sg_text_rows_clear(&s.rows);
-    sg_encoder_destroy(s.encoder);
+    for (int i = 0; i < SG_EXPORT_SAMPLES; i++) sg_encoder_destroy(s.encoder[i]);
     sg_text_dataset_destroy(s.data);
     sg_text_trained_clear(&s.trained);
     return st;

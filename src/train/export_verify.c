@@ -132,7 +132,7 @@ sg_status sg_export_verify(const uint8_t *bytes, size_t size, const sg_export_sa
     sg_onnx_array got[SG_EXPORT_OUTPUTS];
     sg_status st;
 
-    SG_TRY(sg_onnx_run(bytes, size, s->input, s->n_inputs, got, s->n_outputs));
+    SG_TRY(sg_onnx_run(bytes, size, s->input.array, s->input.n, got, s->n_outputs));
     st = compare(s, got);
     for (int o = 0; o < s->n_outputs; o++) sg_onnx_array_clear(&got[o]);
     return st;
