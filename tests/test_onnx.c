@@ -179,6 +179,13 @@ static void test_what_it_refuses(void **state) {
     x = SG_ONNX_OP(m, "Reshape", x, SG_ONNX_INTS(m, 2, 3));
     sg_onnx_output(m, "y", x, SG_ONNX_FLOAT, "1");
     expect_failure(m, SG_ERR_DATA, "1 elements become 6");
+    m = begin();
+    x = SG_ONNX_OP(m, "Relu", sg_onnx_input(m, "x", SG_ONNX_FLOAT, "1"));
+    sg_onnx_scope(m, "other");
+    x = SG_ONNX_OP(m, "Relu", x);
+    sg_onnx_scope(m, "test");
+    sg_onnx_output(m, "y", SG_ONNX_OP(m, "Relu", x), SG_ONNX_FLOAT, "1");
+    expect_failure(m, SG_ERR_DATA, "two nodes are called test/Relu_0");
 }
 
 /* Every byte of a model damaged in turn, and every length: an answer or a failure, no crash. */
@@ -308,6 +315,47 @@ static void test_int8(void **state) {
     sg_onnx_array_clear(&got);
     sg_onnx_ranges_clear(&ranges);
     sg_onnx_ranges_clear(&more);
+}
+
+/* Tokens (2, 5, 8) times a matrix, plus a bias. */
+static sg_onnx *product(void) {
+    sg_onnx *m = begin();
+    const char *x = sg_onnx_input(m, "x", SG_ONNX_FLOAT, "n t 8"), *y;
+
+    sg_onnx_scope(m, "linear");
+    y = SG_ONNX_OP(m, "MatMul", x, draw_tensor(m, "w", 2, (const int64_t[]){8, 4}, 1.0f));
+    y = SG_ONNX_OP(m, "Add", y, draw_tensor(m, "b", 1, (const int64_t[]){4}, 0.5f));
+    sg_onnx_output(m, "y", y, SG_ONNX_FLOAT, "n t 4");
+    return m;
+}
+
+static void test_int8_product(void **state) {
+    float x[2 * 5 * 8];
+    sg_random r = sg_random_init(3);
+    sg_onnx_array in, want, got;
+    sg_onnx_ranges ranges;
+    sg_onnx *m = product(), *q;
+    uint8_t *bytes;
+    size_t size;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof x / sizeof x[0]; i++) x[i] = 2.0f * sg_random_float(&r) - 1.5f;
+    in = floats("x", 3, (const int64_t[]){2, 5, 8}, x);
+    assert_int_equal(sg_onnx_pack(m, &bytes, &size), SG_OK);
+    assert_int_equal(sg_onnx_ranges_init(bytes, size, &ranges), SG_OK);
+    assert_int_equal(sg_onnx_ranges_see(&ranges, bytes, size, &in, 1), SG_OK);
+    assert_int_equal(sg_onnx_quantize(bytes, size, &ranges, &q), SG_OK);
+    sg_free(bytes);
+    assert_int_equal(sg_onnx_pack(q, &bytes, &size), SG_OK);
+    assert_true(holds(bytes, size, "w.quantized"));
+    sg_free(bytes);
+    run(m, &in, 1, &want, 1);
+    run(q, &in, 1, &got, 1);
+    check_close(&got, &want);
+    sg_onnx_ranges_clear(&ranges);
+    sg_onnx_array_clear(&in);
+    sg_onnx_array_clear(&want);
+    sg_onnx_array_clear(&got);
 }
 
 static void test_nothing_to_quantize(void **state) {
@@ -650,6 +698,7 @@ int main(void) {
         cmocka_unit_test(test_what_it_refuses),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_int8_product),
         cmocka_unit_test(test_nothing_to_quantize),
         cmocka_unit_test(test_letterbox),
         cmocka_unit_test(test_found),

@@ -243,6 +243,16 @@ static sg_status add_inputs(machine *x, const sg_onnx_array *inputs, int n) {
     return SG_OK;
 }
 
+/* As onnxruntime wants it. */
+static sg_status check_names(const Onnx__GraphProto *g) {
+    for (size_t n = 0; n < g->n_node; n++)
+        for (size_t k = 0; k < n; k++)
+            if (g->node[n]->name && g->node[k]->name &&
+                strcmp(g->node[n]->name, g->node[k]->name) == 0)
+                return sg_fail(SG_ERR_DATA, "onnx: two nodes are called %s", g->node[n]->name);
+    return SG_OK;
+}
+
 /* The node that reads each value last; outputs of the graph are read after all. */
 static sg_status note_uses(machine *x) {
     for (size_t n = 0; n < x->graph->n_node; n++) {
@@ -364,6 +374,7 @@ sg_status sg_onnx_run_watched(const uint8_t *bytes, size_t size, const sg_onnx_a
     sg_status st = prepare(&x, bytes, size);
 
     for (int i = 0; outputs && i < n_outputs; i++) memset(&outputs[i], 0, sizeof outputs[i]);
+    if (st == SG_OK) st = check_names(x.graph);
     if (st == SG_OK) st = add_initializers(&x);
     if (st == SG_OK) st = add_inputs(&x, inputs, n_inputs);
     if (st == SG_OK) st = note_uses(&x);
