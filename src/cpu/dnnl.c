@@ -22,10 +22,18 @@ struct sg_dnnl {
     int n_formats, capacity;
 };
 
+/* What a run hands to oneDNN. */
+typedef struct {
+    dnnl_stream_t stream;
+    dnnl_exec_arg_t arg[kMaxArgs];
+    int made;
+} arguments;
+
 struct sg_dnnl_op {
     const sg_dnnl *d; /* borrowed */
     dnnl_primitive_t primitive;
-    int n_args; /* inputs, output, scratchpad */
+    arguments *kept; /* owned; NULL where runs may be side by side */
+    int n_args;      /* inputs, output, scratchpad */
     int id[kMaxArgs];
     dnnl_memory_desc_t md[kMaxArgs];
     size_t scratch;
@@ -129,6 +137,32 @@ size_t sg_dnnl_filter_bytes(const sg_dnnl *d, int format) {
 
 /* --- primitives ------------------------------------------------------------------------------- */
 
+static void arguments_clear(arguments *a) {
+    for (int i = 0; i < a->made; i++) dnnl_memory_destroy(a->arg[i].memory);
+    if (a->stream) dnnl_stream_destroy(a->stream);
+}
+
+/* What may be cleared also where it fails. */
+static dnnl_status_t arguments_make(const sg_dnnl_op *op, arguments *a) {
+    dnnl_status_t st = dnnl_stream_create(&a->stream, op->d->engine, dnnl_stream_default_flags);
+
+    for (; a->made < op->n_args && st == dnnl_success; a->made += st == dnnl_success) {
+        a->arg[a->made].arg = op->id[a->made];
+        st = dnnl_memory_create(&a->arg[a->made].memory, &op->md[a->made], op->d->engine,
+                                DNNL_MEMORY_NONE);
+    }
+    return st;
+}
+
+static sg_status keep_arguments(sg_dnnl_op *op) {
+    dnnl_status_t st;
+
+    op->kept = sg_calloc(1, sizeof *op->kept);
+    if (!op->kept) return sg_fail(SG_ERR_OOM, "oneDNN: no memory for a primitive");
+    st = arguments_make(op, op->kept);
+    return st == dnnl_success ? SG_OK : fail("cannot make a primitive's arguments", st);
+}
+
 /* The primitive of `pd`, with user-mode scratchpad as the last argument; destroys pd. */
 static sg_status op_finish(sg_dnnl_op *op, dnnl_primitive_desc_t pd) {
     const dnnl_memory_desc_t *scratch =
@@ -144,7 +178,8 @@ static sg_status op_finish(sg_dnnl_op *op, dnnl_primitive_desc_t pd) {
         op->scratch = sg_align_up(dnnl_memory_desc_get_size(scratch));
     }
     dnnl_primitive_desc_destroy(pd);
-    return st == dnnl_success ? SG_OK : fail("cannot make a primitive", st);
+    if (st != dnnl_success) return fail("cannot make a primitive", st);
+    return op->d->threads > 1 ? keep_arguments(op) : SG_OK;
 }
 
 static void op_arg(sg_dnnl_op *op, int id, dnnl_primitive_desc_t pd, dnnl_query_t what) {
@@ -326,6 +361,8 @@ sg_status sg_dnnl_reorder_create(sg_dnnl *d, int from, int to, sg_dnnl_op **out)
 
 void sg_dnnl_op_destroy(sg_dnnl_op *op) {
     if (!op) return;
+    if (op->kept) arguments_clear(op->kept);
+    sg_free(op->kept);
     if (op->primitive) dnnl_primitive_destroy(op->primitive);
     sg_free(op);
 }
@@ -334,32 +371,38 @@ size_t sg_dnnl_op_scratch(const sg_dnnl_op *op) { return op->scratch; }
 
 const char *sg_dnnl_op_label(const sg_dnnl_op *op) { return op->label; }
 
+static dnnl_status_t execute(const sg_dnnl_op *op, const arguments *a, const void *const in[],
+                             void *out, void *scratch) {
+    int n_in = op->n_args - (op->scratch > 0) - 1, threads = omp_get_max_threads();
+    dnnl_status_t st = dnnl_success;
+
+    for (int i = 0; i < op->n_args && st == dnnl_success; i++) {
+        void *p = i < n_in ? (void *)(uintptr_t)in[i] : i == n_in ? out : scratch;
+
+        st = dnnl_memory_set_data_handle(a->arg[i].memory, p);
+    }
+    if (st != dnnl_success) return st;
+    if (threads != op->d->threads) omp_set_num_threads(op->d->threads);
+    st = dnnl_primitive_execute(op->primitive, a->stream, op->n_args, a->arg);
+    if (st == dnnl_success) st = dnnl_stream_wait(a->stream);
+    if (threads != op->d->threads) omp_set_num_threads(threads);
+    return st;
+}
+
 /* Memory objects are a few dozen bytes each and are made anew for each run (about 1 us in all), so
  * that an op has no state that two threads could share; oneDNN itself allocates as much inside
- * dnnl_primitive_execute. */
+ * dnnl_primitive_execute. Where an op has several threads there is one run at a time, and they are
+ * kept. */
 sg_status sg_dnnl_op_run(const sg_dnnl_op *op, const void *const in[], void *out, void *scratch) {
-    int n_in = op->n_args - (op->scratch > 0) - 1, made = 0;
-    int threads = omp_get_max_threads();
-    dnnl_exec_arg_t arg[kMaxArgs];
-    dnnl_stream_t stream = NULL;
-    dnnl_status_t st = dnnl_stream_create(&stream, op->d->engine, dnnl_stream_default_flags);
+    arguments once = {.made = 0};
+    dnnl_status_t st;
 
-    for (; made < op->n_args && st == dnnl_success; made++) {
-        void *p = made < n_in ? (void *)(uintptr_t)in[made] : made == n_in ? out : scratch;
-
-        arg[made].arg = op->id[made];
-        arg[made].memory = NULL;
-        st = dnnl_memory_create(&arg[made].memory, &op->md[made], op->d->engine, p);
+    if (op->kept) {
+        st = execute(op, op->kept, in, out, scratch);
+    } else {
+        st = arguments_make(op, &once);
+        if (st == dnnl_success) st = execute(op, &once, in, out, scratch);
+        arguments_clear(&once);
     }
-    if (st == dnnl_success) {
-        if (threads != op->d->threads) omp_set_num_threads(op->d->threads);
-        st = dnnl_primitive_execute(op->primitive, stream, op->n_args, arg);
-        if (st == dnnl_success) st = dnnl_stream_wait(stream);
-        if (threads != op->d->threads) omp_set_num_threads(threads);
-    }
-    for (int i = 0; i < made; i++) {
-        if (arg[i].memory) dnnl_memory_destroy(arg[i].memory);
-    }
-    if (stream) dnnl_stream_destroy(stream);
     return st == dnnl_success ? SG_OK : fail("cannot run a primitive", st);
 }
