@@ -374,11 +374,12 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c,$^) $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
 
-## bench         speed beside PyTorch's (installs python3-torch, 0.6 GB; 10 minutes)
+## bench         speed beside PyTorch's and onnxruntime's (installs python3-torch, 0.6 GB; 12 minutes)
 bench:
 	scripts/setup bench
-	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector kernels checkpoint text_encoder tokenizer bag transport)
+	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector predict kernels checkpoint text_encoder tokenizer bag transport)
 	scripts/bench
+	scripts/bench-onnx
 	scripts/bench-text --rounds 3
 	scripts/bench-bag
 	scripts/bench-fasttext
