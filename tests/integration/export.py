@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from urllib.parse import unquote, unquote_to_bytes
 
 ENGINE = "build/release/tests/export/engine"
 OLDEST = ".venv/oldest"
@@ -230,14 +231,26 @@ WORDS = (["сльози", "lonely", "rain", "😢"], ["сонце", "happy", "pa
 
 # ids of each line, by the functions of docs/serving.md
 IDS = """import json, sys; sys.path.insert(0, sys.argv[2]); import classify
-for text in sys.stdin.read().split("\\n")[:-1]:
-    print(json.dumps({name: value[0].tolist() for name, value in classify.inputs(text).items()}))"""
+for message in sys.stdin.buffer.read().split(b"\\n")[:-1]:
+    ids = classify.inputs(classify.clean(message))
+    print(json.dumps({name: value[0].tolist() for name, value in ids.items()}))"""
 
 
-def check_ids(name, model, engine):
+def check_clean(messages, engine):
+    """examples/clean.py against the library, and the cases of its own test."""
+    sys.path.insert(0, "examples")
+    from clean import clean
+    wrong = [(m, clean(m)) for m, e in zip(messages.split(b"\n"), engine) if clean(m) != e["tokens"]]
+    case("examples/clean.py: the library's tokens of %d messages" % len(engine), len(engine) > 0 and not wrong, wrong[:1])
+    told = [line.split("\t") for line in pathlib.Path("tests/data/text_clean.txt").read_text().split("\n")
+            if "\t" in line and not line.startswith("#")]
+    wrong = [case for case in told if clean(unquote_to_bytes(case[0])) != unquote(case[1])]
+    case("examples/clean.py: all rules", len(told) > 70 and not wrong, wrong[:1])
+
+
+def check_ids(name, model, messages, engine):
     """The page's functions against the library's tokenizer."""
-    cleaned = "".join(e["tokens"] + "\n" for e in engine).encode()
-    lines = run([sys.executable, "-c", IDS, model, work], stdin=cleaned).splitlines()
+    lines = run([sys.executable, "-c", IDS, model, work], stdin=messages).splitlines()
     wrong = []
     for line, e in zip(lines, engine):
         found = json.loads(line)
@@ -283,11 +296,12 @@ def softmax(x):
     return e / e.sum(1, keepdims=True)
 
 
-def check_script(name, model, engine):
-    """classify.py, from cleaned messages to labels."""
+def check_script(name, model, messages, engine):
+    """classify.py, from messages to labels."""
     names = list(ast.literal_eval(onnxruntime.InferenceSession(str(model)).get_modelmeta().custom_metadata_map["names"]).values())
     some = engine[::40]
-    lines = run([sys.executable, work / "classify.py", model], stdin="".join(e["tokens"] + "\n" for e in some).encode()).splitlines()
+    asked = b"".join(m + b"\n" for m in messages.split(b"\n")[:-1:40])
+    lines = run([sys.executable, work / "classify.py", model], stdin=asked).split("\n")[:-1]
     best = [max(range(len(names)), key=e["probabilities"].__getitem__) for e in some]
     wrong = [line for line, e, b in zip(lines, some, best)
              if line.split("\t")[0] != names[b] or not abs(float(line.split("\t")[1]) - e["probabilities"][b]) <= 1e-5]
@@ -297,6 +311,7 @@ def check_script(name, model, engine):
 def check_texts():
     folder, messages = texts()
     script("classify.py")
+    shutil.copy("examples/clean.py", work)
     for name, keys in TEXT_MODELS.items():
         model = work / re.sub("[^a-z]", "", name.lower())
         run(["bin/train", "--config", "configs/sms.ini", "data.root=%s" % folder, "run.dir=%s" % model, "train.epochs=1",
@@ -306,8 +321,9 @@ def check_texts():
         check_file(name, path, (model, model.name + "-again"))
         wanted = [i.name for i in onnx.load(path).graph.input]
         check_answers(name, path, engine, wanted)
-        check_ids(name, path, engine)
-        check_script(name, path, engine)
+        check_ids(name, path, messages, engine)
+        check_script(name, path, messages, engine)
+    check_clean(messages, engine)
 
 
 # --- the whole ------------------------------------------------------------------------------------
