@@ -9,12 +9,12 @@ BIN    := $(if $(filter release,$(CONFIG)),bin,$(BUILD)/bin)
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
            -Wdouble-promotion -Wformat=2
 OPTIMISE_release = -O3 -g1
-OPTIMISE_asan    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+OPTIMISE_asan    = -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined \
                    -fno-sanitize-recover=all
 # ThreadSanitizer follows the fibers of the emulated GPU (gcc's; see docs/contributing.md)
-OPTIMISE_tsan    = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+OPTIMISE_tsan    = -O1 -g1 -fno-omit-frame-pointer -fsanitize=thread
 # clang's, for the emulation and what it needs of the rest: oneDNN and others are not instrumented
-OPTIMISE_msan    = -O1 -g -fno-omit-frame-pointer -fsanitize=memory \
+OPTIMISE_msan    = -O1 -g1 -fno-omit-frame-pointer -fsanitize=memory \
                    -fsanitize-ignorelist=tests/emulation/msan.txt
 # clang's; the profile tells scripts/fuzz which lines were reached
 OPTIMISE_fuzz    = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \

@@ -1,7 +1,7 @@
 """Workers meet at a real etcd (Debian's): what tests/test_rendezvous.c asks of every kind of place, with
 one endpoint and with two of which one is dead or silent; answers that are lost; an etcd that is
 killed and started again while processes race. All traffic stays on 127.0.0.1."""
-# beside the others
+# lane: waiting
 # time limit: 280
 import base64
 import collections

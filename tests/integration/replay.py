@@ -1,4 +1,4 @@
-# beside the others
+# lane: waiting
 # time limit: 300
 """scripts/replay-trace: its figures on facts worked out by hand; a small trace in which nodes come, go,
 all go, fall silent and are given notice; and that none of its workers outlives it."""

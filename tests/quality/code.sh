@@ -1,6 +1,6 @@
 # The code itself: lint, headers, and the unit tests under the sanitizers. Takes minutes, so
 # `.ci/run` runs it and `make test` does not.
-# beside the others
+# lane: code
 # time limit: 1200
 . tests/lib.sh
 unset MAKEFLAGS MAKELEVEL # of the make that runs this

@@ -3,7 +3,7 @@
 # op cases under ThreadSanitizer: every 6th and every 19th, which launch every kernel that the op
 # cases have, for all of them take over ten minutes; and every 9th under MemorySanitizer. (Under
 # AddressSanitizer all are among code.sh's unit tests.)
-# beside the others
+# lane: code
 # time limit: 900
 . tests/lib.sh
 unset MAKEFLAGS MAKELEVEL # of the make that runs this
