@@ -56,19 +56,23 @@ static void prepare_folder(const sg_config *c, bool fresh) {
 /* --- the place to meet ------------------------------------------------------------------------ */
 
 /* One in memory, named after the run's folder: the disk may be full, or far away. Others may write
- * to /dev/shm too: what is there by that name must be a folder of this user's. NULL: there is none.
- */
+ * to /dev/shm too: what is there by that name must be a folder of this user's, and nobody's now.
+ * NULL: there is none. */
 static char *place_in_memory(const char *dir) {
     struct stat info;
     char *path;
+    int fd = -1;
 
     if (stat(dir, &info) != 0) return NULL;
     path = sg_str_printf("/dev/shm/spotgrad-%u-%llx-%llx", (unsigned)geteuid(),
                          (unsigned long long)info.st_dev, (unsigned long long)info.st_ino);
     if (!path) no_memory();
-    if ((mkdir(path, S_IRWXU) == 0 || errno == EEXIST) && lstat(path, &info) == 0 &&
-        S_ISDIR(info.st_mode) && info.st_uid == geteuid() && access(path, W_OK | X_OK) == 0)
-        return path;
+    if (mkdir(path, S_IRWXU) == 0 || errno == EEXIST)
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && fstat(fd, &info) == 0 && info.st_uid == geteuid() &&
+        flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return path; /* locked to the end */
+    if (fd >= 0) close(fd);
     sg_free(path);
     return NULL;
 }
