@@ -297,14 +297,23 @@ static sg_status collect(machine *x, sg_run_call *c) {
     return SG_OK;
 }
 
+static sg_run_op find_op(const char *op) {
+    static sg_run_op (*const finders[])(const char *op) = {sg_run_find_math, sg_run_find_picture,
+                                                           sg_run_find_shape, sg_run_find_best};
+    sg_run_op found = NULL;
+
+    for (size_t i = 0; i < sizeof finders / sizeof finders[0] && !found; i++)
+        found = finders[i](op);
+    return found;
+}
+
 static sg_status run_node(machine *x, size_t n) {
     sg_run_call c = {.node = x->graph->node[n]};
     sg_run_op op;
     sg_status st;
 
     SG_TRY(collect(x, &c));
-    op = sg_run_find_math(c.node->op_type);
-    if (!op) op = sg_run_find_shape(c.node->op_type);
+    op = find_op(c.node->op_type);
     if (!op) return sg_fail(SG_ERR_UNSUPPORTED, "onnx: the interpreter has no %s", c.node->op_type);
     st = op(&c);
     for (size_t o = 0; o < c.node->n_output; o++) {

@@ -26,7 +26,9 @@ typedef struct {
 typedef sg_status (*sg_run_op)(sg_run_call *c);
 /* Of an operator, or NULL. */
 sg_run_op sg_run_find_math(const char *op);
+sg_run_op sg_run_find_picture(const char *op);
 sg_run_op sg_run_find_shape(const char *op);
+sg_run_op sg_run_find_best(const char *op);
 
 /* "NODE (OP): TEXT" */
 sg_status sg_run_fail(const sg_run_call *c, const char *fmt, ...) SG_PRINTF(2, 3);
@@ -44,6 +46,8 @@ bool sg_run_is(const sg_run_call *c, const char *name, const char *otherwise, co
 /* `axis` of a tensor of that rank, counted from the end where it is negative. */
 sg_status sg_run_axis(const sg_run_call *c, int64_t axis, int rank, int *out) SG_CHECKED;
 
+/* Of two, a NaN being the greatest. */
+double sg_run_greatest(double x, double y);
 /* Elements from dimension `from` to before `to`. */
 int64_t sg_run_count(const sg_run_tensor *t, int from, int to);
 /* The shape that two broadcast to; false: they do not. */
