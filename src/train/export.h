@@ -1,6 +1,6 @@
 /* A trained model as an ONNX file: what it computes, and all that a client needs to know.
  *
- * docs/serving.md tells inputs, outputs and metadata; tests/integration/onnx.py runs its example.
+ * docs/serving.md tells inputs, outputs and metadata; tests/integration/export.py runs its example.
  */
 #ifndef SG_TRAIN_EXPORT_H
 #define SG_TRAIN_EXPORT_H

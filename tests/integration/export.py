@@ -160,6 +160,19 @@ def check_nms(name, path, inputs, sizes, ours):
             case("%s: boxes, onnxruntime %s, batches of %d: predict's" % (name, about["version"], batch), not wrong, wrong)
 
 
+def check_int8(name, model, inputs, expected):
+    """Quantised: onnxruntime runs it, and on the whole it answers the same."""
+    arguments = ["--int8", *(["data.root=%s/masks" % data] if data else [])]  # calibrated on pictures like those it is asked
+    path = export(model, "int8", *arguments)
+    check_file(name + " --int8", path, (model, "int8-again", *arguments))
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    case("%s --int8: pairs around convolutions" % name, kinds.count("QuantizeLinear") > kinds.count("Conv") / 2 > 10, kinds.count("QuantizeLinear"))
+    for runtime in runtimes:
+        told, about = answers(path, {"images": inputs}, 16, runtime)
+        far = numpy.abs(told["output0"] - expected)[:, 4:].mean()
+        case("%s --int8: scores, onnxruntime %s: on average within 0.01 of ours, and others" % (name, about["version"]), 1e-5 < far < 1e-2, far)
+
+
 def check_detector(model, files):
     name = model.name
     inputs, boxes, scores = engine_pictures(model, files)
@@ -169,6 +182,7 @@ def check_detector(model, files):
     check_file(name, raw, (model, "raw-again", *SCORE))
     floats = inputs.astype("f4") / 255
     check_raw(name, raw, floats, raw_output(boxes, scores))
+    check_int8(name, model, floats, raw_output(boxes, scores))
     nms = export(model, "nms", "--nms", *SCORE)
     check_file(name + " --nms", nms, (model, "nms-again", "--nms", *SCORE))
     check_nms(name, nms, floats, [Image.open(f).size for f in files], ours)
