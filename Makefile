@@ -437,7 +437,7 @@ check: all examples $(TESTS) $(CHAOS) $(ENGINE) $(EMULATED_PLUGIN)
 	@SPOTGRAD_TEST_LOGS=$(TEST_LOGS) tests/run $(TESTS) tests/emulation/kernels.py $(wildcard tests/integration/*.sh tests/integration/*.py) \
 	    $(if $(QUALITY),$(wildcard tests/quality/*.sh))
 
-## chaos         a training killed CHAOS_KILLS=1000 times, and what else can befall it (20 minutes)
+## chaos         a training killed CHAOS_KILLS=1000 times, and what else can befall it (45 minutes)
 chaos: all $(CHAOS)
 	$(or $(wildcard .venv/bin/python),python3) tests/chaos/run --kills $(or $(CHAOS_KILLS),1000)
 	$(or $(wildcard .venv/bin/python),python3) tests/chaos/run --texts --kills $(or $(CHAOS_KILLS),1000)
