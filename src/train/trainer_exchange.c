@@ -148,7 +148,7 @@ sg_status sg_trainer_exchange_end(sg_trainer *t, sg_status shards) {
     bool for_exchange = shards == SG_ERR_INTERRUPTED && atomic_load(&x->failed);
     sg_status st;
 
-    if (shards != SG_OK) t->team.abandon(t->team.context);
+    if (shards != SG_OK && !for_exchange) t->team.abandon(t->team.context);
     pthread_mutex_lock(&x->lock);
     x->cancelled = shards != SG_OK;
     pthread_cond_broadcast(&x->changed);
