@@ -127,13 +127,19 @@ static inline sg_status agree(void *context, const char *about) {
 typedef struct {
     sg_group *group;
     model *model;
+    char run[SG_GROUP_RUN_BYTES];
     float **slot;
     bool torn;
     int64_t steps;
     useconds_t pause; /* of a step */
 } worker;
 
-static inline sg_status catch_up(worker *w) {
+static inline sg_status catch_up(worker *w, const sg_standing *mine) {
+    const char *run = sg_group_run(w->group);
+
+    if (mine->loaded && strcmp(run, w->run) != 0)
+        return sg_fail(SG_ERR_DATA, "the others train run %s, not %s", run, w->run);
+    snprintf(w->run, sizeof w->run, "%s", run);
     if (sg_group_standing(w->group, sg_group_ahead(w->group))->step < 0)
         return sg_fail(SG_ERR_DATA, "nobody has the state");
     w->torn = sg_group_is_behind(w->group, sg_group_rank(w->group));
@@ -144,12 +150,14 @@ static inline sg_status catch_up(worker *w) {
 
 static inline sg_status form(worker *w, char **done) {
     for (;;) {
-        sg_standing mine = {.step = w->torn ? -1 : w->model->step, .loaded = !w->torn};
+        sg_standing mine = {.step = w->torn ? -1 : w->model->step,
+                            .loaded = !w->torn && w->model->step > 0};
         sg_status st;
 
+        memcpy(mine.run_id, w->run, sizeof w->run);
         SG_TRY(sg_group_form(w->group, &mine, done));
         if (*done) return SG_OK;
-        st = catch_up(w);
+        st = catch_up(w, &mine);
         if (st == SG_OK || !sg_group_failed(w->group)) return st;
     }
 }
@@ -209,6 +217,7 @@ static inline sg_status open_worker(worker *w, int64_t steps, int min, int max, 
     sg_group_options o = {.store = url,
                           .interface = "127.0.0.1",
                           .about = about,
+                          .run = w->run,
                           .check = agree,
                           .stop = stop,
                           .context = (void *)(uintptr_t)about,
@@ -224,6 +233,7 @@ static inline sg_status open_worker(worker *w, int64_t steps, int min, int max, 
         o.nccl = gpus->nccl;
     }
     memset(w, 0, sizeof *w);
+    SG_TRY(sg_member_id_draw(w->run));
     w->model = sg_calloc(1, sizeof *w->model);
     w->slot = make_slots();
     w->steps = steps;

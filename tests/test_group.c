@@ -182,6 +182,43 @@ static void expect_outnumbered(int silent, int dead, bool expected) {
     for (int i = 0; i < 4; i++) sg_peers_close(p[i]);
 }
 
+/* Alone, of a run that is called so unless another one has begun. */
+static void expect_run(const char *mine, bool brings, bool fresh, const char *expected) {
+    sg_group_options o = {.store = url,
+                          .interface = "127.0.0.1",
+                          .about = "a test",
+                          .run = mine,
+                          .brings = brings,
+                          .fresh = fresh,
+                          .check = agree,
+                          .shards = 1,
+                          .min_workers = 1,
+                          .wait = 20.0};
+    sg_standing standing = {.step = brings, .loaded = brings};
+    sg_group *g = NULL;
+    char *done = NULL;
+
+    snprintf(standing.run_id, sizeof standing.run_id, "%s", mine);
+    assert_int_equal(sg_group_create(&o, &g), SG_OK);
+    assert_int_equal(sg_group_form(g, &standing, &done), SG_OK);
+    assert_null(done);
+    assert_string_equal(sg_group_run(g), expected);
+    sg_group_destroy(g);
+}
+
+/* So that one who left comes back to the run that it saved. */
+static void test_a_run_that_began_goes_on(void **state) {
+    (void)state;
+    make_folder();
+    expect_run("first", false, false, "first");
+    expect_run("second", false, false, "first");
+    expect_run("third", true, false, "third");
+    expect_run("fourth", false, false, "third");
+    expect_run("fifth", false, true, "fifth");
+    expect_run("sixth", false, false, "fifth");
+    remove_folder();
+}
+
 static void test_outnumbered(void **state) {
     (void)state;
     expect_outnumbered(3, 0, true);
@@ -277,6 +314,7 @@ int main(void) {
         cmocka_unit_test(test_too_few_wait),
         cmocka_unit_test(test_after_the_end),
         cmocka_unit_test(test_other_runs_are_refused),
+        cmocka_unit_test(test_a_run_that_began_goes_on),
         cmocka_unit_test(test_outnumbered),
         cmocka_unit_test(test_faults),
     };

@@ -89,6 +89,7 @@ static sg_status announce(sg_group *g) {
 
     snprintf(own.member[0].id, sizeof own.member[0].id, "%s", g->id);
     snprintf(own.member[0].address, sizeof own.member[0].address, "%s", sg_peers_address(g->peers));
+    if (g->options.brings) snprintf(own.run, sizeof own.run, "%s", g->options.run);
     st = sg_roster_write(&own, &text);
     if (st == SG_OK) st = sg_rendezvous_announce(g->rendezvous, g->id, text);
     sg_free(text);
@@ -118,6 +119,15 @@ static sg_status start_keeper(sg_group *g) {
     return SG_OK;
 }
 
+static sg_status forget(sg_group *g) {
+    sg_roster newest;
+
+    SG_TRY(sg_group_look(g, &newest));
+    g->forgotten = newest.epoch;
+    sg_roster_clear(&newest);
+    return SG_OK;
+}
+
 static sg_status begin(sg_group *g) {
     sg_peers_options o = {
         .id = g->id, .interface = g->options.interface, .alarm = sg_group_alarm, .context = g};
@@ -125,6 +135,7 @@ static sg_status begin(sg_group *g) {
     SG_TRY(sg_member_id_draw(g->id));
     SG_TRY(open_rendezvous(g));
     SG_TRY(sg_peers_open(&o, &g->peers));
+    if (g->options.fresh) SG_TRY(forget(g));
     SG_TRY(announce(g));
     return start_keeper(g);
 }
@@ -253,7 +264,12 @@ typedef struct {
     bool told;
 } outsider;
 
-/* Those who are announced and alive, in the order of their ids, into `next`. */
+static sg_status check(const sg_group *g, const sg_roster *record) {
+    return g->options.check(g->options.context, record->about);
+}
+
+/* Those who are announced and alive, in the order of their ids, into `next`; and the run whose
+ * state one of them brings. */
 static sg_status list_candidates(sg_group *g, sg_roster *next) {
     sg_announced *list = NULL;
     int n = 0;
@@ -267,20 +283,29 @@ static sg_status list_candidates(sg_group *g, sg_roster *next) {
             sg_roster_parse(0, list[i].text, &one) != SG_OK)
             continue;
         if (one.n == 1) next->member[next->n++] = one.member[0];
+        if (!next->run[0]) memcpy(next->run, one.run, sizeof one.run);
         sg_roster_clear(&one);
     }
     sg_announced_free(list, n);
     return SG_OK;
 }
 
+/* The run of a group that is no more is begun again: whoever was of it may come back. */
+static const char *run_to_begin(const sg_group *g, const sg_roster *newest) {
+    bool goes_on = newest->epoch > g->forgotten && newest->run[0] && check(g, newest) == SG_OK;
+
+    return goes_on ? newest->run : g->options.run;
+}
+
 /* Found a group, when as many have come as are expected, or nobody has for a moment. */
-static sg_status found(sg_group *g, outsider *o, int64_t newest) {
-    sg_roster next = {.epoch = newest + 1, .about = (char *)(uintptr_t)g->options.about};
+static sg_status found(sg_group *g, outsider *o, const sg_roster *newest) {
+    sg_roster next = {.epoch = newest->epoch + 1, .about = (char *)(uintptr_t)g->options.about};
     double now = sg_now();
     sg_status st = list_candidates(g, &next);
 
     if (st == SG_ERR_UNAVAILABLE) return SG_OK;
     SG_TRY(st);
+    if (!next.run[0]) snprintf(next.run, sizeof next.run, "%s", run_to_begin(g, newest));
     if (next.n != o->candidates) o->last_change = now;
     o->candidates = next.n;
     if (sg_roster_rank(&next, g->id) < 0) return SG_OK; /* more than enough without this one */
@@ -309,10 +334,6 @@ static bool lives(sg_group *g, const sg_roster *record, const outsider *o) {
         alive = alive || (list[i].silent < kSilent && sg_roster_rank(record, list[i].id) >= 0);
     sg_announced_free(list, n);
     return alive;
-}
-
-static sg_status check(const sg_group *g, const sg_roster *record) {
-    return g->options.check(g->options.context, record->about);
 }
 
 /* Ask the members of that record, who take this one in at the end of a step; but for those of
@@ -346,7 +367,7 @@ static bool is_our_end(const sg_group *g, const sg_roster *record) {
 static sg_status stand_outside(sg_group *g, outsider *o, sg_roster *record, bool *in) {
     *in = !record->done && sg_roster_rank(record, g->id) >= 0;
     if (*in || is_our_end(g, record)) return SG_OK;
-    if (record->n == 0) return found(g, o, record->epoch);
+    if (record->n == 0) return found(g, o, record);
     SG_TRY(ask(g, record, o));
     if (lives(g, record, o)) {
         if (!o->told && sg_now() - o->since > kSilent)
@@ -355,7 +376,7 @@ static sg_status stand_outside(sg_group *g, outsider *o, sg_roster *record, bool
         o->told = o->told || sg_now() - o->since > kSilent;
         return call_lost(g, record, o);
     }
-    return found(g, o, record->epoch);
+    return found(g, o, record);
 }
 
 /* Until a record names this worker, or the run is over. */
@@ -395,6 +416,7 @@ static void compose(sg_group *g, sg_roster *next) {
     memset(next, 0, sizeof *next);
     next->epoch = g->record.epoch + 1;
     next->about = g->record.about;
+    memcpy(next->run, g->record.run, sizeof next->run);
     for (int i = 0; i < g->record.n; i++) {
         const sg_peer *who = &g->record.member[i];
 
@@ -487,6 +509,8 @@ int sg_group_size(const sg_group *g) { return g->record.n; }
 int sg_group_rank(const sg_group *g) { return g->rank; }
 int64_t sg_group_epoch(const sg_group *g) { return g->record.epoch; }
 const sg_standing *sg_group_standing(const sg_group *g, int rank) { return &g->standing[rank]; }
+
+const char *sg_group_run(const sg_group *g) { return g->record.run; }
 
 const char *sg_group_transport(const sg_group *g) {
     if (g->gpus) return g->gpus->name;

@@ -27,6 +27,11 @@ typedef struct {
     const char *store;     /* URL of the rendezvous */
     const char *interface; /* address or device to be reached at; NULL: the first */
     const char *about; /* what all members must agree in: the first one's stands in the records */
+    /* The id of a run, at most 16 characters: of the one whose state this worker brings, or else of
+     * the one that it would begin, where nobody brings any and none has begun. */
+    const char *run;
+    bool brings; /* a state of that run */
+    bool fresh;  /* what had begun before this worker came is not gone on with */
     /* Whether this worker can take part in a run that is said to be so. */
     sg_status (*check)(void *context, const char *about);
     /* Asked in any thread: true ends waiting with SG_ERR_INTERRUPTED, and tells the others, in an
@@ -48,8 +53,8 @@ typedef struct {
 typedef struct {
     int64_t step;        /* finished steps of its state; -1: it has none */
     int64_t evaluations; /* that it knows of: of two at one step one may have made the next */
-    char run_id[17];     /* of its run; "": it has none, as nothing is on its disk */
-    bool loaded;         /* its state is worth something: from a disk, or from training */
+    char run_id[SG_GROUP_RUN_BYTES]; /* of the run that its state is of, if it is loaded */
+    bool loaded; /* its state is worth something: from a disk, or from training */
 } sg_standing;
 
 typedef struct sg_group sg_group;
@@ -69,6 +74,10 @@ int sg_group_size(const sg_group *g);
 int sg_group_rank(const sg_group *g);
 int64_t sg_group_epoch(const sg_group *g);
 const sg_standing *sg_group_standing(const sg_group *g, int rank);
+/* The id of the run that the members train: of the state of the one ahead. Where none is worth
+ * anything yet it is the one that a group before this one had, even if all its members are gone:
+ * one of them may come back, and bring what it saved. */
+const char *sg_group_run(const sg_group *g);
 /* What carries its gradients, for people: "shm", "gloo", "nccl"; "nothing" where it has one
  * member. */
 const char *sg_group_transport(const sg_group *g);

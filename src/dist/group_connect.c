@@ -113,6 +113,13 @@ static sg_status hear_openings(sg_group *g, const sg_standing *mine, terms *agre
     return SG_OK;
 }
 
+/* All have heard the same. */
+static void settle_run(sg_group *g) {
+    const sg_standing *ahead = &g->standing[sg_group_ahead(g)];
+
+    if (ahead->loaded) memcpy(g->record.run, ahead->run_id, sizeof g->record.run);
+}
+
 /* --- connecting ------------------------------------------------------------------------------- */
 
 /* Where it cannot be made, again and again, gradients go through the hosts. */
@@ -158,6 +165,7 @@ sg_status sg_group_connect(sg_group *g, const sg_standing *mine) {
     sg_peers_ask_in(g->peers, false);
     begin_anew(g);
     SG_TRY(hear_openings(g, mine, &agreed));
+    settle_run(g);
     SG_TRY(sg_reduce_create(g->options.shards, g->record.n, g->rank, &g->reduce));
     if (g->record.n == 1) return SG_OK;
     SG_TRY(agreed.here ? sg_transport_shm_create(&o, &transport)

@@ -225,6 +225,7 @@ sg_status sg_group_finish(sg_group *g, const char *done) {
     sg_roster last = {
         .epoch = g->record.epoch + 1, .about = g->record.about, .done = (char *)(uintptr_t)done};
 
+    memcpy(last.run, g->record.run, sizeof last.run);
     for (;;) {
         sg_roster newest;
         bool over, ended;

@@ -21,7 +21,8 @@ struct sg_group {
     char id[SG_MEMBER_ID_BYTES];
     sg_rendezvous *rendezvous;
     sg_peers *peers;
-    sg_roster record; /* of the epoch; epoch 0: it is in none */
+    sg_roster record;  /* of the epoch; epoch 0: it is in none */
+    int64_t forgotten; /* what the records up to this one say of their run does not count */
     int rank;
     sg_standing *standing; /* (members) */
     sg_reduce *reduce;

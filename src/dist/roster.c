@@ -13,8 +13,8 @@ sg_status sg_roster_write(const sg_roster *record, char **text) {
     for (int i = 0; i < record->n; i++)
         json_array_append_new(members, json_pack("{s:s, s:s}", "id", record->member[i].id,
                                                  "address", record->member[i].address));
-    whole = json_pack("{s:s, s:s?, s:o}", "about", record->about, "done", record->done, "members",
-                      members);
+    whole = json_pack("{s:s, s:s, s:s?, s:o}", "run", record->run, "about", record->about, "done",
+                      record->done, "members", members);
     if (whole) json = json_dumps(whole, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     json_decref(whole);
     *text = json ? sg_strdup(json) : NULL;
@@ -36,10 +36,14 @@ static bool take_member(const json_t *from, sg_peer *to) {
 
 static bool take(const json_t *whole, sg_roster *record) {
     const json_t *members = json_object_get(whole, "members");
+    const char *run = json_string_value(json_object_get(whole, "run"));
     const char *about = json_string_value(json_object_get(whole, "about"));
     const char *done = json_string_value(json_object_get(whole, "done"));
 
-    if (!about || !json_is_array(members) || json_array_size(members) > SG_GROUP_MOST) return false;
+    if (!run || strlen(run) >= sizeof record->run || !about || !json_is_array(members) ||
+        json_array_size(members) > SG_GROUP_MOST)
+        return false;
+    memcpy(record->run, run, strlen(run));
     record->n = (int)json_array_size(members);
     for (int i = 0; i < record->n; i++)
         if (!take_member(json_array_get(members, (size_t)i), &record->member[i])) return false;

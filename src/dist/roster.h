@@ -8,12 +8,16 @@
 extern "C" {
 #endif
 
-enum { SG_GROUP_MOST = 256 }; /* members of a group */
+enum {
+    SG_GROUP_MOST = 256,     /* members of a group */
+    SG_GROUP_RUN_BYTES = 17, /* of a run's id, with its NUL */
+};
 
 typedef struct {
     int64_t epoch;
     int n;
     sg_peer member[SG_GROUP_MOST]; /* in the order of their ranks */
+    char run[SG_GROUP_RUN_BYTES];  /* the id of their run; "" in an announcement: it brings none */
     char *about;                   /* of the run: what all must agree in; owned */
     char *done; /* the run is at its end: what its last member said; NULL; owned */
 } sg_roster;

@@ -139,15 +139,14 @@ static sg_standing where(const sg_run *r) {
 
 /* One of the group's run, whichever that is; a folder may hold another. */
 static sg_status take_run_id(sg_run *r, const sg_standing *mine) {
-    const sg_standing *ahead = sg_group_standing(r->group, sg_group_ahead(r->group));
+    const char *run = sg_group_run(r->group);
 
-    if (mine->loaded && ahead->loaded && strcmp(mine->run_id, ahead->run_id) != 0)
+    if (mine->loaded && strcmp(mine->run_id, run) != 0)
         return sg_fail(SG_ERR_UNAVAILABLE,
                        "%s: holds run %s, but the workers of %s train run %s; --fresh forgets what "
                        "is here, another run.dir keeps both",
-                       r->config->run.dir, mine->run_id, r->config->distributed.store,
-                       ahead->run_id);
-    snprintf(r->run_id, sizeof r->run_id, "%s", ahead->run_id);
+                       r->config->run.dir, mine->run_id, r->config->distributed.store, run);
+    snprintf(r->run_id, sizeof r->run_id, "%s", run);
     return SG_OK;
 }
 
@@ -264,10 +263,13 @@ sg_status sg_run_regroup(sg_run *r) {
     }
 }
 
-sg_status sg_run_join(sg_run *r) {
+sg_status sg_run_join(sg_run *r, bool fresh) {
     const sg_config *c = r->config;
     sg_group_options o = {.store = c->distributed.store,
                           .interface = c->distributed.interface,
+                          .run = r->run_id,
+                          .brings = where(r).loaded,
+                          .fresh = fresh,
                           .check = check_about,
                           .stop = sg_run_asked_to_stop,
                           .context = r,

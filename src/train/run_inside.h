@@ -69,7 +69,7 @@ sg_status sg_run_become_writer(sg_run *r, bool fresh) SG_CHECKED;
 sg_status sg_run_write_texts(sg_run *r) SG_CHECKED;
 
 /* run_group.c: be a member of the group that distributed.store names, with its newest state. */
-sg_status sg_run_join(sg_run *r) SG_CHECKED;
+sg_status sg_run_join(sg_run *r, bool fresh) SG_CHECKED;
 /* After a failure `st`, or at the end of a step: whether the group has to be formed anew. */
 bool sg_run_group_broke(const sg_run *r, sg_status st);
 /* Form it, and stand where it stands. r->ended: there is no more to do. */

@@ -266,7 +266,7 @@ sg_status sg_run_begin(sg_run *r, bool fresh) {
     SG_TRY(make_all(r));
     plan_steps(r);
     r->resumed_from = r->before.path;
-    SG_TRY(in_group(r) ? sg_run_join(r) : sg_run_become_writer(r, fresh));
+    SG_TRY(in_group(r) ? sg_run_join(r, fresh) : sg_run_become_writer(r, fresh));
     r->first_step = r->state->step;
     r->begun = true;
     return SG_OK;
