@@ -27,6 +27,7 @@
 enum { kShards = 8, kFloats = 20000, kSteps = 300, kWorkers = 5, kMost = 8, kBytes = 4096 };
 
 static char folder[256], url[300];
+static double patience; /* of those who are opened from now on; 0: as it comes */
 
 static inline void make_folder(void) {
     snprintf(folder, sizeof folder, "/tmp/spotgrad-group-XXXXXX");
@@ -134,10 +135,10 @@ typedef struct {
     useconds_t pause; /* of a step */
 } worker;
 
-static inline sg_status catch_up(worker *w, const sg_standing *mine) {
+static inline sg_status catch_up(worker *w) {
     const char *run = sg_group_run(w->group);
 
-    if (mine->loaded && strcmp(run, w->run) != 0)
+    if (sg_group_is_foreign(w->group, sg_group_rank(w->group)))
         return sg_fail(SG_ERR_DATA, "the others train run %s, not %s", run, w->run);
     snprintf(w->run, sizeof w->run, "%s", run);
     if (sg_group_standing(w->group, sg_group_ahead(w->group))->step < 0)
@@ -157,7 +158,7 @@ static inline sg_status form(worker *w, char **done) {
         memcpy(mine.run_id, w->run, sizeof w->run);
         SG_TRY(sg_group_form(w->group, &mine, done));
         if (*done) return SG_OK;
-        st = catch_up(w, &mine);
+        st = catch_up(w);
         if (st == SG_OK || !sg_group_failed(w->group)) return st;
     }
 }
@@ -218,6 +219,7 @@ static inline sg_status open_worker(worker *w, int64_t steps, int min, int max, 
                           .interface = "127.0.0.1",
                           .about = about,
                           .run = w->run,
+                          .patience = patience,
                           .check = agree,
                           .stop = stop,
                           .context = (void *)(uintptr_t)about,

@@ -12,6 +12,12 @@ static void log_line(sg_log_level level, const char *line) {
     fprintf(stderr, "%d: %s\n", (int)getpid(), line);
 }
 
+/* What is odd about the next one that is started. */
+static struct {
+    bool foreign;     /* far on, in another run */
+    useconds_t pause; /* of a step */
+} odd;
+
 /* Ends with 0 and its digest in a file; 75 when it left; another number when it failed. */
 static pid_t start(int number, int64_t steps, int min, int max, const char *about) {
     pid_t parent = getpid(), pid = fork();
@@ -28,6 +34,8 @@ static pid_t start(int number, int64_t steps, int min, int max, const char *abou
     action.sa_handler = on_term;
     sigaction(SIGTERM, &action, NULL);
     st = open_worker(&w, steps, min, max, about, NULL);
+    if (odd.foreign) w.model->step = steps - 1;
+    if (odd.pause) w.pause = odd.pause;
     if (st == SG_OK) st = train(&w, text, sizeof text);
     if (st == SG_ERR_INTERRUPTED) {
         sg_group_destroy(w.group);
@@ -144,6 +152,69 @@ static void test_other_runs_are_refused(void **state) {
     assert_int_equal(status_of(start(1, 1000 * kSteps, 1, 0, "something else"), 60.0), 78);
     kill(first, SIGTERM);
     assert_int_equal(status_of(first, 60.0), 75);
+    remove_folder();
+}
+
+/* At the very beginning, when neither can ask the other. */
+static void test_founders_agree(void **state) {
+    for (int i = 0; i < 5; i++) {
+        int first, second;
+        pid_t pid[2];
+
+        (void)state;
+        make_folder();
+        pid[0] = start(0, 20, 1, 0, "a test");
+        pid[1] = start(1, 20, 1, 0, "something else");
+        first = status_of(pid[0], 60.0);
+        second = status_of(pid[1], 60.0);
+        /* one after the other they may both come to an end */
+        assert_true((first == 0 && (second == 0 || second == 78)) || (first == 78 && second == 0));
+        if (first == 0) expect_result(0, alone(20));
+        if (second == 0) expect_result(1, alone(20));
+        remove_folder();
+    }
+}
+
+/* Its state would be wrong, and its step is ahead of all. */
+static void test_a_foreign_state_is_not_taken(void **state) {
+    uint64_t expected = alone(kSteps);
+    pid_t pid[3];
+
+    (void)state;
+    make_folder();
+    for (int i = 0; i < 2; i++) pid[i] = start(i, kSteps, 2, 0, "a test");
+    usleep(300000);
+    odd.foreign = true;
+    pid[2] = start(2, kSteps, 1, 0, "a test");
+    odd.foreign = false;
+    assert_int_equal(status_of(pid[2], 60.0), 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(status_of(pid[i], 60.0), 0);
+        expect_result(i, expected);
+    }
+    remove_folder();
+}
+
+/* Its signs of life go on, but it makes no step. */
+static void test_one_that_hangs_is_left_out(void **state) {
+    uint64_t expected = alone(kSteps);
+    pid_t pid[3];
+
+    (void)state;
+    make_folder();
+    patience = 1.0;
+    for (int i = 0; i < 3; i++) {
+        odd.pause = i == 1 ? 100000000 : 0;
+        pid[i] = start(i, kSteps, 2, 0, "a test");
+    }
+    odd.pause = 0;
+    patience = 0.0;
+    for (int i = 0; i < 3; i += 2) {
+        assert_int_equal(status_of(pid[i], 60.0), 0);
+        expect_result(i, expected);
+    }
+    kill(pid[1], SIGKILL);
+    assert_int_equal(status_of(pid[1], 60.0), -SIGKILL);
     remove_folder();
 }
 
@@ -314,6 +385,9 @@ int main(void) {
         cmocka_unit_test(test_too_few_wait),
         cmocka_unit_test(test_after_the_end),
         cmocka_unit_test(test_other_runs_are_refused),
+        cmocka_unit_test(test_founders_agree),
+        cmocka_unit_test(test_a_foreign_state_is_not_taken),
+        cmocka_unit_test(test_one_that_hangs_is_left_out),
         cmocka_unit_test(test_a_run_that_began_goes_on),
         cmocka_unit_test(test_outnumbered),
         cmocka_unit_test(test_faults),

@@ -16,9 +16,10 @@
 #include "core/threads.h"
 #include "dist/group_inside.h"
 
-/* Seconds. A founder waits so long for one more to come. */
-static const double kSettle = 0.5, kSilent = 3.0, kLook = 0.02, kKeep = 0.5, kVerdict = 1.5,
-                    kAgain = 2.0, kYield = 0.5;
+/* Seconds. A founder waits so long (kSettle) for one more to come; who lives shows it in the
+ * rendezvous every kKeep, so that it is seen within kSign. */
+static const double kSettle = 0.5, kSilent = 3.0, kLook = 0.02, kSpare = 0.1, kKeep = 0.5,
+                    kSign = 1.2, kVerdict = 1.5, kAgain = 2.0, kYield = 0.5, kPatience = 300.0;
 
 bool sg_group_asked_to_stop(const sg_group *g) {
     return g->options.stop && g->options.stop(g->options.context);
@@ -147,6 +148,7 @@ sg_status sg_group_create(const sg_group_options *options, sg_group **out) {
 
     if (!g) return sg_fail(SG_ERR_OOM, "group: no memory");
     g->options = *options;
+    if (!(g->options.patience > 0.0)) g->options.patience = kPatience;
     pthread_mutex_init(&g->lock, NULL);
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -247,6 +249,7 @@ static int most_workers(const sg_group *g) {
 static void adopt(sg_group *g, sg_roster *record) {
     sg_roster_clear(&g->record);
     g->record = *record;
+    memset(g->missed, 0, sizeof g->missed);
     memset(record, 0, sizeof *record);
     g->rank = sg_roster_rank(&g->record, g->id);
 }
@@ -262,19 +265,21 @@ typedef struct {
     int candidates;     /* when they were last counted */
     double last_change; /* of that number */
     bool told;
+    char differs[400]; /* why one who is announced is no candidate; "": all are */
 } outsider;
 
 static sg_status check(const sg_group *g, const sg_roster *record) {
     return g->options.check(g->options.context, record->about);
 }
 
-/* Those who are announced and alive, in the order of their ids, into `next`; and the run whose
- * state one of them brings. */
-static sg_status list_candidates(sg_group *g, sg_roster *next) {
+/* Those who are announced and alive and agree with this one, in the order of their ids, into
+ * `next`; and the run whose state one of them brings. */
+static sg_status list_candidates(sg_group *g, outsider *o, sg_roster *next) {
     sg_announced *list = NULL;
     int n = 0;
 
     SG_TRY(sg_rendezvous_members(g->rendezvous, &list, &n));
+    o->differs[0] = '\0';
     for (int i = 0; i < n && next->n < most_workers(g); i++) {
         sg_roster one;
 
@@ -282,8 +287,12 @@ static sg_status list_candidates(sg_group *g, sg_roster *next) {
         if (!list[i].heard || list[i].silent > kSilent ||
             sg_roster_parse(0, list[i].text, &one) != SG_OK)
             continue;
-        if (one.n == 1) next->member[next->n++] = one.member[0];
-        if (!next->run[0]) memcpy(next->run, one.run, sizeof one.run);
+        if (check(g, &one) != SG_OK) {
+            snprintf(o->differs, sizeof o->differs, "; %s", sg_last_error());
+        } else if (one.n == 1) {
+            next->member[next->n++] = one.member[0];
+            if (!next->run[0]) memcpy(next->run, one.run, sizeof one.run);
+        }
         sg_roster_clear(&one);
     }
     sg_announced_free(list, n);
@@ -301,7 +310,7 @@ static const char *run_to_begin(const sg_group *g, const sg_roster *newest) {
 static sg_status found(sg_group *g, outsider *o, const sg_roster *newest) {
     sg_roster next = {.epoch = newest->epoch + 1, .about = (char *)(uintptr_t)g->options.about};
     double now = sg_now();
-    sg_status st = list_candidates(g, &next);
+    sg_status st = list_candidates(g, o, &next);
 
     if (st == SG_ERR_UNAVAILABLE) return SG_OK;
     SG_TRY(st);
@@ -314,26 +323,34 @@ static sg_status found(sg_group *g, outsider *o, const sg_roster *newest) {
     if (now - o->began > g->options.wait)
         return sg_fail(SG_ERR_UNAVAILABLE,
                        "%d of distributed.min_workers = %d workers came within distributed.wait = "
-                       "%g s",
-                       next.n, g->options.min_workers, g->options.wait);
+                       "%g s%s",
+                       next.n, g->options.min_workers, g->options.wait, o->differs);
     return SG_OK;
 }
 
-/* Whether the group of that record may still be there. */
-static bool lives(sg_group *g, const sg_roster *record, const outsider *o) {
+/* Does any of them give signs of life in the rendezvous? */
+static bool shows_life(sg_group *g, const sg_roster *record) {
     sg_announced *list = NULL;
     int n = 0;
     bool alive = false;
 
-    if (record->n == 0 || sg_peers_all_gone(g->peers)) return false;
-    if (sg_peers_any_heard(g->peers)) return true;
-    if (sg_now() - o->since < kSilent) return true;
-    /* unheard, but perhaps only from here: does any of them give signs of life? */
     if (sg_rendezvous_members(g->rendezvous, &list, &n) != SG_OK) return true;
     for (int i = 0; i < n; i++)
-        alive = alive || (list[i].silent < kSilent && sg_roster_rank(record, list[i].id) >= 0);
+        alive = alive || (list[i].heard && list[i].silent < kSilent &&
+                          sg_roster_rank(record, list[i].id) >= 0);
     sg_announced_free(list, n);
     return alive;
+}
+
+/* Whether the group of that record may still be there. One that is not heard may only be out of
+ * reach: behind a firewall, those who refuse a connection look like those who are gone. */
+static bool lives(sg_group *g, const sg_roster *record, const outsider *o) {
+    double watched = sg_now() - o->since;
+
+    if (record->n == 0) return false;
+    if (sg_peers_any_heard(g->peers)) return true;
+    if (watched < (sg_peers_all_gone(g->peers) ? kSign : kSilent)) return true;
+    return shows_life(g, record);
 }
 
 /* Ask the members of that record, who take this one in at the end of a step; but for those of
@@ -346,6 +363,7 @@ static sg_status ask(sg_group *g, const sg_roster *record, outsider *o) {
     sg_peers_ask_in(g->peers, o->fits);
     o->watched = record->epoch;
     o->since = o->called = sg_now();
+    (void)shows_life(g, record); /* from now on signs of life are new */
     return SG_OK;
 }
 
@@ -366,7 +384,8 @@ static bool is_our_end(const sg_group *g, const sg_roster *record) {
 /* One look at the world from outside. *in: `record` names this worker. */
 static sg_status stand_outside(sg_group *g, outsider *o, sg_roster *record, bool *in) {
     *in = !record->done && sg_roster_rank(record, g->id) >= 0;
-    if (*in || is_our_end(g, record)) return SG_OK;
+    if (*in) return check(g, record);
+    if (is_our_end(g, record)) return SG_OK;
     if (record->n == 0) return found(g, o, record);
     SG_TRY(ask(g, record, o));
     if (lives(g, record, o)) {
@@ -399,7 +418,8 @@ static sg_status enter(sg_group *g, char **done) {
         sg_roster_clear(&record);
         if (st != SG_OK || in) return st;
         if (sg_group_asked_to_stop(g)) return interrupted();
-        if (sg_rendezvous_wait(g->rendezvous, newest, kLook) != SG_OK) /* the next look judges */
+        /* the next look judges */
+        if (sg_rendezvous_wait(g->rendezvous, newest, o.told ? kSpare : kLook) != SG_OK)
             sg_log(SG_LOG_DEBUG, "group: %s", sg_last_error());
     }
 }
@@ -420,7 +440,7 @@ static void compose(sg_group *g, sg_roster *next) {
     for (int i = 0; i < g->record.n; i++) {
         const sg_peer *who = &g->record.member[i];
 
-        if (g->changing && g->note[i].leaving) continue;
+        if ((g->changing && g->note[i].leaving) || g->missed[i]) continue;
         if (!sg_peers_is_lost(g->peers, who->id)) add_member(g, next, who);
     }
     for (int i = 0; g->changing && i < g->n_admitted; i++) add_member(g, next, &g->admitted[i]);
@@ -526,14 +546,23 @@ static bool before(const sg_standing *a, const sg_standing *b) {
     return a->evaluations < b->evaluations;
 }
 
-int sg_group_ahead(const sg_group *g) {
-    int ahead = 0;
+bool sg_group_is_foreign(const sg_group *g, int rank) {
+    const sg_standing *s = &g->standing[rank];
 
-    for (int i = 1; i < g->record.n; i++)
-        if (before(&g->standing[ahead], &g->standing[i])) ahead = i;
-    return ahead;
+    return s->loaded && !s->any_run && strcmp(s->run_id, g->record.run) != 0;
+}
+
+int sg_group_ahead(const sg_group *g) {
+    int ahead = -1;
+
+    for (int i = 0; i < g->record.n; i++)
+        if (!sg_group_is_foreign(g, i) &&
+            (ahead < 0 || before(&g->standing[ahead], &g->standing[i])))
+            ahead = i;
+    return ahead < 0 ? 0 : ahead;
 }
 
 bool sg_group_is_behind(const sg_group *g, int rank) {
-    return before(&g->standing[rank], &g->standing[sg_group_ahead(g)]);
+    return !sg_group_is_foreign(g, rank) &&
+           before(&g->standing[rank], &g->standing[sg_group_ahead(g)]);
 }

@@ -41,6 +41,9 @@ typedef struct {
     int shards;                   /* of a step; no group is larger */
     int min_workers, max_workers; /* of a group; max 0: any number */
     double wait;                  /* seconds for min_workers to come */
+    /* Seconds for a member that gives signs of life to come to an exchange, or to the end of the
+     * run, and a fifth of it to the beginning of an epoch; else it is left out. 0: 300. */
+    double patience;
     /* Of a worker that computes on a GPU: gradients then go between GPUs by NCCL, where all members
      * have it and no two the same GPU. */
     bool on_gpu;
@@ -55,6 +58,9 @@ typedef struct {
     int64_t evaluations; /* that it knows of: of two at one step one may have made the next */
     char run_id[SG_GROUP_RUN_BYTES]; /* of the run that its state is of, if it is loaded */
     bool loaded; /* its state is worth something: from a disk, or from training */
+    /* Whoever agrees in `about` has the same bits after as many steps, in whatever run; else a
+     * state of another run is of no use here, sg_group_is_foreign. */
+    bool any_run;
 } sg_standing;
 
 typedef struct sg_group sg_group;
@@ -74,16 +80,19 @@ int sg_group_size(const sg_group *g);
 int sg_group_rank(const sg_group *g);
 int64_t sg_group_epoch(const sg_group *g);
 const sg_standing *sg_group_standing(const sg_group *g, int rank);
-/* The id of the run that the members train: of the state of the one ahead. Where none is worth
- * anything yet it is the one that a group before this one had, even if all its members are gone:
- * one of them may come back, and bring what it saved. */
+/* The id of the run that the members train: of those who found a group, one that a state of theirs
+ * has; else the one that the group before had, even if all its members are gone, as one of them may
+ * come back and bring what it saved; else a new one. */
 const char *sg_group_run(const sg_group *g);
+/* Its state is of another run: it is not gone on with, and nothing is given to it. */
+bool sg_group_is_foreign(const sg_group *g, int rank);
 /* What carries its gradients, for people: "shm", "gloo", "nccl"; "nothing" where it has one
  * member. */
 const char *sg_group_transport(const sg_group *g);
 /* The slots of a reduction are to be the GPU's memory, not the host's. */
 bool sg_group_on_gpu(const sg_group *g);
-/* The first of those with the greatest step, and evaluation; whether another stands before it. */
+/* The first of those with the greatest step, and evaluation; whether another stands before it. No
+ * foreign one is either, unless all are. */
 int sg_group_ahead(const sg_group *g);
 bool sg_group_is_behind(const sg_group *g, int rank);
 const char *sg_group_member(const sg_group *g, int rank); /* its id */

@@ -8,9 +8,7 @@
 
 enum { kTries = 3 }; /* to connect the GPUs, before it is done without */
 
-/* Seconds. A member that is alive may be late for an opening, as it has something to finish first.
- */
-static const double kOpening = 60.0, kConnect = 10.0;
+static const double kConnect = 10.0; /* seconds */
 
 typedef struct {
     sg_standing standing;
@@ -91,7 +89,8 @@ static sg_status hear_opening(sg_group *g, int rank, opening *other, double seco
 static sg_status hear_openings(sg_group *g, const sg_standing *mine, terms *agreed) {
     sg_nccl_card card[SG_GROUP_MOST];
     opening own, other;
-    double end = sg_now() + kOpening;
+    double end = sg_now() + g->options.patience / 5.0;
+    sg_status st;
     bool tries_gpus = g->options.on_gpu && g->record.n > 1 && g->gpus_failed < kTries;
 
     memset(&own, 0, sizeof own);
@@ -104,20 +103,16 @@ static sg_status hear_openings(sg_group *g, const sg_standing *mine, terms *agre
     SG_TRY(sg_peers_say(g->peers, SG_SAID_OPENING, &own, sizeof own));
     for (int i = 0; i < g->record.n; i++) {
         if (i == g->rank) continue;
-        SG_TRY(hear_opening(g, i, &other, end - sg_now()));
+        st = hear_opening(g, i, &other, end - sg_now());
+        /* it lives, as its signs of life say, but does nothing else */
+        g->missed[i] = st == SG_ERR_UNAVAILABLE && !sg_group_broken(g) && sg_now() >= end;
+        SG_TRY(st);
         g->standing[i] = other.standing;
         card[i] = other.card;
         agreed->here = agreed->here && strcmp(own.here, other.here) == 0;
     }
     agreed->nccl = sg_nccl_cards_fit(card, g->record.n);
     return SG_OK;
-}
-
-/* All have heard the same. */
-static void settle_run(sg_group *g) {
-    const sg_standing *ahead = &g->standing[sg_group_ahead(g)];
-
-    if (ahead->loaded) memcpy(g->record.run, ahead->run_id, sizeof g->record.run);
 }
 
 /* --- connecting ------------------------------------------------------------------------------- */
@@ -165,7 +160,6 @@ sg_status sg_group_connect(sg_group *g, const sg_standing *mine) {
     sg_peers_ask_in(g->peers, false);
     begin_anew(g);
     SG_TRY(hear_openings(g, mine, &agreed));
-    settle_run(g);
     SG_TRY(sg_reduce_create(g->options.shards, g->record.n, g->rank, &g->reduce));
     if (g->record.n == 1) return SG_OK;
     SG_TRY(agreed.here ? sg_transport_shm_create(&o, &transport)

@@ -2,11 +2,10 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "core/threads.h"
 #include "dist/group_inside.h"
 
-/* Seconds. A member that lives, as its signs of life say, but does not come to an exchange in such
- * a time never will: its trainer hangs. One that dies is known of long before. */
-static const double kExchange = 300.0, kFinish = 0.02;
+static const double kFinish = 0.02;               /* seconds */
 static const size_t kMostBytes = (size_t)1 << 40; /* that one gives to a gathering */
 
 /* After a failure nothing of this epoch is to be used. */
@@ -107,8 +106,8 @@ bool sg_group_changing(sg_group *g) {
 
 /* A bucket where it lies, and with the last one what is not on the GPUs: only that counts. */
 static sg_status reduce_on_gpus(sg_group *g, float *const slot[], const sg_bucket *bucket) {
-    const sg_reduce_means gpus = {g->gpus, &g->options.adder, kExchange};
-    const sg_reduce_means hosts = {g->transport, &sg_adder_host, kExchange};
+    const sg_reduce_means gpus = {g->gpus, &g->options.adder, g->options.patience};
+    const sg_reduce_means hosts = {g->transport, &sg_adder_host, g->options.patience};
     sg_bucket floats = *bucket, blocks = *bucket;
 
     floats.n = 0;
@@ -119,7 +118,7 @@ static sg_status reduce_on_gpus(sg_group *g, float *const slot[], const sg_bucke
 }
 
 static sg_status reduce(sg_group *g, float *const slot[], const sg_bucket *bucket) {
-    const sg_reduce_means hosts = {g->transport, &sg_adder_host, kExchange};
+    const sg_reduce_means hosts = {g->transport, &sg_adder_host, g->options.patience};
 
     return g->gpus ? reduce_on_gpus(g, slot, bucket)
                    : sg_reduce_run(g->reduce, &hosts, slot, bucket);
@@ -158,7 +157,7 @@ sg_status sg_group_copy(sg_group *g, void *data, size_t bytes) {
         if (g->rank == i) message[n++] = (sg_transfer){ahead, true, data, bytes};
     }
     if (n == 0) return SG_OK;
-    return exchanged(g, sg_transport_exchange(g->transport, message, n, kExchange));
+    return exchanged(g, sg_transport_exchange(g->transport, message, n, g->options.patience));
 }
 
 /* One message to, and one from, each other member. */
@@ -173,7 +172,7 @@ static sg_status swap_blocks(sg_group *g, const void *mine, char *const at[],
         if (n > 0) message[k++] = (sg_transfer){i, false, (void *)(uintptr_t)mine, n};
         if (bytes[i] > 0) message[k++] = (sg_transfer){i, true, at[i], bytes[i]};
     }
-    return k == 0 ? SG_OK : sg_transport_exchange(g->transport, message, k, kExchange);
+    return k == 0 ? SG_OK : sg_transport_exchange(g->transport, message, k, g->options.patience);
 }
 
 /* Everybody's, also of those who give nothing. */
@@ -225,6 +224,8 @@ sg_status sg_group_finish(sg_group *g, const char *done) {
     sg_roster last = {
         .epoch = g->record.epoch + 1, .about = g->record.about, .done = (char *)(uintptr_t)done};
 
+    double end = sg_now() + g->options.patience;
+
     memcpy(last.run, g->record.run, sizeof last.run);
     for (;;) {
         sg_roster newest;
@@ -236,7 +237,8 @@ sg_status sg_group_finish(sg_group *g, const char *done) {
         ended = newest.done != NULL;
         sg_roster_clear(&newest);
         if (over && ended) return SG_OK;
-        if (over || sg_group_broken(g))
+        g->missed[0] = g->rank > 0 && sg_now() > end;
+        if (over || sg_group_broken(g) || g->missed[0])
             return exchanged(g, sg_fail(SG_ERR_UNAVAILABLE, "the group changed at the end"));
         if (sg_group_asked_to_stop(g))
             return sg_fail(SG_ERR_INTERRUPTED, "interrupted while the last step is being saved");

@@ -24,7 +24,9 @@ struct sg_group {
     sg_roster record;  /* of the epoch; epoch 0: it is in none */
     int64_t forgotten; /* what the records up to this one say of their run does not count */
     int rank;
-    sg_standing *standing; /* (members) */
+    sg_standing *standing;      /* (members) */
+    bool missed[SG_GROUP_MOST]; /* (members) those who were waited for in vain: not in the next
+                                   epoch */
     sg_reduce *reduce;
     sg_group_note *note; /* (members) of the last exchange */
     int64_t exchanges;   /* in this epoch */

@@ -128,10 +128,15 @@ static sg_status copy_state(sg_run *r) {
     return SG_OK;
 }
 
+/* Whoever agrees in everything that changes the result has the same bits after as many steps, in
+ * whatever run; but the file that model.init names is not compared. */
+static bool any_run_will_do(const sg_config *c) { return c->run.exact && !c->model.init[0]; }
+
 static sg_standing where(const sg_run *r) {
     sg_standing s = {.step = r->torn ? -1 : r->state->step,
                      .evaluations = r->torn ? -1 : r->history.n,
-                     .loaded = !r->torn && (r->state->step > 0 || r->before.path)};
+                     .loaded = !r->torn && (r->state->step > 0 || r->before.path),
+                     .any_run = any_run_will_do(r->config)};
 
     snprintf(s.run_id, sizeof s.run_id, "%s", r->run_id);
     return s;
@@ -141,7 +146,7 @@ static sg_standing where(const sg_run *r) {
 static sg_status take_run_id(sg_run *r, const sg_standing *mine) {
     const char *run = sg_group_run(r->group);
 
-    if (mine->loaded && strcmp(mine->run_id, run) != 0)
+    if (sg_group_is_foreign(r->group, sg_group_rank(r->group)))
         return sg_fail(SG_ERR_UNAVAILABLE,
                        "%s: holds run %s, but the workers of %s train run %s; --fresh forgets what "
                        "is here, another run.dir keeps both",
