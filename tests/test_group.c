@@ -182,7 +182,9 @@ static void test_a_foreign_state_is_not_taken(void **state) {
 
     (void)state;
     make_folder();
+    odd.pause = 10000;
     for (int i = 0; i < 2; i++) pid[i] = start(i, kSteps, 2, 0, "a test");
+    odd.pause = 0;
     usleep(300000);
     odd.foreign = true;
     pid[2] = start(2, kSteps, 1, 0, "a test");

@@ -279,7 +279,6 @@ static sg_status list_candidates(sg_group *g, outsider *o, sg_roster *next) {
     int n = 0;
 
     SG_TRY(sg_rendezvous_members(g->rendezvous, &list, &n));
-    o->differs[0] = '\0';
     for (int i = 0; i < n && next->n < most_workers(g); i++) {
         sg_roster one;
 
