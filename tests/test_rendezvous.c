@@ -852,7 +852,10 @@ static void lost_replies(void **state) {
     atomic_store(&link_error, EIO);
     assert_true(propose(r, 2, "two"));
     /* it did not take place */
-    atomic_store(&link_error, -EIO);
+    atomic_store(&link_error, -EIO); /* a soft mount whose server is away */
+    expect_failure(sg_rendezvous_propose(r, 3, "three", &won), SG_ERR_UNAVAILABLE,
+                   "epoch-3: cannot link");
+    atomic_store(&link_error, -EROFS);
     expect_failure(sg_rendezvous_propose(r, 3, "three", &won), SG_ERR_IO, "epoch-3: cannot link");
     expect_newest(r, 2, "two");
     atomic_store(&link_error, -EEXIST);

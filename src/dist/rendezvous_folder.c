@@ -17,11 +17,14 @@ enum { kFileMode = 0666 };
 
 static const char kEpoch[] = "epoch-", kMember[] = "member-";
 
-/* What passes: a file server that is mounted `soft` gives up by itself, a full disk may be emptied.
- */
+/* What passes: a file server that is mounted `soft` gives up by itself, with EIO, or with
+ * `softerr` ETIMEDOUT; a full disk may be emptied. */
 static sg_status code_of(int error) {
-    return error == ETIMEDOUT || error == ENOSPC || error == EDQUOT ? SG_ERR_UNAVAILABLE
-                                                                    : SG_ERR_IO;
+    static const int passes[] = {EIO, ETIMEDOUT, ESTALE, ENOTCONN, EHOSTDOWN, ENOSPC, EDQUOT};
+
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
+        if (error == passes[i]) return SG_ERR_UNAVAILABLE;
+    return SG_ERR_IO;
 }
 
 sg_status sg_file_place_failed(const sg_file_place *p, const char *name, const char *what,
