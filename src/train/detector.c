@@ -208,6 +208,7 @@ static void set_augment(detector_task *t) {
     t->augment.hue = (float)t->config.data.hue;
     t->augment.saturation = (float)t->config.data.saturation;
     t->augment.value = (float)t->config.data.value;
+    t->augment.brightness = (float)t->config.data.brightness;
 }
 
 static sg_status read_data(detector_task *t) {
