@@ -6,7 +6,6 @@ launch=scripts/launch
 
 # numbers TEXT...: the numbers in it, sorted, in a line
 numbers() { grep -oE '[0-9]+' <<<"$*" | sort -n | xargs; }
-same() { if [ -n "$3" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "'$2' is not '$3'"; fi; }
 
 # a name a status, as in src/cli/cli.h
 status_of() { sed -n "s/^ *CLI_$1 = \([0-9]*\),.*/\1/p" src/cli/cli.h; }

@@ -3,8 +3,6 @@
 # time limit: 400 s
 . tests/lib.sh
 
-same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; }
-
 python=python3
 [ -x .venv/bin/python ] && python=.venv/bin/python
 if TMPDIR=$work $python tests/chaos/workers --short --faults 12; then :; else failures=1; fi
@@ -39,7 +37,7 @@ else
     for i in 0 1 2; do
         wait ${processes[$i]}
         same "apart, one killed: worker $i ends well" $? 0
-        same "apart: the same bits" "$(grep "state sha256" "$work/apart-$i.out")" "$(grep "state sha256" "$work/apart-alone.out")"
+        same "apart: the same bits" "$(hash_of "$work/apart-$i.out")" "$(hash_of "$work/apart-alone.out")"
     done
     same "data went by Gloo" "$(grep -c "data go by gloo" "$work/apart-2.err" | sed 's/[1-9][0-9]*/some/')" some
 fi
