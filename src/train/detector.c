@@ -245,6 +245,7 @@ sg_status sg_detector_task_create(const sg_config *config, sg_task **out) {
     t->task.n_val = t->val->n;
     t->task.classes = t->train->classes.name;
     t->task.n_classes = t->train->classes.n;
+    t->task.class_axis = sg_mask_detector_class_axis;
     t->task.fingerprint = t->fingerprint;
     t->task.start = detector_start;
     t->task.next = detector_next;

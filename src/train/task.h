@@ -38,6 +38,7 @@ struct sg_task {
     int64_t n_train, n_val; /* samples */
     char *const *classes;   /* (n_classes) names, the task's */
     int64_t n_classes;
+    int (*class_axis)(const char *parameter); /* of sg_class_outputs; NULL where there are none */
     const char *fingerprint; /* of the data, hex, the task's */
     const char *tokenizer;   /* what a checkpoint keeps of it, the task's; NULL: nothing */
 

@@ -39,6 +39,26 @@ same "--fresh: the same bits" "$(hash_of)" "$whole"
 train "$work/seed" run.seed=2
 differ "another seed: other bits" "$(hash_of)" "$whole"
 
+# to start from another run: what tells classes apart goes by their names. Three classes in another order
+# find the same boxes; one that has another name begins anew, and so do all.
+from=(model.init="$work/one/best.h5" train.epochs=1 train.lr=0)
+train "$work/init-same" "${from[@]}"
+took=$(sed -n 's/.*model.init: took \([0-9]* of [0-9]*\) tensors.*/\1/p' "$work/err")
+same "model.init: takes all tensors" "${took% of *}" "${took#* of }"
+train "$work/init-moved" "${from[@]}" data.classes=without_mask,mask_weared_incorrect,with_mask
+expect "model.init: the same classes, another order" 0 "took $took tensors" "brought into this run's order"
+# boxes_of RUN: what it finds, by class
+boxes_of() {
+    bin/predict --checkpoint "$1" --json predict.score=0.01 predict.max_boxes=20 "$data/images" |
+        grep -o '{"class"[^}]*}' | sort
+}
+same "and the same boxes" "$(boxes_of "$work/init-moved")" "$(boxes_of "$work/init-same")"
+sed -i.bak s/mask_weared_incorrect/nose_free/ "$data"/annotations/*.xml
+train "$work/init-other" "${from[@]}"
+expect "model.init: another class" 0 "what tells classes apart begins anew"
+differ "and fewer tensors" "$(grep -o 'took [0-9]* of' "$work/err")" "took ${took% of *} of"
+for file in "$data"/annotations/*.bak; do mv "$file" "${file%.bak}"; done
+
 train "$work/parts" train.steps=3
 expect "train.steps stops early" 0 "done: 3 steps, 0 epochs"
 train "$work/parts"
