@@ -15,13 +15,16 @@ train() {
 }
 
 train "$work/one" train.threads=1
-expect "a whole run" 0 "done: 8 steps, 2 epochs" "with_mask" "best so far"
+expect "a whole run" 0 "done: 8 steps, 2 epochs" "with_mask" "best so far" "warning: batch norm sees 1 of the pictures"
 whole=$(hash_of)
 for file in last.h5 best.h5 metrics.jsonl config.ini; do
     if [ -s "$work/one/$file" ]; then pass "leaves $file"; else fail "leaves $file" "missing"; fi
 done
 same "a line an evaluation" "$(wc -l <"$work/one/metrics.jsonl")" 2
 
+train "$work/pairs" train.batch=8 train.steps=1
+expect "shards of two" 0 "done: 1 steps"
+same "are not warned of" "$(grep -c "batch norm" "$work/err")" 0
 train "$work/two" train.threads=2
 same "2 threads: the same bits" "$(hash_of)" "$whole"
 train "$work/three" train.threads=4 data.threads=3 data.cache_mb=0
