@@ -1,4 +1,4 @@
-# The files of scripts/launch/: understood by what reads them, and of one mind with the program and
+# The files of scripts/launch/: understood by what reads them, and consistent with the program and
 # the README about which exit statuses are never worth another try. What they do under systemd and
 # Docker was seen by hand: docs/supervisors.md. launch.py has AWS Batch.
 . tests/lib.sh
