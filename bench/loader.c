@@ -1,4 +1,4 @@
-/* How fast one thread of the loader fills batches; not part of the tests.
+/* How fast one thread of the loader fills batches; part of `make bench`.
  *
  *   build/release/bench/loader ROOT [MOSAIC]     ROOT as data.root of configs/mask.ini
  *

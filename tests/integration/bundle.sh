@@ -20,6 +20,20 @@ strip -o "$work/made/spotgrad/lib/spotgrad" build/release/bundle/spotgrad
 [ ! -f bin/libspotgrad_cuda.so ] || cp bin/libspotgrad_cuda.so "$work/made/spotgrad/lib/"
 run scripts/bundle "$work/made/spotgrad"
 expect "made" 0 "with the host's C library from glibc 2."
+lacks=
+for page in README.md docs/*.md datasets/README.md; do
+    for file in $(grep -oE '\]\([^)#]*' $page | sed 's/^](//' | grep -v '^http' | sort -u); do
+        [ -e "$work/made/spotgrad/$(dirname $page)/$file" ] || lacks="$lacks $file"
+    done
+done
+for file in $(grep -ohE '\b(scripts/(launch/[a-z@.-]*[a-z]|import-masks|tweeteval)|examples/[a-z_]*\.(c|py)|configs/[a-z-]*\.ini)' \
+    README.md docs/*.md datasets/README.md | sort -u); do
+    [ -e "$work/made/spotgrad/$file" ] || lacks="$lacks $file"
+done
+if [ -z "$lacks" ]; then pass "has what its pages speak of"; else fail "has what its pages speak of" "lacks$lacks"; fi
+same "no data" "$(ls "$work/made/spotgrad/datasets")" README.md
+run "$work/made/spotgrad/scripts/import-masks" "$work/none.zip" "$work/imported"
+expect "import-masks runs" 66 "none.zip"
 for i in 1 2; do
     XZ_LEVEL=-0 run scripts/bundle "$work/made/spotgrad" "$work/$i.tar.xz"
     expect "packed, time $i" 0 "bundle: $work/$i.tar.xz: "
