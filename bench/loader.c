@@ -63,6 +63,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: loader ROOT [MOSAIC]\n");
         return 64;
     }
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     augment.mosaic = argc > 2 ? (float)atof(argv[2]) : 0.7f;
     o.batch = kBatch;
     o.input = kInput;

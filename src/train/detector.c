@@ -66,7 +66,8 @@ sg_status sg_detector_dataset(const sg_config *config, const char *list, const s
     return st;
 }
 
-sg_status sg_detector_prepare_data(const sg_config *config) {
+/* Draw the embedded data set where data.root is missing and data.synthetic asks for it. */
+static sg_status prepare_data(const sg_config *config) {
     sg_synthetic_options options = sg_synthetic_defaults();
 
     if (config->data.synthetic == 0) return SG_OK;
@@ -214,7 +215,7 @@ static void set_augment(detector_task *t) {
 }
 
 static sg_status read_data(detector_task *t) {
-    SG_TRY(sg_detector_prepare_data(&t->config));
+    SG_TRY(prepare_data(&t->config));
     SG_TRY(sg_detector_dataset(&t->config, t->config.data.train, NULL, &t->train));
     SG_TRY(sg_detector_dataset(&t->config, t->config.data.val, &t->train->classes, &t->val));
     return sg_dataset_fingerprint(t->train, t->fingerprint);
