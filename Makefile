@@ -87,7 +87,7 @@ ENGINE   := $(BUILD)/tests/export/engine
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
 # a sub-command is a file in src/cli/ with one of these names
-COMMANDS := $(filter train evaluate predict export serve plan,$(notdir $(basename $(wildcard src/cli/*.c))))
+COMMANDS := $(filter train evaluate predict export,$(notdir $(basename $(wildcard src/cli/*.c))))
 LINKS    := $(COMMANDS:%=$(BIN)/%)
 FORMATTED := $(wildcard src/*.h src/*/*.h src/*/*.c src/*/*.cpp cuda/*.[ch] cuda/*.cu cuda/vendor/*.[ch] cuda/nccl/*.c bundle/*.c tests/*.c tests/*.h \
                tests/emulation/*.[ch] tests/emulation/*.cpp tests/emulation/*.cu tests/fuzz/*.[ch] tests/gpu/*.[ch] tests/chaos/*.c tests/export/*.c bench/*.[ch] examples/*.c)
@@ -374,10 +374,10 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c,$^) $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
 
-## bench         speed beside PyTorch's and onnxruntime's (installs python3-torch, 0.6 GB; 12 minutes)
+## bench         speed beside PyTorch's and onnxruntime's (installs python3-torch, 0.6 GB; 13 minutes)
 bench:
 	scripts/setup bench
-	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector predict kernels checkpoint text_encoder tokenizer bag transport)
+	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector predict kernels checkpoint loader text_encoder tokenizer bag transport)
 	scripts/bench
 	scripts/bench-onnx
 	scripts/bench-text --rounds 3
@@ -388,6 +388,7 @@ bench:
 	scripts/bench-checkpoint
 	$(BUILD)/bench/checkpoint $(BUILD)/bench-run
 	$(BUILD)/bench/kernels
+	$(if $(SPOTGRAD_DATA),$(BUILD)/bench/loader $(SPOTGRAD_DATA)/masks,@echo "no SPOTGRAD_DATA: without the loader of pictures")
 	$(BUILD)/bench/transport
 	$(BUILD)/bench/tokenizer $(wildcard $(SPOTGRAD_DATA)/tweeteval/*/train_text.txt $(SPOTGRAD_DATA)/tweeteval/stance/*/train_text.txt)
 

@@ -1,4 +1,4 @@
-/* How fast one thread of the loader fills batches; not part of the tests.
+/* How fast one thread of the loader fills batches; part of `make bench`.
  *
  *   build/release/bench/loader ROOT [MOSAIC]     ROOT as data.root of configs/mask.ini
  *
@@ -63,6 +63,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: loader ROOT [MOSAIC]\n");
         return 64;
     }
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     augment.mosaic = argc > 2 ? (float)atof(argv[2]) : 0.7f;
     o.batch = kBatch;
     o.input = kInput;

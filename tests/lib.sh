@@ -34,6 +34,19 @@ expect() {
     pass "$name"
 }
 
+# same NAME A B: equal, and not empty
+same() {
+    if [ -n "$2" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "'$2' is not '$3'"; fi
+}
+
+# differ NAME A B: not equal, and neither is empty
+differ() {
+    if [ -n "$2" ] && [ -n "$3" ] && [ "$2" != "$3" ]; then pass "$1"; else fail "$1" "'$2' and '$3'"; fi
+}
+
+# hash_of [FILE]: of the state at the end, as told in FILE or by the last run; nothing where it is not told
+hash_of() { sed -n 's/^state sha256: \([0-9a-f]\{64\}\)$/\1/p' "${1:-$work/out}"; }
+
 # expect_error NAME STATUS MESSAGE: standard error is that one line, standard output is empty.
 expect_error() {
     if [ "$status" != "$2" ]; then

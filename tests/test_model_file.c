@@ -295,7 +295,8 @@ static void test_fitting(void **state) {
     entry other[kEntries];
     char before[65], after[65];
     const sg_entry *stem = &table->entry[0];
-    int n = -1, head;
+    sg_fitting got = {.tensors = -1};
+    int head;
     float was[6];
     sg_table *t;
     sg_state *s;
@@ -312,8 +313,8 @@ static void test_fitting(void **state) {
     s->values[t->entry[head].offset] = 42.0f;
     s->ema[t->entry[head].offset] = 43.0f;
     memcpy(was, s->moment[0], sizeof was);
-    assert_int_equal(sg_model_file_load_fitting(path, s, &n), SG_OK);
-    assert_int_equal(n, 4);
+    assert_int_equal(sg_model_file_load_fitting(path, s, NULL, &got), SG_OK);
+    assert_int_equal(got.tensors, 4);
     assert_memory_equal(s->values + t->entry[sg_table_find(t, stem->name)].offset,
                         model->ema + stem->offset, (size_t)stem->count * sizeof(float));
     assert_true(s->values[t->entry[head].offset] == 42.0f);
@@ -323,7 +324,7 @@ static void test_fitting(void **state) {
 
     assert_int_equal(sg_state_sha256(s, before), SG_OK);
     tamper("/ema/stem.norm.mean", H5T_NATIVE_FLOAT, (const float[8]){0});
-    expect_failure(sg_model_file_load_fitting(path, s, &n), SG_ERR_DATA,
+    expect_failure(sg_model_file_load_fitting(path, s, NULL, &got), SG_ERR_DATA,
                    "/ema/stem.norm.mean is damaged");
     assert_int_equal(sg_state_sha256(s, after), SG_OK);
     assert_string_equal(before, after);
@@ -333,8 +334,85 @@ static void test_fitting(void **state) {
     other[0].name = "other";
     t = make_table(other, 1, 0);
     s = make_state(t, 0);
-    expect_failure(sg_model_file_load_fitting(path, s, &n), SG_ERR_DATA, "has nothing that fits");
+    expect_failure(sg_model_file_load_fitting(path, s, NULL, &got), SG_ERR_DATA,
+                   "has nothing that fits");
     sg_state_destroy(s);
+    sg_table_destroy(t);
+}
+
+/* Element k of entry i, times a sign. */
+static float value_of(int i, int64_t k) { return (float)(100 * (i + 1) + k); }
+
+static void fill_all(sg_state *s, float sign) {
+    for (int i = 0; i < s->table->n_entries; i++) {
+        const sg_entry *e = &s->table->entry[i];
+
+        for (int64_t k = 0; k < e->count; k++) {
+            float x = sign * value_of(i, k);
+
+            if (e->kind == SG_ENTRY_ROWS)
+                s->rows[e->offset + k] = x;
+            else
+                s->values[e->offset + k] = s->ema[e->offset + k] = x;
+        }
+    }
+}
+
+/* Of test_fitting_classes' model; of the usual one "head.weight" has no element a class. */
+static int class_axis(const char *parameter) {
+    return strcmp(parameter, "votes") == 0 ? 1 : strncmp(parameter, "class.", 6) == 0 ? 0 : -1;
+}
+
+/* What tells classes apart is taken by their names, or not at all. */
+static void test_fitting_classes(void **state) {
+    static const entry entries[] = {{"stem", SG_ENTRY_DECAY, {1, {3}}},
+                                    {"class.weight", SG_ENTRY_DECAY, {4, {3, 2, 1, 1}}},
+                                    {"class.bias", SG_ENTRY_NO_DECAY, {1, {3}}},
+                                    {"votes", SG_ENTRY_ROWS, {2, {4, 3}}}};
+    static char fourth[] = "fourth";
+    static const struct {
+        char *const name[4];
+        int n, classes, from[3]; /* of the file; -1: none */
+    } cases[] = {{{with_mask, without, third}, 3, SG_CLASSES_SAME, {0, 1, 2}},
+                 {{third, with_mask, without}, 3, SG_CLASSES_REORDERED, {2, 0, 1}},
+                 {{with_mask, third, without}, 3, SG_CLASSES_REORDERED, {0, 2, 1}},
+                 {{with_mask, without, fourth}, 3, SG_CLASSES_OTHER, {-1, -1, -1}},
+                 {{third, with_mask, fourth}, 3, SG_CLASSES_OTHER, {-1, -1, -1}},
+                 {{with_mask, without}, 2, SG_CLASSES_OTHER, {-1, -1, -1}},
+                 {{with_mask, without, third, fourth}, 4, SG_CLASSES_OTHER, {-1, -1, -1}},
+                 {{0}, 0, SG_CLASSES_SAME, {0, 1, 2}}};
+    sg_table *t = make_table(entries, 4, 0);
+    sg_state *from = make_state(t, 0), *s = make_state(t, 0);
+
+    (void)state;
+    fill_all(from, 1.0f);
+    assert_int_equal(sg_model_file_write(path, &about, from), SG_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sg_class_outputs classes = {cases[i].name, cases[i].n, class_axis};
+        sg_fitting got;
+
+        fill_all(s, -1.0f);
+        assert_int_equal(sg_model_file_load_fitting(path, s, &classes, &got), SG_OK);
+        assert_int_equal(got.classes, cases[i].classes);
+        assert_int_equal(got.tensors, cases[i].from[0] < 0 ? 1 : 4);
+        for (int64_t k = 0; k < 3; k++)
+            assert_true(s->values[t->entry[0].offset + k] == value_of(0, k));
+        for (int64_t c = 0; c < 3; c++) {
+            int64_t was = cases[i].from[c] < 0 ? c : cases[i].from[c];
+            float sign = cases[i].from[c] < 0 ? -1.0f : 1.0f;
+
+            for (int64_t k = 0; k < 2; k++)
+                assert_true(s->values[t->entry[1].offset + 2 * c + k] ==
+                            sign * value_of(1, 2 * was + k));
+            assert_true(s->values[t->entry[2].offset + c] == sign * value_of(2, was));
+            for (int64_t k = 0; k < 4; k++)
+                assert_true(s->rows[t->entry[3].offset + 3 * k + c] ==
+                            sign * value_of(3, 3 * k + was));
+        }
+        assert_memory_equal(s->values, s->ema, (size_t)t->n_values * sizeof(float));
+    }
+    sg_state_destroy(s);
+    sg_state_destroy(from);
     sg_table_destroy(t);
 }
 
@@ -506,13 +584,15 @@ static void test_disk_full(void **state) {
 }
 
 static sg_status write_read_load(sg_state *into) {
+    static char *const other_order[] = {third, without, with_mask};
+    sg_class_outputs classes = {other_order, 3, class_axis};
     sg_model_file got;
-    int n;
+    sg_fitting fitting;
 
     SG_TRY(sg_model_file_write(path, &about, model));
     SG_TRY(sg_model_file_read(path, &got));
     sg_model_file_clear(&got);
-    SG_TRY(sg_model_file_load_fitting(path, into, &n));
+    SG_TRY(sg_model_file_load_fitting(path, into, &classes, &fitting));
     return sg_model_file_load(path, into);
 }
 
@@ -581,13 +661,13 @@ static int write_for_others(const char *to) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_nothing_said),
-        cmocka_unit_test(test_same_bytes),   cmocka_unit_test(test_same_places),
-        cmocka_unit_test(test_other_models), cmocka_unit_test(test_no_model),
-        cmocka_unit_test(test_fitting),      cmocka_unit_test(test_tampered),
-        cmocka_unit_test(test_cut_off),      cmocka_unit_test(test_flipped),
-        cmocka_unit_test(test_disk_full),    cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_nothing_said),
+        cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_same_places),
+        cmocka_unit_test(test_other_models),  cmocka_unit_test(test_no_model),
+        cmocka_unit_test(test_fitting),       cmocka_unit_test(test_fitting_classes),
+        cmocka_unit_test(test_tampered),      cmocka_unit_test(test_cut_off),
+        cmocka_unit_test(test_flipped),       cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_threads),
     };
 
     if (argc == 3 && strcmp(argv[1], "--write") == 0) return write_for_others(argv[2]);

@@ -235,14 +235,14 @@ static void other_rules(void **unused) {
 static void fitting_rows(void **unused) {
     sg_table *table = new_table();
     sg_state *s = new_state(table, SG_ROWS_ADAGRAD), *u = new_state(table, SG_ROWS_ADAGRAD_ROW);
-    int fitting;
+    sg_fitting fitting;
 
     (void)unused;
     for (int64_t i = 0; i < table->n_rows; i++) s->rows[i] *= 2.0f;
     write_state(s);
     fill_sums(u);
-    CHECK_OK(sg_model_file_load_fitting(path, u, &fitting));
-    assert_int_equal(fitting, 3);
+    CHECK_OK(sg_model_file_load_fitting(path, u, NULL, &fitting));
+    assert_int_equal(fitting.tensors, 3);
     assert_memory_equal(s->rows, u->rows, (size_t)table->n_rows * sizeof(float));
     for (int64_t i = 0; i < sg_table_rows_sum(table, u->rule); i++)
         assert_true(u->rows_sum[i] == 0.0f);

@@ -186,7 +186,6 @@ static void tweeteval_faults(void **state) {
 static void missing_files(void **state) {
     sg_text_place place = place_of(SG_TEXT_TWEETEVAL, "missing", NULL);
     sg_text_dataset *d;
-    bool exists;
 
     (void)state;
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_MISSING,
@@ -202,17 +201,6 @@ static void missing_files(void **state) {
     place.format = SG_TEXT_JSONL;
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_MISSING,
                  "missing/train.jsonl: cannot open");
-    place = place_of(SG_TEXT_TWEETEVAL, "missing", NULL);
-    assert_ok(sg_text_dataset_exists(&place, "train", &exists));
-    assert_true(exists);
-    assert_ok(sg_text_dataset_exists(&place, "test", &exists));
-    assert_false(exists);
-    place.task = "../missing,a"; /* every task */
-    exists = true;
-    assert_ok(sg_text_dataset_exists(&place, "train", &exists));
-    assert_false(exists);
-    place.task = "a,";
-    assert_fails(sg_text_dataset_exists(&place, "train", &exists), SG_ERR_CONFIG, "task 2");
     /* with texts alone where labels may be missing */
     place = place_of(SG_TEXT_TWEETEVAL, "missing", NULL);
     place.allow_unlabelled = true;

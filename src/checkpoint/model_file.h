@@ -75,12 +75,31 @@ void sg_model_file_clear(sg_model_file *file); /* frees what reading gave, zeroe
  * reading. */
 sg_status sg_model_file_load(const char *path, sg_state *state) SG_CHECKED;
 
+/* The classes that a model tells apart, and where. */
+typedef struct {
+    char *const *name; /* (n) */
+    int64_t n;
+    /* Along which axis of the parameter of that name there is an element a class; -1: of none. */
+    int (*axis)(const char *parameter);
+} sg_class_outputs;
+
+typedef struct {
+    int tensors; /* taken */
+    enum {
+        SG_CLASSES_SAME,      /* or one of the two has none */
+        SG_CLASSES_REORDERED, /* the same names in another order */
+        SG_CLASSES_OTHER
+    } classes;
+} sg_fitting;
+
 /* To start from another model, which may have other classes: each parameter and statistic that the
  * file has under the same name and with the same shape becomes the file's EMA of it (a table of
  * rows the file's rows), the others stay as they are; the state's EMA becomes its values, sums of
- * rows zero; *fitting tells how many were taken. Moments and counters stay. The state is left as it
- * was on failure: errors as for reading, and SG_ERR_DATA when nothing fits. */
-sg_status sg_model_file_load_fitting(const char *path, sg_state *state, int *fitting) SG_CHECKED;
+ * rows zero. Parameters with an element a class are taken only where the file's classes have the
+ * same names, each to its class. Moments and counters stay. The state is left as it was on failure:
+ * errors as for reading, and SG_ERR_DATA when nothing fits. */
+sg_status sg_model_file_load_fitting(const char *path, sg_state *state,
+                                     const sg_class_outputs *classes, sg_fitting *out) SG_CHECKED;
 
 #ifdef __cplusplus
 }

@@ -109,9 +109,6 @@ noreturn void die(sg_status st, const char *what, ...) SG_PRINTF(2, 3);
 /* "train: ...; try `train --help`", 64. */
 noreturn void die_usage(const char *fmt, ...) SG_PRINTF(1, 2);
 
-/* DESIGN's exit status for `st`. */
-int cli_exit_status(sg_status st);
-
 /* The status to exit with: `status`, or 74 with a message when standard output was lost. */
 int cli_end(int status);
 

@@ -68,7 +68,8 @@ static sg_status write_model(const request *r, const sg_trained_source *source) 
     if (st == SG_OK && r->int8) st = quantize(r, source, &bytes, &size);
     if (st == SG_OK) st = sg_file_write(r->output, bytes, size);
     if (st == SG_OK)
-        cli_print("%s: %zu bytes, %s%s\n", r->output, size, r->int8 ? "in floats " : "", checked);
+        cli_print("%s: %zu bytes, %s%s\n", r->output, size, r->int8 ? "the graph in floats " : "",
+                  checked);
     sg_free(bytes);
     return st;
 }

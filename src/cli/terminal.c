@@ -172,7 +172,8 @@ int cli_end(int status) {
 
 /* ---- ends ---- */
 
-int cli_exit_status(sg_status st) {
+/* README.md's table. */
+static int exit_status(sg_status st) {
     switch (st) {
     case SG_OK:
         return CLI_DONE;
@@ -220,7 +221,7 @@ noreturn void die(sg_status st, const char *what, ...) {
         va_end(args);
     }
     if (may_say_why()) cli_say("%s%s%s", text, what ? ": " : "", sg_last_error());
-    exit(cli_end(cli_exit_status(st)));
+    exit(cli_end(exit_status(st)));
 }
 
 noreturn void die_usage(const char *fmt, ...) {

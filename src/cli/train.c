@@ -207,8 +207,8 @@ static void show_start(void *context, const sg_run_start *start) {
     show_model(start);
     show_threads(start);
     if (shard < start->task->least_shard)
-        cli_say("warning: a shard has %lld %s; batch norm does better with %lld or more: a "
-                "larger train.batch or smaller train.shards",
+        cli_say("warning: batch norm sees %lld of the %s at a time, as train.shards is so close to "
+                "train.batch; %lld or more are known to do well",
                 (long long)shard, start->task->noun, (long long)start->task->least_shard);
     if (start->resumed_from)
         cli_print("resumed: step %lld (epoch %lld, position %lld) from %s\n",

@@ -10,7 +10,7 @@
  * YOLO  ROOT/LIST              a list as above, or a folder of pictures (`images/train`)
  *       ROOT/labels/NAME.txt   for ROOT/images/NAME.jpg: `class cx cy w h` a line, shares of the
  *                              picture's width and height; no such file: no boxes
- *       ROOT/data.yaml         names of the classes (yolo_names.h); may be missing where they are
+ *       ROOT/data.yaml         names of the classes (yolo.h); may be missing where they are
  *                              given
  * COCO  ROOT/LIST              one JSON file: images, annotations with bbox, categories (coco.h)
  *       ROOT/IMAGES/FILE_NAME  and where else pictures are looked for: source.h

@@ -7,22 +7,21 @@ enum { kFnvPrime = 16777619, kWordPrime = 116049371 };
 
 static const uint32_t kFnvBasis = 2166136261U;
 
-/* Where ids go: counted also beyond the cap, if nobody wants to stop there. */
+/* Where ids go. */
 typedef struct {
     const sg_ngrams *ngrams;
-    int32_t *ids; /* (cap); NULL: they are only counted */
+    int32_t *ids; /* (cap) */
     int64_t n, cap;
     uint64_t open[SG_NGRAMS_MAX_WORDS]; /* H of the n-grams that end with the last token: [0] has
                                            one token, [1] two, ... */
     int tokens;                         /* seen, at most SG_NGRAMS_MAX_WORDS */
 } collector;
 
-static bool is_full(const collector *c) { return c->ids && c->n == c->cap; }
+static bool is_full(const collector *c) { return c->n == c->cap; }
 
 static void add(collector *c, uint64_t hash) {
     if (is_full(c)) return;
-    if (c->ids) c->ids[c->n] = (int32_t)(hash % (uint64_t)c->ngrams->buckets);
-    c->n++;
+    c->ids[c->n++] = (int32_t)(hash % (uint64_t)c->ngrams->buckets);
 }
 
 static uint64_t extend(uint32_t hash) { return (uint64_t)(int64_t)(int32_t)hash; }
@@ -93,12 +92,6 @@ static int64_t collect(collector *c, const char *text, size_t bytes) {
 int64_t sg_ngrams_ids(const sg_ngrams *ngrams, const char *text, size_t bytes, int32_t *ids,
                       int64_t cap) {
     collector c = {.ngrams = ngrams, .ids = ids, .cap = cap};
-
-    return cap > 0 ? collect(&c, text, bytes) : 0;
-}
-
-int64_t sg_ngrams_count(const sg_ngrams *ngrams, const char *text, size_t bytes) {
-    collector c = {.ngrams = ngrams};
 
     return collect(&c, text, bytes);
 }

@@ -49,9 +49,6 @@ sg_status sg_ngrams_check(const sg_ngrams *ngrams) SG_CHECKED;
 int64_t sg_ngrams_ids(const sg_ngrams *ngrams, const char *text, size_t bytes, int32_t *ids,
                       int64_t cap);
 
-/* How many there are without a cap. */
-int64_t sg_ngrams_count(const sg_ngrams *ngrams, const char *text, size_t bytes);
-
 /* Puts each distinct one of the `n` ids (all >= 0) once at the front, in ascending order, how often
  * it was there into `counts` (n), and returns how many distinct ones there are. */
 int64_t sg_ngrams_unique(int32_t *ids, int64_t n, int32_t *counts);

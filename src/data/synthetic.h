@@ -30,7 +30,7 @@ typedef struct {
                  latter. Smaller pictures hold fewer and no smaller people: quicker to learn */
 } sg_synthetic_options;
 
-/* seed 1, 320 + 80 pictures: the demo's. */
+/* seed 1, 320 + 80 pictures of full size. */
 sg_synthetic_options sg_synthetic_defaults(void);
 
 /* Make the folder `root`: images/NAME.png, annotations/NAME.xml, train.txt, val.txt (the layout of

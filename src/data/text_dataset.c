@@ -121,24 +121,6 @@ void sg_text_dataset_destroy(sg_text_dataset *dataset) {
     sg_free(dataset);
 }
 
-sg_status sg_text_dataset_exists(const sg_text_place *place, const char *split, bool *exists) {
-    sg_classes names;
-    sg_status st = SG_OK;
-    bool all = true;
-
-    SG_TRY(sg_text_place_tasks(place, &names));
-    for (int i = 0; i < names.n && all && st == SG_OK; i++) {
-        char *path = sg_text_part_path(place, names.name[i], split);
-
-        if (!path) st = sg_fail(SG_ERR_OOM, "%s: no memory for a path", split);
-        all = path && sg_file_exists(path);
-        sg_free(path);
-    }
-    sg_classes_clear(&names);
-    if (st == SG_OK) *exists = all;
-    return st;
-}
-
 /* --- fingerprint ------------------------------------------------------------------------------ */
 
 sg_status sg_text_dataset_fingerprint(const sg_text_dataset *dataset,

@@ -94,10 +94,6 @@ sg_status sg_text_dataset_read(const sg_text_place *place, const char *split,
                                const sg_classes *classes, sg_text_dataset **out) SG_CHECKED;
 void sg_text_dataset_destroy(sg_text_dataset *dataset); /* NULL is fine */
 
-/* *exists: every task has a file of texts for SPLIT. SG_ERR_CONFIG (tasks), SG_ERR_OOM. */
-sg_status sg_text_dataset_exists(const sg_text_place *place, const char *split,
-                                 bool *exists) SG_CHECKED;
-
 /* SHA-256, in hex, over the classes' names of each task, labels and texts in their order. Neither
  * paths nor formats enter. */
 sg_status sg_text_dataset_fingerprint(const sg_text_dataset *dataset,

@@ -1,5 +1,5 @@
 /* Folders of pictures as lists, and the label files that belong to no picture. */
-#define _GNU_SOURCE /* d_type is not needed, but dirent is POSIX */
+#define _GNU_SOURCE
 #include "data/yolo.h"
 
 #include <dirent.h>

@@ -23,6 +23,7 @@ typedef struct {
     int rank, size;
 } wrapped;
 
+/* What it lacks does not come by waiting: SG_ERR_CONFIG, after which nobody starts it again. */
 static sg_status load(const sg_gloo_plugin **out) {
     static const char name[] = "/libspotgrad_gloo.so";
     const sg_gloo_plugin *plugin;
@@ -32,15 +33,17 @@ static sg_status load(const sg_gloo_plugin **out) {
     SG_TRY(sg_program_folder(path, sizeof path - sizeof name));
     strcat(path, name);
     if (access(path, R_OK) != 0)
-        return sg_fail(SG_ERR_UNSUPPORTED,
-                       "%s is not there: it is built where Gloo is found (Debian's libgloo-dev), "
-                       "and needed where workers are on several machines",
+        return sg_fail(SG_ERR_CONFIG,
+                       "%s is not there, and workers on several machines need it: install "
+                       "libgloo-dev, run `make`, and put it beside the program",
                        path);
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* once; it stays */
-    if (!library) return sg_fail(SG_ERR_UNSUPPORTED, "cannot be loaded: %s", dlerror());
+    if (!library)
+        return sg_fail(SG_ERR_CONFIG, "%s cannot be loaded (Gloo itself is Debian's libgloo0): %s",
+                       path, dlerror());
     plugin = dlsym(library, SG_GLOO_SYMBOL);
     if (!plugin || strcmp(plugin->version, SG_GLOO_VERSION) != 0)
-        return sg_fail(SG_ERR_UNSUPPORTED,
+        return sg_fail(SG_ERR_CONFIG,
                        "%s is of version %s, this program of %s: build both again (make)", path,
                        plugin ? plugin->version : "unknown", SG_GLOO_VERSION);
     *out = plugin;

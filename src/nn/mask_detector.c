@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "core/mem.h"
 #include "spotgrad.h"
@@ -171,6 +172,14 @@ static sg_value *predict(sg_graph *g, sg_value *x, const char *name, int64_t cha
     x = sg_conv2d(g, x, w, b, (sg_conv_options){.stride = 1, .groups = 1});
     sg_scope_end(g);
     return x;
+}
+
+/* branch()'s last, "class" */
+int sg_mask_detector_class_axis(const char *parameter) {
+    const char *kind = strncmp(parameter, "head.", 5) == 0 ? strchr(parameter + 5, '.') : NULL;
+
+    return kind && (strcmp(kind, ".class.weight") == 0 || strcmp(kind, ".class.bias") == 0) ? 0
+                                                                                            : -1;
 }
 
 static sg_value *branch(sg_graph *g, const recipe *r, sg_value *x, int stage, const char *kind,

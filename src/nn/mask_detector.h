@@ -52,6 +52,8 @@ sg_anchors sg_mask_detector_anchors(const sg_mask_detector_options *options);
  * SG_EVAL: outputs "boxes" (n, A, 4) in input pixels, "scores" (n, A, classes), 0 .. 1. */
 sg_status sg_mask_detector_build(sg_graph *g, int64_t n,
                                  const sg_mask_detector_options *options) SG_CHECKED;
+/* The axis along which the parameter of that name has an element a class; -1: it has none. */
+int sg_mask_detector_class_axis(const char *parameter);
 
 /* What it consists of, for `train --dry-run`: a line a block with output shape, parameters and
  * MFLOP (multiply-add = 2) of one picture, then the totals. *text is the caller's (sg_free);

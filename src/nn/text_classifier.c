@@ -1,5 +1,7 @@
 #include "nn/text_classifier.h"
 
+#include <string.h>
+
 #include "spotgrad.h"
 
 /* Of tables: an n-gram that training has not seen says nothing. */
@@ -120,6 +122,18 @@ static sg_value *logits_of(sg_graph *g, const sg_text_classifier_options *o,
     }
     if (!votes) return logits;
     return deep ? sg_add(g, logits, votes) : votes;
+}
+
+int sg_text_classifier_class_axis(const char *parameter) {
+    static const struct {
+        const char *name;
+        int axis;
+    } outputs[] = {
+        {"classify.weight", 0}, {"classify.bias", 0}, {"wide.weight", 1}, {"wide.bias", 0}};
+
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
+        if (strcmp(outputs[i].name, parameter) == 0) return outputs[i].axis;
+    return -1;
 }
 
 /* A softmax over each task's classes. */

@@ -46,6 +46,8 @@ int64_t sg_text_classifier_classes(const sg_text_classifier_options *options); /
 sg_status sg_text_classifier_build(sg_graph *g, int64_t n, void *options) SG_CHECKED;
 /* The same for export: SG_EVAL alone, with the logits (n, classes) as first output. */
 sg_status sg_text_classifier_build_logits(sg_graph *g, int64_t n, void *options) SG_CHECKED;
+/* The axis along which the parameter of that name has an element a class; -1: it has none. */
+int sg_text_classifier_class_axis(const char *parameter);
 
 #ifdef __cplusplus
 }

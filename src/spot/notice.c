@@ -1,8 +1,7 @@
 /* The watcher: a thread that finds out which cloud this is, then asks its service for notices.
  *
- * What others may read while it runs is written once before the state that announces it: the
- * sentence of the advice, that of the interruption. The thread ends when an interruption was heard
- * (on Azure: acknowledged) or when there is no service. */
+ * Others read the state alone; what was heard goes to the log, before it. The thread ends when an
+ * interruption was heard (on Azure: acknowledged) or when there is no service. */
 #define _GNU_SOURCE /* gmtime_r */
 #include "spot/notice.h"
 
@@ -23,7 +22,6 @@
 enum {
     kRounds = 3,      /* in which "auto" looks for a service */
     kLostWarning = 3, /* failures in a row that are worth a line */
-    kSentence = 256,
 };
 
 static const double kTimeout = 2, kRetry = 10; /* seconds */
@@ -43,7 +41,6 @@ struct sg_notices {
     atomic_bool stop;
     _Atomic(sg_web *) web; /* made by the thread; destroyed after its end */
     atomic_int state, provider;
-    char advice[kSentence], interruption[kSentence];
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -138,16 +135,15 @@ static void describe_time(int64_t when, char *text, size_t size) {
         snprintf(text, size, ", at %s", at);
 }
 
-/* The sentence first, then the state that lets others read it. */
+/* The line first, then the state that others see. */
 static void announce(sg_notices *n, const sg_provider *p, sg_heard heard, const sg_notice *notice) {
     bool interrupt = heard == SG_HEARD_INTERRUPT;
-    char *sentence = interrupt ? n->interruption : n->advice, time[64];
+    char time[64];
 
     describe_time(notice->when, time, sizeof time);
-    snprintf(sentence, kSentence, "%s %s: %s%s", p->name,
-             interrupt ? "takes this machine away" : "warns that this machine may go", notice->what,
-             time);
-    sg_log(SG_LOG_WARN, "spot: %s", sentence);
+    sg_log(SG_LOG_WARN, "spot: %s %s: %s%s", p->name,
+           interrupt ? "takes this machine away" : "warns that this machine may go", notice->what,
+           time);
     atomic_store(&n->state, interrupt ? SG_NOTICE_INTERRUPT : SG_NOTICE_REBALANCE);
 }
 
@@ -334,18 +330,6 @@ sg_notice_state sg_notices_state(const sg_notices *n) {
 
 sg_spot_provider sg_notices_provider(const sg_notices *n) {
     return n ? (sg_spot_provider)atomic_load(&n->provider) : SG_SPOT_NONE;
-}
-
-const char *sg_notices_text(const sg_notices *n) {
-    switch (sg_notices_state(n)) {
-    case SG_NOTICE_REBALANCE:
-        return n->advice;
-    case SG_NOTICE_INTERRUPT:
-        return n->interruption;
-    case SG_NOTICE_NONE:
-        break;
-    }
-    return "";
 }
 
 void sg_notices_acknowledge(sg_notices *n) {

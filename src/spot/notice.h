@@ -55,10 +55,6 @@ void sg_notices_stop(sg_notices *notices);
 sg_notice_state sg_notices_state(const sg_notices *notices);
 sg_spot_provider sg_notices_provider(const sg_notices *notices);
 
-/* The notice that the state stands for: who will do what, and when. "" for SG_NOTICE_NONE. Valid
- * until sg_notices_stop. */
-const char *sg_notices_text(const sg_notices *notices);
-
 /* To be called once the state is durable: Azure is told that the machine may go now, and so stops
  * charging for it. Waits for the answer, at most the timeout. Nothing happens elsewhere, without
  * an interruption, or where the event takes other machines along. */

@@ -26,9 +26,6 @@ sg_dataset_place sg_detector_place(const sg_config *config);
 sg_status sg_detector_dataset(const sg_config *config, const char *list, const sg_classes *classes,
                               sg_dataset **out) SG_CHECKED;
 
-/* Draw the embedded data set where data.root is missing and data.synthetic asks for it. */
-sg_status sg_detector_prepare_data(const sg_config *config) SG_CHECKED;
-
 enum { SG_DETECTOR_EVAL_BATCH = 4 }; /* pictures of one run of the model in an evaluation */
 
 /* Run the model over all pictures of `dataset`, or this worker's share of them, and measure what

@@ -158,8 +158,8 @@ static sg_status settle(sg_run *r) {
                            sg_saver_due(r->saver, r->state->step, in_a_hurry(r)));
     r->snapshot = false;
     if (save) SG_TRY(sg_saver_save(r->saver));
-    sg_log(SG_LOG_DEBUG, "step %lld: loss %.6g, lr %.3g", (long long)r->state->step,
-           (double)r->at.report.sum[SG_SUM_LOSS], r->at.lr);
+    sg_log(SG_LOG_DEBUG, "step %lld: loss %.6g, gradient %.4g, lr %.3g", (long long)r->state->step,
+           r->at.report.loss, r->at.report.grad_norm, r->at.lr);
     if (r->group) sg_run_group_log(r);
     return SG_OK;
 }

@@ -106,14 +106,21 @@ sg_status sg_run_prepare_task(sg_task *task, const sg_config *c, const sg_resume
     return st;
 }
 
-/* Start from the averaged weights of another run: those of its tensors that fit by name and shape.
- */
+/* Start from the averaged weights of another run: those of its tensors that fit by name and shape,
+ * and, where they tell classes apart, by the classes' names. */
 static sg_status start_from_file(sg_run *r, const char *path) {
-    int fitting;
+    const sg_task *task = r->task;
+    sg_class_outputs outputs = {task->classes, task->n_classes, task->class_axis};
+    sg_fitting got;
+    const char *classes = "";
 
-    SG_TRY(sg_model_file_load_fitting(path, r->state, &fitting));
-    sg_log(SG_LOG_INFO, "model.init: took %d of %d tensors from %s", fitting,
-           r->state->table->n_entries, path);
+    SG_TRY(sg_model_file_load_fitting(path, r->state, task->class_axis ? &outputs : NULL, &got));
+    if (got.classes == SG_CLASSES_REORDERED)
+        classes = ", its classes brought into this run's order";
+    if (got.classes == SG_CLASSES_OTHER)
+        classes = "; its classes are not this run's, so what tells classes apart begins anew";
+    sg_log(SG_LOG_INFO, "model.init: took %d of %d tensors from %s%s", got.tensors,
+           r->state->table->n_entries, path, classes);
     return SG_OK;
 }
 

@@ -33,11 +33,13 @@ struct sg_task {
     int n_shapes;
     const char *noun; /* what samples are called, many of them: "pictures" */
     const char *rate; /* and how many go by in a second: "img/s" */
-    /* A shard of fewer samples gives poor statistics (batch norm); 0: there are none. */
+    /* Shards of fewer samples (of which batch norm takes its statistics) are not known to train
+     * well; 0: any are. */
     int64_t least_shard;
     int64_t n_train, n_val; /* samples */
     char *const *classes;   /* (n_classes) names, the task's */
     int64_t n_classes;
+    int (*class_axis)(const char *parameter); /* of sg_class_outputs; NULL where there are none */
     const char *fingerprint; /* of the data, hex, the task's */
     const char *tokenizer;   /* what a checkpoint keeps of it, the task's; NULL: nothing */
 

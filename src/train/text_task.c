@@ -283,6 +283,7 @@ sg_status sg_text_task_create(const sg_config *config, sg_task **out) {
     t->task.n_val = t->val->n;
     t->task.classes = t->names.name;
     t->task.n_classes = t->names.n;
+    t->task.class_axis = sg_text_classifier_class_axis;
     t->task.fingerprint = t->fingerprint;
     t->task.prepare = text_prepare;
     t->task.start = text_start;

@@ -11,20 +11,14 @@
 
 enum { kReduceBlock = 16384, kWarmEma = 10 };
 
-sg_optimizer sg_optimizer_defaults(void) {
-    sg_optimizer o = {SG_OPTIMIZER_SGD, 0.9, 0.999, 5e-4, 10.0, 0.999, 0.1,
-                      SG_ROWS_ADAGRAD,  1.0, 0.0};
-
-    return o;
-}
-
 sg_trainer_options sg_trainer_defaults(void) {
     sg_trainer_options o;
 
     memset(&o, 0, sizeof o);
     o.batch = 32;
     o.shards = 8;
-    o.optimizer = sg_optimizer_defaults();
+    o.optimizer = (sg_optimizer){SG_OPTIMIZER_SGD, 0.9, 0.999, 5e-4, 10.0, 0.999, 0.1,
+                                 SG_ROWS_ADAGRAD,  1.0, 0.0};
     o.seed = 1;
     return o;
 }

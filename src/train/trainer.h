@@ -44,10 +44,6 @@ typedef struct {
     double rows_start; /* what Adagrad's sums begin at: a brake for first steps */
 } sg_optimizer;
 
-/* SGD, momentum 0.9, decay 5e-4, clip 10, ema 0.999, statistics 0.1; beta2 0.999. Rows: Adagrad, as
- * fast as the rest. */
-sg_optimizer sg_optimizer_defaults(void);
-
 typedef struct {
     sg_build_fn build;
     void *context; /* given to build */
@@ -67,7 +63,8 @@ typedef struct {
     void *fill_context;
 } sg_trainer_options;
 
-/* Batch 32, 8 shards, all processors, SGD, seed 1. */
+/* Batch 32, 8 shards, all processors, seed 1; SGD, momentum 0.9, decay 5e-4, clip 10, ema 0.999,
+ * statistics 0.1, beta2 0.999; rows: Adagrad, as fast as the rest. */
 sg_trainer_options sg_trainer_defaults(void);
 
 typedef struct sg_trainer sg_trainer;

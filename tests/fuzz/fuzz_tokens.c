@@ -88,10 +88,9 @@ static void check_written(const sg_bpe *bpe) {
 
 static void check_ngrams(const uint8_t *data, size_t size, int32_t *ids, int32_t *counts) {
     sg_ngrams ngrams = {3, 1, 4, 997};
-    int64_t n = sg_ngrams_count(&ngrams, (const char *)data, size), distinct, total = 0;
+    int64_t n = sg_ngrams_ids(&ngrams, (const char *)data, size, ids, kIds), distinct, total = 0;
 
-    FUZZ_CHECK(n <= kIds);
-    FUZZ_CHECK(sg_ngrams_ids(&ngrams, (const char *)data, size, ids, kIds) == n);
+    FUZZ_CHECK(n >= 0 && n < kIds);
     distinct = sg_ngrams_unique(ids, n, counts);
     for (int64_t i = 0; i < distinct; i++) {
         FUZZ_CHECK(ids[i] >= 0 && ids[i] < ngrams.buckets && counts[i] > 0);

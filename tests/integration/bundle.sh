@@ -20,6 +20,20 @@ strip -o "$work/made/spotgrad/lib/spotgrad" build/release/bundle/spotgrad
 [ ! -f bin/libspotgrad_cuda.so ] || cp bin/libspotgrad_cuda.so "$work/made/spotgrad/lib/"
 run scripts/bundle "$work/made/spotgrad"
 expect "made" 0 "with the host's C library from glibc 2."
+lacks=
+for page in README.md docs/*.md datasets/README.md; do
+    for file in $(grep -oE '\]\([^)#]*' $page | sed 's/^](//' | grep -v '^http' | sort -u); do
+        [ -e "$work/made/spotgrad/$(dirname $page)/$file" ] || lacks="$lacks $file"
+    done
+done
+for file in $(grep -ohE '\b(scripts/(launch/[a-z@.-]*[a-z]|import-masks|tweeteval)|examples/[a-z_]*\.(c|py)|configs/[a-z-]*\.ini)' \
+    README.md docs/*.md datasets/README.md | sort -u); do
+    [ -e "$work/made/spotgrad/$file" ] || lacks="$lacks $file"
+done
+if [ -z "$lacks" ]; then pass "has what its pages speak of"; else fail "has what its pages speak of" "lacks$lacks"; fi
+same "no data" "$(ls "$work/made/spotgrad/datasets")" README.md
+run "$work/made/spotgrad/scripts/import-masks" "$work/none.zip" "$work/imported"
+expect "import-masks runs" 66 "none.zip"
 for i in 1 2; do
     XZ_LEVEL=-0 run scripts/bundle "$work/made/spotgrad" "$work/$i.tar.xz"
     expect "packed, time $i" 0 "bundle: $work/$i.tar.xz: "
@@ -31,10 +45,9 @@ ln -s "$bundle/bin/train" "$work/train"
 
 tiny=(--config "$bundle/configs/mask-demo.ini" data.root="$work/data" data.synthetic=20 model.input=64
       train.batch=4 train.shards=4 train.eval_every=1000 run.plots=false train.steps=3)
-hash_of() { grep '^state sha256: [0-9a-f]\{64\}$' "$1"; }
 run bin/train "${tiny[@]}" run.dir="$work/here"
 expect "without the bundle" 0 "done: 3 steps"
-here=$(hash_of "$work/out")
+here=$(hash_of)
 
 for libc in host own; do
     export SPOTGRAD_LIBC=$libc
@@ -48,8 +61,7 @@ for libc in host own; do
         run env -C / "$work/train" "${tiny[@]}" run.dir="$work/$libc"
     fi
     expect "$libc C library: trains" 0 "done: 3 steps"
-    if [ "$(hash_of "$work/out")" = "$here" ]; then pass "$libc C library: the same bits"
-    else fail "$libc C library: the same bits" "'$(hash_of "$work/out")' is not '$here'"; fi
+    same "$libc C library: the same bits" "$(hash_of)" "$here"
     run "$bundle/bin/evaluate" --checkpoint "$work/$libc" --json
     expect "$libc C library: evaluates" 0 '"mAP50"'
     run "$bundle/bin/predict" --checkpoint "$work/$libc" "$(ls "$work"/data/images/*.png | head -n 1)"
@@ -98,8 +110,7 @@ if [ "$(id -u)" = 0 ] && mount -t proc proc "$root/proc" 2>/dev/null; then
     cp /dev/null "$root/dev/null"
     run chroot "$root" "/spot grad/bin/train" "${tiny[@]/#"$bundle"/\/spot grad}" run.dir=/tmp/run data.root=/data
     expect "in an empty root" 0 "done: 3 steps"
-    if [ "$(hash_of "$work/out")" = "$here" ]; then pass "in an empty root: the same bits"
-    else fail "in an empty root: the same bits" "'$(hash_of "$work/out")' is not '$here'"; fi
+    same "in an empty root: the same bits" "$(hash_of)" "$here"
     run chroot "$root" "/spot grad/bin/train" --devices
     expect "in an empty root: no GPU, and why" 0 "cuda    not usable: no NVIDIA driver on this machine"
 else

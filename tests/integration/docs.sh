@@ -28,13 +28,25 @@ expect "without OpenBLAS" 0 "of 500 new pictures are right"
 
 run $example "$work/none/shapes.h5"; expect "a folder that is not there" 1 "$work/none/shapes.h5"
 
-for page in docs/architecture.md docs/custom-model.md docs/text.md; do
+# what pages name: functions; files, also with what stands before the name; keys, but for file names such as data.yaml
+sections=$(sed -n 's/^SG_SECTION(\([a-z]*\),.*/\1/p' src/core/keys.def | paste -sd '|')
+keys=$(sed -n 's/^SG_KEY_[A-Z]*(\([a-z]*\), \([a-z0-9_]*\),.*/\1.\2/p' src/core/keys.def)
+suffixes='c|h|cu|cpp|def|md|sh|py|yaml|ini|json|jsonl|csv|tsv|txt|h5|png|onnx|new'
+for page in README.md docs/*.md datasets/README.md; do
     missing=
     for name in $(grep -oE '\bsg_[a-z0-9_]*[a-z0-9]\b' $page | sort -u); do
-        grep -rqw --include='*.[ch]' -- "$name" src || missing="$missing $name"
+        grep -rqw --include='*.[ch]' --include='*.cu' -- "$name" src cuda tests || missing="$missing $name"
     done
-    for file in $(grep -oE '\b[a-z_0-9]+/[a-z_0-9/]*[a-z_0-9]\.(c|h|def|md|sh)\b' $page | sort -u); do
+    for file in $(grep -oE '(^|[^A-Za-z0-9_/.*-])[a-z_0-9]+/[a-z_0-9/]*[a-z_0-9]\.(c|h|def|md|sh|cu|cpp|py|ini)\b' $page |
+        sed 's/^[^a-z0-9_]//' | sort -u); do
         [ -e "$file" ] || [ -e "src/$file" ] || missing="$missing $file"
+    done
+    for file in $(grep -oE '\]\([^)#]*' $page | sed 's/^](//' | grep -v '^http' | sort -u); do
+        [ -e "$(dirname $page)/$file" ] || missing="$missing $file"
+    done
+    for key in $(grep -oE "\b($sections)\.[a-z_0-9]+\b([*(]|\.[a-z])?" $page |
+        grep -vE "\.($suffixes)\$|[*(]\$|\..*\." | sort -u); do
+        grep -qx -- "$key" <<<"$keys" || missing="$missing $key"
     done
     if [ -z "$missing" ]; then pass "$page names what exists"; else
         fail "$page names what exists" "not found:$missing"; fi

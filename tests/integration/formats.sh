@@ -13,10 +13,6 @@ train() {
     shift
     run bin/train --config configs/mask-demo.ini run.dir="$work/run-$name" "${tiny[@]}" "$@"
 }
-hash_of() { grep '^state sha256: [0-9a-f]\{64\}$' "$work/out"; }
-same() {
-    if [ -n "$2" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "'$2' is not '$3'"; fi
-}
 
 train voc data.root="$voc" data.synthetic=20 data.synthetic_side=160
 expect "VOC" 0 "done: 2 steps"

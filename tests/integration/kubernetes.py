@@ -1,4 +1,4 @@
-"""scripts/launch/kubernetes.yaml: YAML of one mind with the program: which exit statuses end the Job,
+"""scripts/launch/kubernetes.yaml: YAML, consistent with the program: which exit statuses end the Job,
 which cost nothing, keys that exist, names that fit together. No cluster is asked.
 
 The rules as Kubernetes documents them: of podFailurePolicy the first that matches decides, none: the

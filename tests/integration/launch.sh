@@ -1,4 +1,4 @@
-# The files of scripts/launch/: understood by what reads them, and of one mind with the program and
+# The files of scripts/launch/: understood by what reads them, and consistent with the program and
 # the README about which exit statuses are never worth another try. What they do under systemd and
 # Docker was seen by hand: docs/supervisors.md. launch.py has AWS Batch.
 . tests/lib.sh
@@ -6,7 +6,6 @@ launch=scripts/launch
 
 # numbers TEXT...: the numbers in it, sorted, in a line
 numbers() { grep -oE '[0-9]+' <<<"$*" | sort -n | xargs; }
-same() { if [ -n "$3" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "'$2' is not '$3'"; fi; }
 
 # a name a status, as in src/cli/cli.h
 status_of() { sed -n "s/^ *CLI_$1 = \([0-9]*\),.*/\1/p" src/cli/cli.h; }
@@ -63,26 +62,37 @@ fi
 
 # --- the image
 
-# owner LIBRARY: the Debian package that it is from
+# owner LIBRARY FILE: the Debian package of a library that FILE loads
 owner() {
     local path
 
-    path=$(ldd bin/spotgrad | awk -v name="$1" '$1 == name { print $3 }')
+    path=$(ldd "$2" | awk -v name="$1" '$1 == name { print $3 }')
     dpkg-query -S "$(readlink -f "$path")" 2>/dev/null || dpkg-query -S "${path#/usr}" 2>/dev/null
 }
 if command -v dpkg-query >/dev/null && command -v readelf >/dev/null; then
     listed=$(sed -n '/^RUN apt-get.*install/,/&&  *\\$/p' $launch/Dockerfile)
     # and what those depend on
     there="$listed libc6 $(dpkg-query -W -f '${Depends} ' $(grep -oE '\blib[a-z0-9.-]+' <<<"$listed"))"
-    missing=
-    for library in $(readelf -d bin/spotgrad | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p') libopenblas.so.0; do
-        package=$(owner "$library" | head -n 1 | cut -d : -f 1)
-        [ "$library" != libopenblas.so.0 ] || package=libopenblas0-pthread
-        grep -qE "(^|[ ,])${package:-none}([ ,:]|\$)" <<<"$there" || missing="$missing $library"
+    for file in bin/spotgrad bin/libspotgrad_gloo.so; do
+        [ -e $file ] || { skip "the image has what $file needs" "built without it"; continue; }
+        missing=
+        needed=$(readelf -d $file | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+        [ $file != bin/spotgrad ] || needed="$needed libopenblas.so.0" # loaded by name
+        for library in $needed; do
+            package=$(owner "$library" $file | head -n 1 | cut -d : -f 1)
+            [ "$library" != libopenblas.so.0 ] || package=libopenblas0-pthread
+            package=${package:-none}
+            grep -qE "(^|[ ,])${package//+/\\+}([ ,:]|\$)" <<<"$there" || missing="$missing $library"
+        done
+        same "the image has what $file needs" "${needed:+missing:}$missing" "missing:"
     done
-    same "the image has the program's libraries" "missing:$missing" "missing:"
 else
     skip "the image has the program's libraries" "no dpkg-query or readelf"
 fi
+# of two pods none sees the other's processes: what they exchange goes by Gloo
+if awk '/^FROM/ { at = $4 } at == "build"' $launch/Dockerfile | grep -q "libgloo-dev"; then
+    pass "the image is built with Gloo"; else fail "the image is built with Gloo" "no libgloo-dev"; fi
+same "the units bring the plug-ins" "$(grep -l 'install .* bin/libspotgrad_\*\.so$' $launch/*.service | wc -l)" \
+    "$(ls $launch/*.service | wc -l)"
 
 [ $failures = 0 ]

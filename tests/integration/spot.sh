@@ -23,10 +23,6 @@ PYTHON
 tiny=(--config configs/mask-demo.ini data.root="$work/data" data.synthetic=20 model.input=64
       train.batch=4 train.shards=4 train.epochs=100000 train.eval_every=100000 run.plots=false
       spot.endpoint="$endpoint")
-hash_of() { grep '^state sha256: [0-9a-f]\{64\}$' "$work/out"; }
-same() {
-    if [ -n "$2" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "'$2' is not '$3'"; fi
-}
 
 # interrupt CLOUD NOTICE CALM [ARGUMENT...]: a run without end in $work/CLOUD hears NOTICE after its
 # first step; then CALM is set again. Its outcome as of `run`, its last step in $saved, and in

@@ -2,9 +2,6 @@
 # Whether its workers end with the same bits, workers.sh asks.
 . tests/lib.sh
 
-same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; }
-hash_of() { sed -n 's/^state sha256: //p' "$work/out"; }
-
 data=$work/data
 tiny=(--config configs/mask-demo.ini data.synthetic=60 data.root="$data" model.input=64 model.stride=8 train.batch=8
       train.shards=8 train.warmup=0 train.eval_every=2 train.epochs=4 run.plots=false run.device=cpu spot.provider=none

@@ -502,6 +502,13 @@ def check_detector():
     expect("evaluate: a detector on texts", run("evaluate", "--checkpoint", path, "model.type=text_classifier"), 78, "data.format")
     expect("model.init: a text classifier", train("init2", *tweets, "model.init=%s" % (work / "one/best.h5")), 0,
            "model.init: took 2 of 2 tensors")
+    expect("model.init: the classes in another order", train("init4", *tweets, "data.classes=joy,sorrow", "train.lr=0",
+                                                             "model.init=%s" % (work / "one/best.h5")), 0,
+           "model.init: took 2 of 2 tensors", "brought into this run's order")
+    asked = ["--json", "happy @user won", "rain, lonely"]
+    one, other = ([json.loads(line)["probabilities"] for line in run("predict", "--checkpoint", work / name, *asked)[1].splitlines()]
+                  for name in ("one/best.h5", "init4/best.h5"))
+    case("and the same answers", len(one) == 2 and one == other and one[0]["joy"] != one[0]["sorrow"], (one, other))
     refuses("model.init: of other n-grams", train("init3", *tweets, "text.words=1", "model.init=%s" % (work / "one/best.h5")), 78,
             "train: %s: its tokenizer was learned with other keys of [text], model.wide, model.bag, model.layers or model.input; give "
             "them the same values" % (work / "one/best.h5"))

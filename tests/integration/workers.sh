@@ -3,8 +3,6 @@
 # time limit: 400 s
 . tests/lib.sh
 
-same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; }
-
 python=python3
 [ -x .venv/bin/python ] && python=.venv/bin/python
 if TMPDIR=$work $python tests/chaos/workers --short --faults 12; then :; else failures=1; fi
@@ -39,8 +37,22 @@ else
     for i in 0 1 2; do
         wait ${processes[$i]}
         same "apart, one killed: worker $i ends well" $? 0
-        same "apart: the same bits" "$(grep "state sha256" "$work/apart-$i.out")" "$(grep "state sha256" "$work/apart-alone.out")"
+        same "apart: the same bits" "$(hash_of "$work/apart-$i.out")" "$(hash_of "$work/apart-alone.out")"
     done
+    # a program without its plug-in: no supervisor is to try that again
+    mkdir "$work/bare"; cp bin/spotgrad "$work/bare/"
+    for i in 0 1; do
+        unshare --pid --fork --kill-child "$work/bare/spotgrad" train --config configs/mask-demo.ini \
+            data.root="$work/data" model.input=64 train.batch=16 train.shards=8 run.plots=false run.device=cpu \
+            spot.provider=none run.dir="$work/bare-$i" distributed.store="file://$work/bare-meeting" \
+            distributed.interface=127.0.0.1 distributed.min_workers=2 >"$work/bare-$i.out" 2>"$work/bare-$i.err" &
+        processes[$i]=$!
+    done
+    wait -n "${processes[0]}" "${processes[1]}"
+    same "without Gloo's plug-in: 78" $? 78
+    for i in 0 1; do pkill -KILL -P ${processes[$i]}; wait ${processes[$i]}; done 2>/dev/null
+    same "which says what to install" "$(grep -hc "libspotgrad_gloo.so is not there.*install libgloo-dev" \
+        "$work"/bare-[01].err | sort -n | tail -n 1)" 1
     same "data went by Gloo" "$(grep -c "data go by gloo" "$work/apart-2.err" | sed 's/[1-9][0-9]*/some/')" some
 fi
 
