@@ -34,7 +34,8 @@ static void start(const char *resumed_from, const char *names) {
                                       .task = &task,
                                       .state = model,
                                       .history = &history,
-                                      .resumed_from = resumed_from};
+                                      .resumed_from = resumed_from,
+                                      .resumed_step = 9};
     sg_saver *saver;
 
     assert_int_equal(sg_saver_create(&options, &saver), SG_OK);
@@ -60,10 +61,42 @@ static void test_new_run(void **state) {
     start(NULL, "step-000000001.h5 step-000000002.h5 step-000000003.h5 step-000000009.h5 ");
 }
 
+/* Of a worker that goes on from a file of its own, and has got the newer state of another one. */
+static void test_behind(void **state) {
+    const sg_history history = {0};
+    const sg_saver_options options = {.config = &config,
+                                      .config_text = "",
+                                      .run_id = "r-1",
+                                      .task = &task,
+                                      .state = model,
+                                      .history = &history,
+                                      .resumed_from = at_step(9),
+                                      .resumed_step = 9};
+    sg_store *store;
+    sg_saver_options with_store = options;
+    sg_saver *saver;
+
+    (void)state;
+    for (int i = 1; i <= 8; i++) assert_int_equal(remove(at_step(i)), 0);
+    assert_int_equal(sg_model_file_write(at_step(9), &about, model), SG_OK);
+    set_step(12);
+    assert_int_equal(sg_store_open(at("store"), &store), SG_OK);
+    with_store.store = store;
+    assert_int_equal(sg_saver_create(&with_store, &saver), SG_OK);
+    assert_false(sg_saver_is_durable(saver));
+    assert_int_equal(sg_saver_finish(saver, true), SG_OK);
+    assert_true(sg_saver_is_durable(saver));
+    sg_saver_destroy(saver);
+    assert_int_equal(step_in(at_step(12)), 12);
+    assert_string_equal(names_in("store"), "step-000000012.h5 ");
+    assert_int_equal(step_in(at("store/step-000000012.h5")), 12);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_left_over, begin, fixture_end),
         cmocka_unit_test_setup_teardown(test_new_run, begin, fixture_end),
+        cmocka_unit_test_setup_teardown(test_behind, begin, fixture_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,8 +56,8 @@ static sg_status start_uploader(sg_saver *s, const sg_saver_options *o) {
     options.fresh = o->fresh;
     st = sg_uploader_create(o->store, &options, &s->uploader);
     if (st != SG_OK) sg_store_close(o->store);
-    if (st == SG_OK && o->resumed_from)
-        sg_uploader_offer(s->uploader, o->resumed_from, s->state->step);
+    if (st == SG_OK && o->resumed_from && o->resumed_step == s->state->step)
+        sg_uploader_offer(s->uploader, o->resumed_from, o->resumed_step);
     return st;
 }
 
@@ -122,7 +122,7 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
                                 .config = o->config_text,
                                 .classes = o->task->classes,
                                 .n_classes = o->task->n_classes};
-    s->offered = o->resumed_from ? s->state->step : -1;
+    s->offered = o->resumed_from ? o->resumed_step : -1;
     s->cadence = cadence_of(o->config);
     if (o->resumed_from) tidy(s);
     st = start_uploader(s, o);
@@ -207,6 +207,13 @@ sg_status sg_saver_evaluated(sg_saver *s, bool best, bool *kept) {
     SG_TRY(offer(s, true, best));
     *kept = best && sg_writer_flush(s->writer) == SG_OK;
     return SG_OK;
+}
+
+bool sg_saver_is_durable(sg_saver *s) {
+    sg_writer_stats stats = sg_writer_report(s->writer);
+
+    if (stats.taken == 0) return s->offered == s->state->step; /* that it goes on from */
+    return stats.durable_step == s->state->step;
 }
 
 sg_status sg_saver_finish(sg_saver *s, bool interrupted) {
