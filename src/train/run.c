@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checkpoint/folder.h"
+#include "checkpoint/model_file.h"
 #include "checkpoint/state_hash.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -383,14 +385,45 @@ sg_status sg_run_describe(const sg_config *config, char **text) {
     return st;
 }
 
+/* The step of the best evaluation that a model file knows of, and its own; -1. */
+static int64_t best_known(const char *path, int64_t *own) {
+    sg_history history = {0};
+    sg_model_file file = {0};
+    int64_t best = -1;
+
+    *own = -1;
+    if (sg_model_file_read(path, &file) != SG_OK) return -1;
+    *own = file.step;
+    if (sg_history_set(&history, file.history) == SG_OK && history.n_top > 0)
+        best = history.top_step[0];
+    sg_history_clear(&history);
+    sg_model_file_clear(&file);
+    return best;
+}
+
+/* It may have been written by another worker, on another machine. */
+static void warn_of_best(const char *run_dir, const char *chosen) {
+    char *last = sg_path_join(run_dir, SG_CHECKPOINT_LAST);
+    int64_t step = -1, best = last ? best_known(last, &step) : -1;
+
+    if (best >= 0) best_known(chosen, &step);
+    if (best >= 0 && step >= 0 && step != best)
+        sg_log(SG_LOG_WARN,
+               "%s has no best.h5 of step %lld, its best evaluation: another worker has it, or "
+               "checkpoint.store; this is %s, of step %lld",
+               run_dir, (long long)best, chosen, (long long)step);
+    sg_free(last);
+}
+
 sg_status sg_run_find_model(const char *run_or_file, char **path) {
-    static const char *const names[] = {"best.h5", "last.h5"};
+    static const char *const names[] = {SG_CHECKPOINT_BEST, SG_CHECKPOINT_LAST};
 
     for (int i = 0; i < 2 && sg_is_dir(run_or_file); i++) {
         char *candidate = sg_path_join(run_or_file, names[i]);
 
         if (!candidate) return sg_fail(SG_ERR_OOM, "%s: no memory", run_or_file);
         if (sg_file_exists(candidate)) {
+            warn_of_best(run_or_file, candidate);
             *path = candidate;
             return SG_OK;
         }

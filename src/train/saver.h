@@ -16,6 +16,8 @@
 extern "C" {
 #endif
 
+/* With a store the best one is there too, as best.h5: a writer that takes over on another machine
+ * fetches it from there. */
 typedef struct sg_saver sg_saver;
 
 /* All is borrowed but the store. */

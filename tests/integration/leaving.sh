@@ -74,4 +74,32 @@ for who in other first; do
     wait ${process[$stayer]} 2>/dev/null
 done
 
+# --- the writer is killed behind the only evaluation: where is the best one? ---
+for where in store nowhere; do
+    at=$work/best-$where
+    given=()
+    [ $where = store ] && given=(checkpoint.store="$at/store")
+    start best-$where distributed.pace=0.02 train.eval_every=12 train.steps=45 "${given[@]}"
+    wait_for 60 "step 30 in epoch" "$at/$first.err"
+    if [ $where = store ]; then
+        for _ in $(seq 500); do if [ -e "$at/store/best.h5" ]; then break; fi; sleep 0.02; done
+    fi
+    kill -KILL ${process[$first]}
+    wait ${process[$first]} 2>/dev/null
+    wait ${process[$other]}
+    same "best, $where: the other one comes to the end" $? 0
+    bin/evaluate --checkpoint "$at/$other" data.root="$work/data" >"$at/out" 2>"$at/err"
+    same "best, $where: and can be evaluated" $? 0
+    if [ $where = store ]; then
+        if cmp "$at/$first/best.h5" "$at/$other/best.h5"; then pass "best, $where: it has the best one"
+        else fail "best, $where: it has the best one" "$(ls "$at/$other" "$at/store")"; fi
+        same "best, $where: nothing is missed" "$(grep -c "best.h5" "$at/err")" 0
+    else
+        if grep -qs "best.h5 is not that of step 24" "$at/$other.err"; then pass "best, $where: is told at the end"
+        else fail "best, $where: is told at the end" "$(tail -n 3 "$at/$other.err")"; fi
+        if grep -qs "has no best.h5 of step 24, .* is .*/last.h5, of step 45" "$at/err"; then pass "best, $where: is told whoever asks for it"
+        else fail "best, $where: is told whoever asks for it" "$(cat "$at/err")"; fi
+    fi
+done
+
 [ $failures = 0 ]
