@@ -6,11 +6,15 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "checkpoint/mend.h"
 #include "checkpoint_fixture.h"
 #include "core/log.h"
+#include "core/temporary.h"
 
 static char warning[1024];
 
@@ -182,6 +186,56 @@ static void test_sweep(void **state) {
     sg_checkpoints_sweep(at("nowhere"));
 }
 
+/* A name of this process, whose number is another's or in another place. */
+static const char *temporary_of(const char *name, long process, bool here) {
+    static char text[8][160];
+    static int next;
+    char *own = sg_temporary_name(name), *number = own;
+
+    assert_non_null(own);
+    for (char *p = own; strcmp(p, ".tmp") != 0; p++)
+        if (*p == '.') number = p + 1;
+    if (!here) number[-2] = number[-2] == '0' ? '1' : '0'; /* the last digit of the place */
+    snprintf(text[next %= 8], sizeof text[0], "%.*s%ld.tmp", (int)(number - own), own, process);
+    sg_free(own);
+    return text[next++];
+}
+
+/* Processes of several machines, or containers, in one folder: each has its number 1. */
+static void test_sweep_shared(void **state) {
+    const char *far = at(temporary_of("far.h5", 4999007, false));
+    struct timespec old[2] = {{0}, {0}};
+
+    (void)state;
+    assert_int_equal(sg_temporary_of(temporary_of("a", 1, true)), SG_TEMPORARY_LIVES);
+    assert_int_equal(sg_temporary_of(temporary_of("a", 1, false)), SG_TEMPORARY_UNKNOWN);
+    assert_int_equal(sg_temporary_of(temporary_of("a", 4999007, true)), SG_TEMPORARY_DEAD);
+    assert_int_equal(sg_temporary_of(temporary_of("a", (long)getpid(), true)), SG_TEMPORARY_DEAD);
+    assert_int_equal(sg_temporary_of("step-000000005.h5.1.tmp"), SG_TEMPORARY_LIVES);
+    assert_int_equal(sg_temporary_of("a.12345678x.1.tmp"), SG_TEMPORARY_LIVES);
+    for (int i = 0; i < 6; i++) {
+        static const char *const other[] = {"a", "a.tmp", ".1.tmp", "a.x1.tmp", "a..tmp", ".tmp"};
+
+        assert_int_equal(sg_temporary_of(other[i]), SG_TEMPORARY_NOT);
+    }
+    write_text(far, "x");
+    write_text(at(temporary_of("near.h5", 4999007, true)), "x");
+    write_text(at("metrics.jsonl"), "x");
+    sg_checkpoints_sweep(folder);
+    assert_true(sg_file_exists(far));
+    assert_false(sg_file_exists(at(temporary_of("near.h5", 4999007, true))));
+    assert_int_equal(clock_gettime(CLOCK_REALTIME, &old[1]), 0);
+    old[0] = old[1];
+    old[1].tv_sec = old[0].tv_sec -= 23 * 3600;
+    assert_int_equal(utimensat(AT_FDCWD, far, old, 0), 0);
+    sg_checkpoints_sweep(folder);
+    assert_true(sg_file_exists(far));
+    old[1].tv_sec = old[0].tv_sec -= 2 * 3600;
+    assert_int_equal(utimensat(AT_FDCWD, far, old, 0), 0);
+    sg_checkpoints_sweep(folder);
+    assert_false(sg_file_exists(far));
+}
+
 static void test_forget(void **state) {
     (void)state;
     write_text(at_step(4), "x");
@@ -286,6 +340,7 @@ int main(void) {
         CASE(test_find_out_of_memory),
         CASE(test_retain),
         CASE(test_sweep),
+        CASE(test_sweep_shared),
         CASE(test_forget),
         CASE(test_link),
         CASE(test_set_aside),

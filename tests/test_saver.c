@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "checkpoint_fixture.h"
+#include "core/log.h"
 #include "train/saver.h"
 
 static char fingerprint[] = "ffee";
@@ -34,7 +35,8 @@ static void start(const char *resumed_from, const char *names) {
                                       .task = &task,
                                       .state = model,
                                       .history = &history,
-                                      .resumed_from = resumed_from};
+                                      .resumed_from = resumed_from,
+                                      .resumed_step = 9};
     sg_saver *saver;
 
     assert_int_equal(sg_saver_create(&options, &saver), SG_OK);
@@ -60,10 +62,144 @@ static void test_new_run(void **state) {
     start(NULL, "step-000000001.h5 step-000000002.h5 step-000000003.h5 step-000000009.h5 ");
 }
 
+/* Of a worker that goes on from a file of its own, and has got the newer state of another one. */
+static void test_behind(void **state) {
+    const sg_history history = {0};
+    const sg_saver_options options = {.config = &config,
+                                      .config_text = "",
+                                      .run_id = "r-1",
+                                      .task = &task,
+                                      .state = model,
+                                      .history = &history,
+                                      .resumed_from = at_step(9),
+                                      .resumed_step = 9};
+    sg_store *store;
+    sg_saver_options with_store = options;
+    sg_saver *saver;
+
+    (void)state;
+    for (int i = 1; i <= 8; i++) assert_int_equal(remove(at_step(i)), 0);
+    assert_int_equal(sg_model_file_write(at_step(9), &about, model), SG_OK);
+    set_step(12);
+    assert_int_equal(sg_store_open(at("store"), &store), SG_OK);
+    with_store.store = store;
+    assert_int_equal(sg_saver_create(&with_store, &saver), SG_OK);
+    assert_false(sg_saver_is_durable(saver));
+    assert_int_equal(sg_saver_finish(saver, true), SG_OK);
+    assert_true(sg_saver_is_durable(saver));
+    sg_saver_destroy(saver);
+    assert_int_equal(step_in(at_step(12)), 12);
+    assert_string_equal(names_in("store"), "step-000000012.h5 ");
+    assert_int_equal(step_in(at("store/step-000000012.h5")), 12);
+}
+
+/* --- the best one of another worker ------------------------------------------------------------
+ */
+
+static const sg_history evaluated = {.n = 1, .top_step = {7}, .n_top = 1};
+
+/* A worker that takes over after step 9, and comes to the end there. */
+static void take_over(const char *run_id, sg_store *store, bool better) {
+    sg_history history = evaluated;
+    const sg_saver_options options = {.config = &config,
+                                      .config_text = "",
+                                      .run_id = run_id,
+                                      .task = &task,
+                                      .state = model,
+                                      .history = &history,
+                                      .store = store};
+    sg_saver *saver;
+    bool kept;
+
+    set_step(9);
+    assert_int_equal(sg_saver_create(&options, &saver), SG_OK);
+    if (better) {
+        history.top_step[0] = 9;
+        assert_int_equal(sg_saver_evaluated(saver, true, &kept), SG_OK);
+        assert_true(kept);
+    }
+    assert_int_equal(sg_saver_finish(saver, false), SG_OK);
+    sg_saver_destroy(saver);
+}
+
+static int n_warnings;
+
+static void count_warning(sg_log_level level, const char *line) {
+    n_warnings += level == SG_LOG_WARN && strstr(line, "best.h5 is not that of step 7") != NULL;
+}
+
+static sg_store *open_store(void) {
+    sg_store *store;
+
+    assert_int_equal(sg_store_open(at("store"), &store), SG_OK);
+    return store;
+}
+
+/* What the writer before it put into the store. */
+static void put_best(int64_t step) {
+    sg_store *store = open_store();
+
+    set_step(step);
+    assert_int_equal(sg_model_file_write(at("elsewhere.h5"), &about, model), SG_OK);
+    assert_int_equal(sg_store_put(store, "best.h5", at("elsewhere.h5")), SG_OK);
+    sg_store_close(store);
+}
+
+static void test_best_elsewhere(void **state) {
+    (void)state;
+    for (int i = 1; i <= 9; i++) assert_int_equal(remove(at_step(i)), 0);
+    n_warnings = 0;
+    sg_log_set(SG_LOG_INFO, count_warning);
+    take_over("r-1", NULL, false); /* no store: it says so */
+    assert_int_equal(n_warnings, 1);
+    assert_int_equal(step_in(at("best.h5")), -1);
+    take_over("r-1", open_store(), false); /* it does not have it */
+    assert_int_equal(n_warnings, 2);
+    put_best(6);
+    take_over("r-1", open_store(), false); /* nor that one */
+    assert_int_equal(n_warnings, 3);
+    put_best(7);
+    take_over("r-2", open_store(), false); /* of another run */
+    assert_int_equal(n_warnings, 4);
+    assert_int_equal(step_in(at("best.h5")), -1);
+    take_over("r-1", open_store(), false);
+    assert_int_equal(n_warnings, 4);
+    assert_int_equal(step_in(at("best.h5")), 7);
+    take_over("r-1", NULL, false); /* it is here now */
+    assert_int_equal(n_warnings, 4);
+    sg_log_set(SG_LOG_INFO, NULL);
+}
+
+/* It is never in the way of a better one, which the next one finds. */
+static void test_better(void **state) {
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        put_best(7);
+        take_over("r-1", open_store(), true);
+        assert_int_equal(step_in(at("best.h5")), 9);
+        assert_int_equal(step_in(at("store/best.h5")), 9);
+        assert_int_equal(remove(at("best.h5")), 0);
+    }
+}
+
+/* A writer was killed before it could give the name. */
+static void test_best_unnamed(void **state) {
+    (void)state;
+    set_step(7);
+    assert_int_equal(sg_model_file_write(at_step(7), &about, model), SG_OK);
+    config.checkpoint.keep_best = 1;
+    take_over("r-1", NULL, false);
+    assert_int_equal(step_in(at("best.h5")), 7);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_left_over, begin, fixture_end),
         cmocka_unit_test_setup_teardown(test_new_run, begin, fixture_end),
+        cmocka_unit_test_setup_teardown(test_behind, begin, fixture_end),
+        cmocka_unit_test_setup_teardown(test_best_elsewhere, begin, fixture_end),
+        cmocka_unit_test_setup_teardown(test_better, begin, fixture_end),
+        cmocka_unit_test_setup_teardown(test_best_unnamed, begin, fixture_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,6 +181,39 @@ static void newer_replaces_waiting(void **state) {
     assert_int_equal(n_lines, 0);
 }
 
+/* The best one has a name of its own, and goes beside the newest. */
+static void best_is_kept(void **state) {
+    sg_uploader_options o = quick();
+    char path[128], there[128];
+    sg_uploader *u;
+
+    (void)state;
+    o.keep = 1;
+    u = start(&o);
+    snprintf(path, sizeof path, "%s/best", folder);
+    snprintf(there, sizeof there, "%s/best.h5", store_path);
+    for (int64_t step = 1; step <= 4; step++) {
+        offer(u, step);
+        if (step > 2) continue;
+        write_step(path, step);
+        sg_uploader_offer_best(u, path, step);
+    }
+    assert_true(sg_uploader_wait(u, 20.0));
+    assert_string_equal(steps(), "4");
+    assert_true(holds_step(there, 2));
+    sg_uploader_offer_best(u, path, 2); /* is there */
+    assert_true(sg_uploader_wait(u, 0.0));
+    sg_uploader_destroy(u);
+    o.fresh = true; /* it is another run's then, too */
+    u = start(&o);
+    offer(u, 9);
+    assert_true(sg_uploader_wait(u, 20.0));
+    assert_string_equal(steps(), "9");
+    assert_false(sg_file_exists(there));
+    sg_uploader_destroy(u);
+    assert_int_equal(n_lines, 0);
+}
+
 static void fresh_removes_the_others(void **state) {
     sg_uploader_options o = quick();
     sg_uploader *u = start(&o);
@@ -417,6 +450,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(newest_are_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(newer_replaces_waiting, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(best_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(fresh_removes_the_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failure_passes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ends_while_it_fails, set_up, tear_down),

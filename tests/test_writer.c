@@ -34,8 +34,9 @@ static void keep_line(sg_log_level level, const char *line) {
         snprintf(lines[n_lines++], sizeof lines[0], "%s", line);
 }
 
-static void durable(void *context, const char *path, int64_t step) {
+static void durable(void *context, const char *path, int64_t step, bool best) {
     assert_ptr_equal(context, &written);
+    if (best) assert_true(sg_same_file(path, at("best.h5")) || step_in(at("best.h5")) == step);
     assert_int_equal(step_in(path), step);
     told[n_told++] = step;
     if (!holding) return;

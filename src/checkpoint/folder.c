@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,9 @@
 #include "checkpoint/model_file.h"
 #include "core/file.h"
 #include "core/mem.h"
+#include "core/temporary.h"
+
+enum { kAbandoned = 24 * 3600 }; /* seconds */
 
 static const char *const kLinks[] = {SG_CHECKPOINT_LAST, SG_CHECKPOINT_BEST};
 
@@ -229,30 +231,42 @@ void sg_checkpoints_retain(const char *run_dir, const sg_retention *keep) {
     sg_free(folder);
 }
 
-/* Another worker of the run, which was thought dead, may still be writing. */
-static bool lives(const char *process) {
-    long id = strtol(process, NULL, 10);
+/* What is being written in a folder, or was once. A process of another machine cannot be asked
+ * whether it lives: what it writes is believed abandoned once the folder has a file that is a day
+ * younger, by the file server's clock alone. */
+typedef struct {
+    const char *folder;
+    time_t newest; /* of all its entries */
+    bool look;     /* it is only looked through */
+} sweeper;
 
-    return id > 0 && id != (long)getpid() && (kill((pid_t)id, 0) == 0 || errno == EPERM);
+static bool is_link_on_its_way(const char *name) {
+    for (int i = 0; i < 2; i++) {
+        size_t n = strlen(kLinks[i]);
+
+        if (strncmp(name, kLinks[i], n) == 0 && strcmp(name + n, ".tmp") == 0) return true;
+    }
+    return false;
 }
 
-/* "NAME.PROCESS.tmp" as core/file.c writes them, and the names on their way to last.h5 and best.h5.
- * Others' files may be there too. */
-static bool is_temporary(const char *name) {
-    const char *end = name + strlen(name) - strlen(".tmp"), *number = end;
+/* Others' files may be there too. */
+static bool is_left_over(const sweeper *s, const char *name, const struct stat *info) {
+    sg_temporary t = sg_temporary_of(name);
 
-    if (!ends_in(name, ".tmp")) return false;
-    for (int i = 0; i < 2; i++)
-        if (strncmp(name, kLinks[i], strlen(kLinks[i])) == 0 && name + strlen(kLinks[i]) == end)
-            return true;
-    while (number > name && number[-1] >= '0' && number[-1] <= '9') number--;
-    return number < end && number > name + 1 && number[-1] == '.' && !lives(number);
+    return is_link_on_its_way(name) || t == SG_TEMPORARY_DEAD ||
+           (t == SG_TEMPORARY_UNKNOWN && info->st_mtime < s->newest - kAbandoned);
 }
 
-static sg_status remove_temporary(void *folder, const char *name) {
-    char *path = is_temporary(name) ? sg_path_join(folder, name) : NULL;
+static sg_status sweep_entry(void *context, const char *name) {
+    sweeper *s = context;
+    char *path = sg_path_join(s->folder, name);
+    struct stat info;
 
-    if (path) unlink(path);
+    if (path && lstat(path, &info) == 0) {
+        if (s->look && S_ISREG(info.st_mode) && info.st_mtime > s->newest)
+            s->newest = info.st_mtime;
+        if (!s->look && is_left_over(s, name, &info)) unlink(path);
+    }
     sg_free(path);
     return SG_OK;
 }
@@ -262,8 +276,11 @@ void sg_checkpoints_sweep(const char *run_dir) {
 
     for (int i = 0; i < 3; i++) {
         char *folder = sg_path_join(run_dir, folders[i]);
-        sg_status st = folder ? each_entry(folder, remove_temporary, folder) : SG_OK;
+        sweeper s = {.folder = folder, .look = true};
+        sg_status st = folder ? each_entry(folder, sweep_entry, &s) : SG_OK;
 
+        s.look = false;
+        if (folder && st == SG_OK) st = each_entry(folder, sweep_entry, &s);
         (void)st; /* what stays does no harm */
         sg_free(folder);
     }

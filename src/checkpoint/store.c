@@ -14,6 +14,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/temporary.h"
 
 enum { kFileMode = 0666, kFirstEntries = 16, kUrlText = 1024 };
 
@@ -153,7 +154,7 @@ static sg_status get_verified(sg_store *store, const char *name, const char *pat
 
     store->failure = 0;
     SG_TRY(check_name(store, name));
-    temporary = sg_str_printf("%s.%ld.tmp", path, (long)getpid());
+    temporary = sg_temporary_name(path);
     if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
     *damaged = SG_OK;
     st = get_file(store, name, temporary);

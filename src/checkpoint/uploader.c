@@ -6,18 +6,33 @@
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "checkpoint/folder.h"
+#include "checkpoint/model_file.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/temporary.h"
 #include "core/threads.h"
 
-enum { kKinds = 16, kNice = 10, kEndSeconds = 2, kIdle = 3600 };
+enum { kKinds = 16, kNice = 10, kEndSeconds = 2, kIdle = 3600, kRunId = 64 };
 static const double kUrgentPause = 1.0;
+
+/* What is sent: the newest under the name of its step, the best as best.h5. */
+enum { NEWEST, BEST, KINDS_SENT, FETCH = KINDS_SENT };
+
+typedef struct {
+    int file;              /* the newest offered one, open and owned; -1: none waits */
+    int64_t step;          /* its */
+    int64_t offered, sent; /* newest steps; -1: none */
+    double next;           /* sg_now() of its next upload */
+} parcel;
 
 struct sg_uploader {
     sg_store *store; /* owned; the thread's, but for its url and sg_store_cancel */
@@ -26,14 +41,15 @@ struct sg_uploader {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* anything below; on the monotonic clock */
 
-    int waiting; /* the newest offered file, open and owned; -1: none */
-    int64_t waiting_step;
-    int64_t offered, sent; /* newest steps; -1: none */
-    bool busy;             /* the thread is at the store */
-    bool urgent;           /* somebody waits */
-    bool stop, ended;      /* asked of the thread; said by it */
-    bool abandoned;        /* the thread is to free this */
-    double next;           /* sg_now() of the next attempt, after a failure or an upload */
+    parcel parcel[KINDS_SENT];
+    bool fetching, in_vain; /* best.h5 is to be fetched; the last attempt failed */
+    bool busy;              /* the thread is at the store */
+    bool urgent;            /* somebody waits */
+    bool stop, ended;       /* asked of the thread; said by it */
+    bool abandoned;         /* the thread is to free this */
+    double next;            /* sg_now() of the next attempt, after a failure */
+    char *best;             /* to fetch; owned */
+    char run_id[kRunId];    /* of what is fetched */
 
     /* the thread's own */
     int failures; /* since the last success */
@@ -62,10 +78,12 @@ static void wait_until(sg_uploader *u, double until) {
 }
 
 static void free_all(sg_uploader *u) {
-    if (u->waiting >= 0) close(u->waiting);
+    for (int k = 0; k < KINDS_SENT; k++)
+        if (u->parcel[k].file >= 0) close(u->parcel[k].file);
     pthread_mutex_destroy(&u->lock);
     pthread_cond_destroy(&u->changed);
     sg_store_close(u->store);
+    sg_free(u->best);
     sg_free(u);
 }
 
@@ -88,12 +106,13 @@ static sg_status remove_from(sg_uploader *u, int first, int64_t spared) {
     return st;
 }
 
-static sg_status upload(sg_uploader *u, int file, int64_t step) {
-    char name[SG_STEP_NAME];
+static sg_status upload(sg_uploader *u, int kind, int file, int64_t step) {
+    char name[SG_STEP_NAME] = SG_CHECKPOINT_BEST;
 
     if (u->fresh) SG_TRY(remove_from(u, 0, -1));
+    if (u->fresh) SG_TRY(sg_store_remove(u->store, SG_CHECKPOINT_BEST));
     u->fresh = false;
-    sg_step_name(step, name);
+    if (kind == NEWEST) sg_step_name(step, name);
     return sg_store_put_open(u->store, name, file);
 }
 
@@ -119,50 +138,132 @@ static void succeeded(sg_uploader *u, int64_t step) {
 }
 
 /* Seconds until the next attempt. */
-static double failed(sg_uploader *u) {
+static double failed(sg_uploader *u, const char *what) {
     double share = 0.5 + 0.5 * rand_r(&u->random) / (double)RAND_MAX;
     double pause = u->options.first_pause * pow(2.0, fmin(u->failures, 30.0));
 
     if (u->failures++ == 0) u->failing_since = sg_now();
     if (is_new_kind(u, sg_store_failure(u->store)))
-        sg_log(SG_LOG_WARN,
-               "a checkpoint cannot be copied to the store; training goes on, "
-               "and it is tried again: %s",
+        sg_log(SG_LOG_WARN, "%s the store; training goes on, and it is tried again: %s", what,
                sg_last_error());
     return share * fmin(pause, u->options.longest_pause);
 }
 
-/* One attempt with the newest file. The lock is held, but for the time at the store. */
-static void attempt(sg_uploader *u) {
-    int file = u->waiting;
-    int64_t step = u->waiting_step;
+/* One attempt with the newest file of a kind. The lock is held, but for the time at the store. */
+static void attempt(sg_uploader *u, int kind) {
+    parcel *p = &u->parcel[kind];
+    int file = p->file;
+    int64_t step = p->step;
     double pause = 0.0;
     sg_status st;
 
-    u->waiting = -1;
+    p->file = -1;
     u->busy = true;
     pthread_mutex_unlock(&u->lock);
-    st = upload(u, file, step);
+    st = upload(u, kind, file, step);
     if (st == SG_OK)
         succeeded(u, step);
     else if (st != SG_ERR_INTERRUPTED)
-        pause = failed(u);
+        pause = failed(u, "a checkpoint cannot be copied to");
     pthread_mutex_lock(&u->lock);
     if (st == SG_OK) {
-        u->sent = step;
+        p->sent = step;
+        p->next = sg_now() + u->options.every;
         pthread_mutex_unlock(&u->lock);
-        tidy(u, step);
+        if (kind == NEWEST) tidy(u, step);
         pthread_mutex_lock(&u->lock);
-    } else if (u->waiting < 0) {
-        u->waiting = file;
-        u->waiting_step = step;
+    } else if (p->file < 0) {
+        p->file = file;
+        p->step = step;
         file = -1;
     }
     if (file >= 0) close(file);
     if (u->urgent) pause = fmin(pause, kUrgentPause);
-    u->next = sg_now() + (st == SG_OK && !u->urgent ? u->options.every : pause);
+    u->next = sg_now() + pause;
     u->busy = false;
     pthread_cond_broadcast(&u->changed);
+}
+
+/* --- the best of another node ----------------------------------------------------------------- */
+
+/* Whether the file is what was to be fetched; the text says what is wrong with it. */
+static sg_status check_best(const sg_uploader *u, const char *path) {
+    sg_model_file file;
+    sg_status st;
+
+    SG_TRY(sg_model_file_verify(path, &file));
+    if (file.step != u->options.best_step || strcmp(file.run_id, u->run_id) != 0)
+        st = sg_fail(SG_ERR_MISSING, "best.h5 there is of step %lld of run %s",
+                     (long long)file.step, file.run_id);
+    else
+        st = SG_OK;
+    sg_model_file_clear(&file);
+    return st;
+}
+
+/* Under its name only as long as no better one is to have that: with the lock. */
+static sg_status publish_best(sg_uploader *u, const char *temporary) {
+    sg_status st = SG_OK;
+
+    pthread_mutex_lock(&u->lock);
+    if (u->fetching) st = sg_file_publish(temporary, u->best);
+    if (u->fetching && st == SG_OK)
+        sg_log(SG_LOG_INFO, "fetched %s, of step %lld, from %s", u->best,
+               (long long)u->options.best_step, sg_store_url(u->store));
+    pthread_mutex_unlock(&u->lock);
+    return st;
+}
+
+static sg_status get_best(sg_uploader *u) {
+    char *temporary = sg_temporary_name(u->best);
+    sg_status st;
+
+    if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", u->best);
+    st = sg_store_get(u->store, SG_CHECKPOINT_BEST, temporary);
+    if (st == SG_OK) st = check_best(u, temporary);
+    if (st == SG_OK) st = publish_best(u, temporary);
+    unlink(temporary);
+    sg_free(temporary);
+    return st;
+}
+
+/* As an attempt to send. What is not there, or another's, is not asked for again. */
+static void fetch(sg_uploader *u) {
+    double pause = 0.0;
+    sg_status st;
+
+    u->busy = true;
+    pthread_mutex_unlock(&u->lock);
+    st = get_best(u);
+    if (st == SG_ERR_MISSING || st == SG_ERR_DATA)
+        sg_log(SG_LOG_DEBUG, "%s: %s", sg_store_url(u->store), sg_last_error());
+    else if (st != SG_OK && st != SG_ERR_INTERRUPTED)
+        pause = failed(u, "best.h5 cannot be fetched from");
+    pthread_mutex_lock(&u->lock);
+    if (st == SG_OK || st == SG_ERR_MISSING || st == SG_ERR_DATA) u->fetching = false;
+    u->in_vain = st != SG_OK;
+    u->next = sg_now() + (u->urgent ? fmin(pause, kUrgentPause) : pause);
+    u->busy = false;
+    pthread_cond_broadcast(&u->changed);
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+/* What may be done next, a kind to send or FETCH, and from when on; *when is infinite where there
+ * is nothing. */
+static int next_work(const sg_uploader *u, double *when) {
+    int work = FETCH;
+
+    *when = u->fetching ? u->next : (double)INFINITY;
+    for (int k = 0; k < KINDS_SENT; k++) {
+        const parcel *p = &u->parcel[k];
+        double due = u->urgent ? u->next : fmax(u->next, p->next);
+
+        if (p->file < 0 || due > *when || (due == *when && work != FETCH)) continue;
+        *when = due;
+        work = k;
+    }
+    return work;
 }
 
 static void *uploader_main(void *context) {
@@ -173,10 +274,15 @@ static void *uploader_main(void *context) {
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), kNice);
     pthread_mutex_lock(&u->lock);
     while (!u->stop) {
-        if (u->waiting >= 0 && sg_now() >= u->next)
-            attempt(u);
+        double when;
+        int work = next_work(u, &when);
+
+        if (sg_now() < when)
+            wait_until(u, when); /* an hour at most */
+        else if (work == FETCH)
+            fetch(u);
         else
-            wait_until(u, u->waiting >= 0 ? u->next : sg_now() + kIdle);
+            attempt(u, work);
     }
     u->ended = true;
     abandoned = u->abandoned;
@@ -207,11 +313,16 @@ sg_status sg_uploader_create(sg_store *store, const sg_uploader_options *options
     if (options->keep < 1)
         return sg_fail(SG_ERR_ARG, "a store keeps at least 1 checkpoint, not %d", options->keep);
     u = sg_calloc(1, sizeof *u);
-    if (!u) return sg_fail(SG_ERR_OOM, "no memory for uploading checkpoints");
+    if (u && options->best) u->best = sg_strdup(options->best);
+    if (!u || (options->best && !u->best)) {
+        sg_free(u);
+        return sg_fail(SG_ERR_OOM, "no memory for uploading checkpoints");
+    }
     u->store = store;
     u->options = *options;
-    u->waiting = -1;
-    u->offered = u->sent = -1;
+    u->fetching = u->best != NULL;
+    if (u->best) snprintf(u->run_id, sizeof u->run_id, "%s", options->run_id);
+    for (int k = 0; k < KINDS_SENT; k++) u->parcel[k] = (parcel){-1, -1, -1, -1, 0.0};
     u->fresh = options->fresh;
     u->random = (unsigned)getpid();
     pthread_mutex_init(&u->lock, NULL);
@@ -254,7 +365,8 @@ void sg_uploader_destroy(sg_uploader *u) {
     }
 }
 
-void sg_uploader_offer(sg_uploader *u, const char *path, int64_t step) {
+static void offer(sg_uploader *u, int kind, const char *path, int64_t step) {
+    parcel *p;
     int file, old = -1;
 
     if (!u) return;
@@ -264,30 +376,54 @@ void sg_uploader_offer(sg_uploader *u, const char *path, int64_t step) {
         return;
     }
     pthread_mutex_lock(&u->lock);
-    if (step == u->offered) {
+    p = &u->parcel[kind];
+    if (step == p->offered) {
         old = file; /* it is there, or on its way */
     } else {
-        old = u->waiting;
-        u->waiting = file;
-        u->waiting_step = u->offered = step;
+        old = p->file;
+        p->file = file;
+        p->step = p->offered = step;
         pthread_cond_broadcast(&u->changed);
     }
     pthread_mutex_unlock(&u->lock);
     if (old >= 0) close(old);
 }
 
+void sg_uploader_offer(sg_uploader *u, const char *path, int64_t step) {
+    offer(u, NEWEST, path, step);
+}
+
+void sg_uploader_offer_best(sg_uploader *u, const char *path, int64_t step) {
+    offer(u, BEST, path, step);
+}
+
+void sg_uploader_fetch_none(sg_uploader *u) {
+    if (!u) return;
+    pthread_mutex_lock(&u->lock);
+    u->fetching = false;
+    pthread_mutex_unlock(&u->lock);
+}
+
+static bool is_pending(const sg_uploader *u) {
+    bool waiting = false;
+
+    for (int k = 0; k < KINDS_SENT; k++) waiting = waiting || u->parcel[k].file >= 0;
+    return waiting || u->busy || (u->fetching && !u->in_vain);
+}
+
 bool sg_uploader_wait(sg_uploader *u, double seconds) {
     double until = sg_now() + seconds;
-    bool done;
+    bool done = true;
 
     if (!u) return true;
     pthread_mutex_lock(&u->lock);
     u->urgent = true;
+    u->in_vain = false;
     u->next = 0.0;
     pthread_cond_broadcast(&u->changed);
-    while ((u->waiting >= 0 || u->busy) && sg_now() < until) wait_until(u, until);
+    while (is_pending(u) && sg_now() < until) wait_until(u, until);
     u->urgent = false;
-    done = u->sent == u->offered;
+    for (int k = 0; k < KINDS_SENT; k++) done = done && u->parcel[k].sent == u->parcel[k].offered;
     pthread_mutex_unlock(&u->lock);
     return done;
 }
@@ -296,7 +432,7 @@ int64_t sg_uploader_step(sg_uploader *u) {
     int64_t step;
 
     pthread_mutex_lock(&u->lock);
-    step = u->sent;
+    step = u->parcel[NEWEST].sent;
     pthread_mutex_unlock(&u->lock);
     return step;
 }

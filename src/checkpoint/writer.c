@@ -29,7 +29,7 @@ struct sg_writer {
     char *run_dir, *last, *best;
     const sg_model_about *about;
     const sg_state *state;
-    void (*durable)(void *context, const char *path, int64_t step);
+    void (*durable)(void *context, const char *path, int64_t step, bool best);
     void *context;
     pthread_t thread;
     bool started, stop;
@@ -139,7 +139,7 @@ static void work(sg_writer *w, slot *s) {
     st = path ? write_slot(w, s, path, newest) : sg_fail(SG_ERR_OOM, "%s: no memory", w->run_dir);
     end = sg_now();
     if (st == SG_OK) sg_checkpoints_retain(w->run_dir, &keep);
-    if (st == SG_OK && w->durable) w->durable(w->context, path, s->step);
+    if (st == SG_OK && w->durable) w->durable(w->context, path, s->step, s->best);
     sg_free(path);
     pthread_mutex_lock(&w->lock);
     cpu = thread_seconds() - cpu;

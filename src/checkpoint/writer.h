@@ -23,8 +23,9 @@ typedef struct {
     const sg_model_about *about; /* of the run; epoch, history and plans are those of the offers */
     const sg_state *state;
     sg_retention keep;
-    /* Called in the writer's thread once the checkpoint of `step` is durable; may be NULL. */
-    void (*durable)(void *context, const char *path, int64_t step);
+    /* Called in the writer's thread once the checkpoint of `step` is durable, and best.h5 too where
+     * it is the best; may be NULL. */
+    void (*durable)(void *context, const char *path, int64_t step, bool best);
     void *context;
 } sg_writer_options;
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/mem.h"
+#include "core/temporary.h"
 
 enum { kFolderMode = 0777, kFileMode = 0666, kPage = 4096 };
 
@@ -107,7 +108,7 @@ static sg_status write_direct(int fd, const char *path, const void *data, size_t
 
 static sg_status write_file(const char *path, const void *data, size_t size, bool direct) {
     sg_status st = SG_OK;
-    char *temporary = sg_str_printf("%s.%ld.tmp", path, (long)getpid());
+    char *temporary = sg_temporary_name(path);
     int fd;
 
     if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checkpoint/folder.h"
+#include "checkpoint/model_file.h"
 #include "checkpoint/state_hash.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -13,8 +15,12 @@
 
 enum { kErrorBytes = 1024 };
 
-/* A step that is not done so long after a wish to stop is given up. */
-static const double kPatience = 0.4;
+/* Seconds after a wish to stop at which a step, or an evaluation of several workers, is given up.
+ * Alone nothing else is lost. The others of a group would have to make it again, so that one who
+ * leaves them is patient: as patient as a cloud's shortest notice, half a minute, lets it be. A
+ * writer to whom a signal came may be killed ten seconds later, as docker stop does, and has first
+ * to save what nobody else may keep. */
+static const double kPatience = 0.4, kPatienceInCompany = 20.0, kPatienceUnsaved = 5.0;
 
 /* --- evaluation ------------------------------------------------------------------------------- */
 
@@ -67,18 +73,37 @@ static void draw_plots(const sg_run *r, bool best) {
     if (st != SG_OK) sg_log(SG_LOG_WARN, "%s; run.plots=false does without plots", sg_last_error());
 }
 
+static bool told_by_signal(const sg_run *r) {
+    return r->observer->stop && r->observer->stop(r->observer->context);
+}
+
 bool sg_run_asked_to_stop(void *run) {
     const sg_run *r = run;
 
-    return sg_notices_state(r->notices) == SG_NOTICE_INTERRUPT ||
-           (r->observer->stop && r->observer->stop(r->observer->context));
+    return sg_notices_state(r->notices) == SG_NOTICE_INTERRUPT || told_by_signal(r);
 }
 
-/* An evaluation ends early where a step would be given up. */
-static bool must_leave_off(void *context) {
-    const sg_run *r = context;
+static double patience(const sg_run *r) {
+    if (!sg_run_in_company(r)) return kPatience;
+    if (!r->saver || !told_by_signal(r) || sg_saver_is_durable(r->saver)) return kPatienceInCompany;
+    return kPatienceUnsaved;
+}
 
-    return sg_run_asked_to_stop(context) || (r->group && sg_group_broken(r->group));
+bool sg_run_must_give_up(void *run) {
+    sg_run *r = run;
+    double none = 0.0, now;
+
+    if (r->group && sg_group_broken(r->group)) return true;
+    if (!sg_run_asked_to_stop(r)) return false;
+    now = sg_now();
+    atomic_compare_exchange_strong(&r->asked, &none, now);
+    return now - atomic_load(&r->asked) > patience(r);
+}
+
+/* An evaluation of one worker can be made at any time. */
+static bool must_leave_off(void *context) {
+    if (sg_run_in_company(context)) return sg_run_must_give_up(context);
+    return sg_run_asked_to_stop(context) || sg_run_must_give_up(context);
 }
 
 static sg_status evaluate(sg_run *r) {
@@ -112,8 +137,11 @@ static void fill_at(sg_run *r) {
     r->at.wait_seconds = r->task->wait_seconds(r->task);
 }
 
-static bool in_a_hurry(const sg_run *r) {
-    return r->observer->hurry && r->observer->hurry(r->observer->context);
+/* Also where a writer is about to leave others: of what it has finished meanwhile nothing is to be
+ * lost should it not come that far. */
+static bool in_a_hurry(sg_run *r) {
+    if (r->observer->hurry && r->observer->hurry(r->observer->context)) return true;
+    return sg_run_in_company(r) && sg_run_asked_to_stop(r);
 }
 
 /* Whether a step may be launched behind those under way. Not where what they lead to is wanted
@@ -182,15 +210,22 @@ static sg_status settle_all(sg_run *r) {
     return SG_OK;
 }
 
-bool sg_run_must_give_up(void *run) {
-    sg_run *r = run;
-    double none = 0.0, now;
+/* Of several workers one writes, and the others need not: as long as they are a group. Once that is
+ * broken, and until it is formed anew, each may be the last that has the state. */
+static bool others_go_on(const sg_run *r) { return sg_run_in_company(r) && !r->apart; }
 
-    if (r->group && sg_group_broken(r->group)) return true;
-    if (!sg_run_asked_to_stop(r)) return false;
-    now = sg_now();
-    atomic_compare_exchange_strong(&r->asked, &none, now);
-    return now - atomic_load(&r->asked) > kPatience;
+/* Before the end: the last finished step is durable then, here (*kept) or with the others. */
+static sg_status keep(sg_run *r, bool *kept) {
+    *kept = false;
+    if (r->torn || (!r->saver && others_go_on(r))) return SG_OK;
+    if (!r->saver) SG_TRY(sg_run_become_writer(r, false));
+    SG_TRY(sg_saver_finish(r->saver, true));
+    *kept = true;
+    return SG_OK;
+}
+
+static bool device_is_lost(const sg_run *r, sg_status st) {
+    return r->compute.plugin && (st == SG_ERR_CUDA || (st == SG_ERR_UNAVAILABLE && !r->apart));
 }
 
 /* A picture that turned bad must not cost what was computed before it: the last finished step is
@@ -199,11 +234,12 @@ bool sg_run_must_give_up(void *run) {
 static sg_status save_and_fail(sg_run *r, sg_status st) {
     char text[kErrorBytes];
     int64_t saved = -1;
+    bool kept = false;
 
     snprintf(text, sizeof text, "%s", sg_last_error());
-    if (r->compute.plugin && (st == SG_ERR_UNAVAILABLE || st == SG_ERR_CUDA))
+    if (device_is_lost(r, st))
         saved = sg_saver_abandon(r->saver);
-    else if (settle_all(r) == SG_OK && r->saver && sg_saver_finish(r->saver, true) == SG_OK)
+    else if (settle_all(r) == SG_OK && keep(r, &kept) == SG_OK && kept)
         saved = r->state->step;
     if (saved >= 0) sg_log(SG_LOG_INFO, "saved step %lld before the end", (long long)saved);
     return sg_fail(st, "%s", text);
@@ -227,11 +263,14 @@ static sg_status finish(sg_run *r, sg_run_result *result) {
     return r->group ? sg_run_group_finish(r, result) : SG_OK;
 }
 
-/* The state of a worker that is not the writer is safe with the others. */
+/* What only the others have is safe too: the machine may go. */
 static sg_status leave(sg_run *r, sg_run_result *result) {
-    if (r->saver) SG_TRY(sg_saver_finish(r->saver, true));
+    bool kept;
+
+    SG_TRY(keep(r, &kept));
+    if (!kept) sg_notices_acknowledge(r->notices);
     fill_result(r, result);
-    result->left = !r->saver;
+    result->left = !kept;
     return sg_fail(SG_ERR_INTERRUPTED, "interrupted after step %lld", (long long)r->state->step);
 }
 
@@ -257,8 +296,10 @@ static sg_status loop(sg_run *r, sg_run_result *result) {
 
         if (st == SG_OK && done) return SG_OK;
         if (!must_stop(r) && sg_run_group_broke(r, st)) {
+            r->apart = true;
             st = settle_all(r); /* one worker alone may have launched a step ahead */
             if (st == SG_OK) st = sg_run_regroup(r);
+            if (st == SG_OK) r->apart = false;
             if (r->ended) return sg_run_group_result(r, result);
         }
         if (st == SG_OK && !must_stop(r)) continue;
@@ -344,14 +385,45 @@ sg_status sg_run_describe(const sg_config *config, char **text) {
     return st;
 }
 
+/* The step of the best evaluation that a model file knows of, and its own; -1. */
+static int64_t best_known(const char *path, int64_t *own) {
+    sg_history history = {0};
+    sg_model_file file = {0};
+    int64_t best = -1;
+
+    *own = -1;
+    if (sg_model_file_read(path, &file) != SG_OK) return -1;
+    *own = file.step;
+    if (sg_history_set(&history, file.history) == SG_OK && history.n_top > 0)
+        best = history.top_step[0];
+    sg_history_clear(&history);
+    sg_model_file_clear(&file);
+    return best;
+}
+
+/* It may have been written by another worker, on another machine. */
+static void warn_of_best(const char *run_dir, const char *chosen) {
+    char *last = sg_path_join(run_dir, SG_CHECKPOINT_LAST);
+    int64_t step = -1, best = last ? best_known(last, &step) : -1;
+
+    if (best >= 0) best_known(chosen, &step);
+    if (best >= 0 && step >= 0 && step != best)
+        sg_log(SG_LOG_WARN,
+               "%s has no best.h5 of step %lld, its best evaluation: another worker has it, or "
+               "checkpoint.store; this is %s, of step %lld",
+               run_dir, (long long)best, chosen, (long long)step);
+    sg_free(last);
+}
+
 sg_status sg_run_find_model(const char *run_or_file, char **path) {
-    static const char *const names[] = {"best.h5", "last.h5"};
+    static const char *const names[] = {SG_CHECKPOINT_BEST, SG_CHECKPOINT_LAST};
 
     for (int i = 0; i < 2 && sg_is_dir(run_or_file); i++) {
         char *candidate = sg_path_join(run_or_file, names[i]);
 
         if (!candidate) return sg_fail(SG_ERR_OOM, "%s: no memory", run_or_file);
         if (sg_file_exists(candidate)) {
+            warn_of_best(run_or_file, candidate);
             *path = candidate;
             return SG_OK;
         }

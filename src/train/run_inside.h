@@ -33,7 +33,8 @@ typedef struct {
     sg_saver *saver;                     /* NULL where another worker writes */
     sg_group *group;                     /* NULL: alone */
     char *about;                         /* what its members must agree in; owned */
-    bool torn; /* the state was on its way from another worker: it is worth nothing */
+    bool torn;  /* the state was on its way from another worker: it is worth nothing */
+    bool apart; /* the group broke, or changes, and this worker is in no new one yet */
     const char *resumed_from; /* for people; NULL: it is new */
     char resumed[64];
     char *ended;          /* the run is over, says the group; owned */

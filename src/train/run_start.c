@@ -151,6 +151,7 @@ static sg_status start_saver(sg_run *r, bool fresh) {
                                 .notices = r->notices,
                                 .store = r->store,
                                 .resumed_from = r->before.path,
+                                .resumed_step = r->before.file.step,
                                 .fresh = fresh};
 
     if (!r->store) SG_TRY(sg_store_open(r->config->checkpoint.store, &options.store));
@@ -170,7 +171,7 @@ sg_status sg_run_become_writer(sg_run *r, bool fresh) {
     sg_status st;
 
     if (in_group(r)) sg_checkpoints_sweep(r->config->run.dir); /* what a dead one was writing */
-    if (r->before.path)
+    if (r->before.path && !r->begun) /* one that takes over knows of newer ones */
         sg_checkpoint_mend(r->config->run.dir, r->before.path, r->before.file.step, best_step(r));
     SG_TRY(start_saver(r, fresh));
     st = sg_run_write_texts(r);

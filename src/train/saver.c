@@ -1,7 +1,11 @@
 #include "train/saver.h"
 
+#include <string.h>
+
+#include "checkpoint/folder.h"
 #include "checkpoint/uploader.h"
 #include "checkpoint/writer.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/threads.h"
@@ -27,6 +31,7 @@ struct sg_saver {
     sg_notices *notices;
     sg_cadence cadence;
     int64_t offered; /* step of the newest offer; -1 */
+    char *best;      /* RUN/best.h5; owned */
 };
 
 static sg_retention retention(const sg_saver *s) {
@@ -40,24 +45,75 @@ static sg_retention retention(const sg_saver *s) {
     return keep;
 }
 
+/* --- the best --------------------------------------------------------------------------------- */
+
+/* The step of the best evaluation; -1: there is none. */
+static int64_t best_step(const sg_saver *s) {
+    return s->history->n_top > 0 ? s->history->top_step[0] : -1;
+}
+
+static bool is_of_run(const sg_saver *s, const char *path, int64_t step) {
+    sg_model_file file = {0};
+    bool is = sg_model_file_read(path, &file) == SG_OK && file.step == step &&
+              strcmp(file.run_id, s->about.run_id) == 0;
+
+    sg_model_file_clear(&file);
+    return is;
+}
+
+/* Whether best.h5 is what the history says. A writer that was killed may have left it behind. */
+static bool has_best(const sg_saver *s) {
+    int64_t step = best_step(s);
+    char *path = NULL;
+    bool has = is_of_run(s, s->best, step);
+
+    if (!has) path = sg_checkpoint_path(s->config->run.dir, step);
+    if (path && is_of_run(s, path, step)) has = sg_checkpoint_link(path, s->best) == SG_OK;
+    sg_free(path);
+    return has;
+}
+
+/* One that was written by another worker, on another machine, and is not in the store. */
+static void tell_of_best(const sg_saver *s) {
+    int64_t step = best_step(s);
+
+    if (step >= 0 && !has_best(s))
+        sg_log(SG_LOG_WARN,
+               "%s is not that of step %lld, the best evaluation: the worker that wrote it has it; "
+               "with checkpoint.store all have",
+               s->best, (long long)step);
+}
+
 /* --- start and end ---------------------------------------------------------------------------- */
 
-static void send(void *context, const char *path, int64_t step) {
-    sg_uploader_offer(((sg_saver *)context)->uploader, path, step);
+static void send(void *context, const char *path, int64_t step, bool best) {
+    const sg_saver *s = context;
+
+    sg_uploader_offer(s->uploader, path, step);
+    if (best) sg_uploader_offer_best(s->uploader, path, step);
 }
 
 /* What a killed process had not sent is sent now. */
+static void send_what_is_here(const sg_saver *s, const sg_saver_options *o, bool best) {
+    if (o->resumed_from && o->resumed_step == s->state->step)
+        sg_uploader_offer(s->uploader, o->resumed_from, o->resumed_step);
+    if (best) sg_uploader_offer_best(s->uploader, s->best, best_step(s));
+}
+
 static sg_status start_uploader(sg_saver *s, const sg_saver_options *o) {
     sg_uploader_options options = sg_uploader_defaults();
+    bool evaluated = best_step(s) >= 0, best = evaluated && has_best(s);
     sg_status st;
 
     if (!o->store) return SG_OK;
     options.keep = (int)s->config->checkpoint.keep_last;
     options.fresh = o->fresh;
+    if (evaluated && !best) options.best = s->best;
+    options.run_id = s->about.run_id;
+    options.best_step = best_step(s);
     st = sg_uploader_create(o->store, &options, &s->uploader);
     if (st != SG_OK) sg_store_close(o->store);
-    if (st == SG_OK && o->resumed_from)
-        sg_uploader_offer(s->uploader, o->resumed_from, s->state->step);
+    if (st == SG_OK) send_what_is_here(s, o, best);
     return st;
 }
 
@@ -122,10 +178,16 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
                                 .config = o->config_text,
                                 .classes = o->task->classes,
                                 .n_classes = o->task->n_classes};
-    s->offered = o->resumed_from ? s->state->step : -1;
+    s->offered = o->resumed_from ? o->resumed_step : -1;
     s->cadence = cadence_of(o->config);
     if (o->resumed_from) tidy(s);
-    st = start_uploader(s, o);
+    s->best = sg_path_join(o->config->run.dir, SG_CHECKPOINT_BEST);
+    if (s->best) {
+        st = start_uploader(s, o);
+    } else {
+        sg_store_close(o->store);
+        st = sg_fail(SG_ERR_OOM, "%s: no memory for checkpoints", o->config->run.dir);
+    }
     if (st == SG_OK) st = note_plans(s);
     if (st == SG_OK) st = start_writer(s);
     if (st != SG_OK) {
@@ -141,6 +203,7 @@ void sg_saver_destroy(sg_saver *s) {
     sg_writer_destroy(s->writer);
     sg_uploader_destroy(s->uploader);
     sg_free(s->plans);
+    sg_free(s->best);
     sg_free(s);
 }
 
@@ -204,9 +267,17 @@ sg_status sg_saver_save(sg_saver *s) {
 }
 
 sg_status sg_saver_evaluated(sg_saver *s, bool best, bool *kept) {
+    if (best) sg_uploader_fetch_none(s->uploader);
     SG_TRY(offer(s, true, best));
     *kept = best && sg_writer_flush(s->writer) == SG_OK;
     return SG_OK;
+}
+
+bool sg_saver_is_durable(sg_saver *s) {
+    sg_writer_stats stats = sg_writer_report(s->writer);
+
+    if (stats.taken == 0) return s->offered == s->state->step; /* that it goes on from */
+    return stats.durable_step == s->state->step;
 }
 
 sg_status sg_saver_finish(sg_saver *s, bool interrupted) {
@@ -217,11 +288,13 @@ sg_status sg_saver_finish(sg_saver *s, bool interrupted) {
         SG_TRY(offer(s, true, false));
         SG_TRY(sg_writer_flush(s->writer));
     }
+    if (interrupted) sg_uploader_fetch_none(s->uploader);
     if (s->uploader && !sg_uploader_wait(s->uploader, interrupted ? kHurry : kPatience))
         sg_log(SG_LOG_WARN,
                "%s: does not have step %lld yet, which is in %s; the same command sends it",
                s->config->checkpoint.store, (long long)s->state->step, s->config->run.dir);
     sg_notices_acknowledge(s->notices);
+    if (!interrupted) tell_of_best(s);
     return SG_OK;
 }
 

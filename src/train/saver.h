@@ -16,6 +16,8 @@
 extern "C" {
 #endif
 
+/* With a store the best one is there too, as best.h5: a writer that takes over on another machine
+ * fetches it from there. */
 typedef struct sg_saver sg_saver;
 
 /* All is borrowed but the store. */
@@ -30,6 +32,7 @@ typedef struct {
     sg_notices *notices; /* NULL: none are heard */
     sg_store *store;     /* NULL: none; the saver's from sg_saver_create on, whatever it says */
     const char *resumed_from; /* NULL: the run is new */
+    int64_t resumed_step;     /* of that file; the state may be newer, from another worker */
     bool fresh;               /* what the store has is another run's */
 } sg_saver_options;
 
@@ -48,6 +51,8 @@ sg_status sg_saver_save(sg_saver *saver) SG_CHECKED;
 /* After an evaluation, which the history knows: saves the state in any case; the best one's has the
  * name best.h5 when this returns, unless that failed: *kept. SG_ERR_OOM. */
 sg_status sg_saver_evaluated(sg_saver *saver, bool best, bool *kept) SG_CHECKED;
+/* The state, that of the last finished step, is. Also in another thread, while none is saved. */
+bool sg_saver_is_durable(sg_saver *saver);
 /* The state is durable here when this returns; for the store it waits as long as is sensible: some
  * seconds in an interrupted run, which may be killed soon, minutes at the end. Then a notice of an
  * interruption is acknowledged. SG_ERR_IO. */

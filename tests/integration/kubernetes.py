@@ -58,6 +58,10 @@ def check_worker(spec, documents):
     case("the store is the service", store.startswith("distributed.store=etcd://%s:2379/" % services[0]), store)
     variables = {v for a in worker["args"] for v in re.findall(r"\$\((\w+)\)", a)}
     case("variables in arguments are set", variables == {e["name"] for e in worker["env"]}, variables)
+    run_dir = next(a for a in worker["args"] if a.startswith("run.dir=")).split("=")[1]
+    mount = next((m for m in worker["volumeMounts"] if run_dir.startswith(m["mountPath"] + "/")), {})
+    volume = next((v for v in pod["volumes"] if v["name"] == mount.get("name")), {})
+    case("the run's folder outlives a pod", "persistentVolumeClaim" in volume, (run_dir, volume))
     keys = [a.replace("$(POD_IP)", "127.0.0.1") for a in worker["args"] if "=" in a]
     said = subprocess.run(["bin/spotgrad", "train", "--print-config", *keys], capture_output=True, text=True,
                           check=False)

@@ -116,7 +116,7 @@ else
     wait_for 60 has_checkpoint "$disk/run"
     fill
     wait_for 60 grep -q "No space left" "$work/err"
-    kill -KILL "$(sed -n 's/.*\.h5\.\([0-9]*\)\.tmp: cannot write: No space.*/\1/p' "$work/err" | head -n 1)"
+    kill -KILL "$(sed -n 's/.*\.h5\.[0-9a-f]*\.\([0-9]*\)\.tmp: cannot write: No space.*/\1/p' "$work/err" | head -n 1)"
     if wait_for 60 grep -q "taking the state after step" "$work/err"; then pass "on a full disk the writer goes, and comes again"
     else fail "on a full disk the writer goes, and comes again" "$(tail -n 3 "$work/err")"; fi
     rm "$disk/full"
