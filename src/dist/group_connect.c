@@ -1,5 +1,6 @@
 /* Connecting the members of an epoch: all say where they stand and what they have, and make the
  * same transports: one between hosts, and one between GPUs where all can. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/log.h"
@@ -115,6 +116,12 @@ static sg_status hear_openings(sg_group *g, const sg_standing *mine, terms *agre
     return SG_OK;
 }
 
+/* The host of one's own address: where the peers reach this worker its data does, too. */
+static void own_host(const sg_group *g, char host[SG_ADDRESS_BYTES]) {
+    snprintf(host, SG_ADDRESS_BYTES, "%s", sg_peers_address(g->peers));
+    host[strcspn(host, ":")] = '\0';
+}
+
 /* --- connecting ------------------------------------------------------------------------------- */
 
 /* Where it cannot be made, again and again, gradients go through the hosts. */
@@ -141,15 +148,17 @@ static sg_status connect_gpus(sg_group *g, const sg_transport_options *options) 
 
 sg_status sg_group_connect(sg_group *g, const sg_standing *mine) {
     talk about = {g, SG_SAID_CONNECTION};
+    char host[SG_ADDRESS_BYTES];
     sg_transport_options o = {.rank = g->rank,
                               .size = g->record.n,
                               .epoch = g->record.epoch,
-                              .interface = g->options.interface,
+                              .interface = host,
                               .introduction = {&about, say, hear, is_over},
                               .seconds = kConnect};
     sg_transport *transport = NULL;
     terms agreed;
 
+    own_host(g, host);
     sg_group_disconnect(g);
     sg_reduce_destroy(g->reduce);
     g->reduce = NULL;

@@ -38,17 +38,33 @@ sg_status sg_wire_listen(int *fd, int *port) {
     return SG_OK;
 }
 
+/* The address with which this machine speaks to the rest of the world, by its default route: a
+ * bridge of containers may well be the first device. Nothing is sent. false: there is no such way.
+ */
+static bool find_way_out(char host[INET_ADDRSTRLEN]) {
+    struct sockaddr_in far = {.sin_family = AF_INET, .sin_port = htons(9)}, own;
+    socklen_t size = sizeof own;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool found;
+
+    inet_pton(AF_INET, "192.0.2.1", &far.sin_addr); /* of documentation: nobody's */
+    found = fd >= 0 && connect(fd, (struct sockaddr *)&far, sizeof far) == 0 &&
+            getsockname(fd, (struct sockaddr *)&own, &size) == 0 &&
+            inet_ntop(AF_INET, &own.sin_addr, host, INET_ADDRSTRLEN);
+    if (fd >= 0) close(fd);
+    return found;
+}
+
 /* Whether it is what was asked for. */
 static bool fits(const struct ifaddrs *i, const char *interface, const char *host) {
     if (!interface) return (i->ifa_flags & IFF_UP) && !(i->ifa_flags & IFF_LOOPBACK);
     return strcmp(i->ifa_name, interface) == 0 || strcmp(host, interface) == 0;
 }
 
-sg_status sg_wire_address(const char *interface, int port, char address[SG_ADDRESS_BYTES]) {
-    char host[INET_ADDRSTRLEN] = "127.0.0.1";
+/* Of the devices; where none fits, `host` stays. */
+static sg_status find_device(const char *interface, char host[INET_ADDRSTRLEN]) {
     struct ifaddrs *all = NULL, *i;
 
-    if (interface && !interface[0]) interface = NULL;
     if (getifaddrs(&all) != 0)
         return sg_fail(SG_ERR_UNAVAILABLE, "cannot list network devices: %s", strerror(errno));
     for (i = all; i; i = i->ifa_next) {
@@ -58,7 +74,7 @@ sg_status sg_wire_address(const char *interface, int port, char address[SG_ADDRE
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr, text,
                   sizeof text);
         if (!fits(i, interface, text)) continue;
-        memcpy(host, text, sizeof host);
+        memcpy(host, text, sizeof text);
         break;
     }
     freeifaddrs(all);
@@ -67,6 +83,14 @@ sg_status sg_wire_address(const char *interface, int port, char address[SG_ADDRE
                        "distributed.interface: %s is no IPv4 address or network device of this "
                        "machine",
                        interface);
+    return SG_OK;
+}
+
+sg_status sg_wire_address(const char *interface, int port, char address[SG_ADDRESS_BYTES]) {
+    char host[INET_ADDRSTRLEN] = "127.0.0.1";
+
+    if (interface && !interface[0]) interface = NULL;
+    if (interface || !find_way_out(host)) SG_TRY(find_device(interface, host));
     snprintf(address, SG_ADDRESS_BYTES, "%s:%d", host, port);
     return SG_OK;
 }

@@ -33,8 +33,9 @@ typedef void (*sg_frame_fn)(void *context, const sg_frame *frame, const uint8_t 
 
 /* A listening socket on any address; its port. SG_ERR_UNAVAILABLE. */
 sg_status sg_wire_listen(int *fd, int *port) SG_CHECKED;
-/* Of `interface`, an address or the name of a network device; NULL or "": of the first that is up
- * and not the loopback, or else that. SG_ERR_CONFIG: there is no such device or address. */
+/* Of `interface`, an address or the name of a network device; NULL or "": with which the default
+ * route begins, or else of the first that is up and not the loopback, or else that. SG_ERR_CONFIG:
+ * there is no such device or address. */
 sg_status sg_wire_address(const char *interface, int port,
                           char address[SG_ADDRESS_BYTES]) SG_CHECKED;
 
