@@ -111,6 +111,12 @@ static bool parse(const char *address, struct sockaddr_in *out) {
 
 /* --- connections ------------------------------------------------------------------------------ */
 
+/* What is wrong with it: always false. */
+static bool broken(sg_wire *w, int error) {
+    w->error = error;
+    return false;
+}
+
 static void prompt(int fd) {
     int on = 1;
 
@@ -120,15 +126,15 @@ static void prompt(int fd) {
 bool sg_wire_connect(sg_wire *w, const char *address) {
     struct sockaddr_in there;
 
+    w->error = EINVAL;
     if (!parse(address, &there)) return false;
     w->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (w->fd < 0) return false;
+    if (w->fd < 0) return broken(w, errno);
     prompt(w->fd);
     w->connecting = true;
-    if (connect(w->fd, (struct sockaddr *)&there, sizeof there) == 0 || errno == EINPROGRESS)
-        return true;
-    sg_wire_close(w);
-    return false;
+    w->error = 0;
+    return connect(w->fd, (struct sockaddr *)&there, sizeof there) == 0 || errno == EINPROGRESS ||
+           broken(w, errno);
 }
 
 void sg_wire_accept(sg_wire *w, int fd) {
@@ -158,9 +164,16 @@ static bool reserve(uint8_t **block, size_t *room, size_t need) {
     return true;
 }
 
+bool sg_wire_nobody(const sg_wire *w) {
+    return w->error == 0 || w->error == ECONNREFUSED || w->error == ECONNRESET || w->error == EPIPE;
+}
+
+const char *sg_wire_why(const sg_wire *w) { return w->error ? strerror(w->error) : "it hung up"; }
+
 bool sg_wire_put(sg_wire *w, sg_frame frame, const void *data) {
     frame.magic = kMagic;
-    if (!reserve(&w->out, &w->out_room, w->n_out + sizeof frame + frame.bytes)) return false;
+    if (!reserve(&w->out, &w->out_room, w->n_out + sizeof frame + frame.bytes))
+        return broken(w, ENOMEM);
     memcpy(w->out + w->n_out, &frame, sizeof frame);
     if (frame.bytes > 0) memcpy(w->out + w->n_out + sizeof frame, data, frame.bytes);
     w->n_out += sizeof frame + frame.bytes;
@@ -174,7 +187,8 @@ static bool connected(sg_wire *w) {
 
     if (!w->connecting) return true;
     if (poll(&p, 1, 0) != 1) return true;
-    if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error) return false;
+    if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    if (error) return broken(w, error);
     w->connecting = false;
     return true;
 }
@@ -188,7 +202,7 @@ bool sg_wire_send(sg_wire *w) {
 
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
-        if (n < 0) return false;
+        if (n < 0) return broken(w, errno);
         sent += (size_t)n;
     }
     if (sent > 0) {
@@ -206,7 +220,7 @@ static bool take_frames(sg_wire *w, sg_frame_fn take, void *context) {
         sg_frame frame;
 
         memcpy(&frame, w->in + at, sizeof frame);
-        if (frame.magic != kMagic || frame.bytes > SG_WIRE_BYTES) return false;
+        if (frame.magic != kMagic || frame.bytes > SG_WIRE_BYTES) return broken(w, EPROTO);
         if (w->n_in - at < sizeof frame + frame.bytes) break;
         take(context, &frame, w->in + at + sizeof frame);
         at += sizeof frame + frame.bytes;
@@ -221,11 +235,11 @@ bool sg_wire_receive(sg_wire *w, sg_frame_fn take, void *context) {
     for (;;) {
         ssize_t n;
 
-        if (!reserve(&w->in, &w->in_room, w->n_in + kReadBytes)) return false;
+        if (!reserve(&w->in, &w->in_room, w->n_in + kReadBytes)) return broken(w, ENOMEM);
         n = recv(w->fd, w->in + w->n_in, w->in_room - w->n_in, 0);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
-        if (n <= 0) return false;
+        if (n <= 0) return broken(w, n < 0 ? errno : 0);
         w->n_in += (size_t)n;
         if (!take_frames(w, take, context)) return false;
     }
