@@ -7,7 +7,9 @@
 #include "core/threads.h"
 #include "dist/group_inside.h"
 
-enum { kTries = 3 }; /* to connect the GPUs, before it is done without */
+enum { kTries = 3 }; /* to connect the GPUs, or by shared memory, before it is done without */
+
+enum { kWhy = 512 };
 
 static const double kConnect = 10.0; /* seconds */
 
@@ -87,6 +89,14 @@ static sg_status hear_opening(sg_group *g, int rank, opening *other, double seco
     return SG_OK;
 }
 
+/* One who cannot share memory with the others is in a place of its own for all of them. */
+static void tell_here(const sg_group *g, char here[SG_TRANSPORT_HERE_BYTES]) {
+    if (g->shm_failed < kTries)
+        sg_transport_here(here);
+    else
+        snprintf(here, SG_TRANSPORT_HERE_BYTES, "apart %s", g->id);
+}
+
 static sg_status hear_openings(sg_group *g, const sg_standing *mine, terms *agreed) {
     sg_nccl_card card[SG_GROUP_MOST];
     opening own, other;
@@ -96,7 +106,7 @@ static sg_status hear_openings(sg_group *g, const sg_standing *mine, terms *agre
 
     memset(&own, 0, sizeof own);
     own.standing = *mine;
-    sg_transport_here(own.here);
+    tell_here(g, own.here);
     sg_nccl_card_fill(g->options.nccl, tries_gpus ? g->options.gpu : -1, &own.card);
     agreed->here = true;
     g->standing[g->rank] = *mine;
@@ -146,6 +156,24 @@ static sg_status connect_gpus(sg_group *g, const sg_transport_options *options) 
     return sg_fail(SG_ERR_UNAVAILABLE, "%s", sg_last_error());
 }
 
+/* Where it cannot be made, again and again, data go by Gloo, if there is one. */
+static sg_status connect_here(sg_group *g, const sg_transport_options *options,
+                              sg_transport **transport) {
+    sg_status st = sg_transport_shm_create(options, transport);
+    char why[kWhy];
+
+    if (st == SG_OK) g->shm_failed = 0;
+    if (st != SG_ERR_UNAVAILABLE || sg_group_broken(g)) return st;
+    snprintf(why, sizeof why, "%s", sg_last_error());
+    if (g->shm_failed + 1 < kTries)
+        g->shm_failed++;
+    else if (sg_transport_has_gloo()) {
+        g->shm_failed = kTries;
+        sg_log(SG_LOG_WARN, "%s; workers exchange by Gloo", why);
+    }
+    return sg_fail(st, "%s", why);
+}
+
 sg_status sg_group_connect(sg_group *g, const sg_standing *mine) {
     talk about = {g, SG_SAID_CONNECTION};
     char host[SG_ADDRESS_BYTES];
@@ -171,7 +199,7 @@ sg_status sg_group_connect(sg_group *g, const sg_standing *mine) {
     SG_TRY(hear_openings(g, mine, &agreed));
     SG_TRY(sg_reduce_create(g->options.shards, g->record.n, g->rank, &g->reduce));
     if (g->record.n == 1) return SG_OK;
-    SG_TRY(agreed.here ? sg_transport_shm_create(&o, &transport)
+    SG_TRY(agreed.here ? connect_here(g, &o, &transport)
                        : sg_transport_gloo_create(&o, &transport));
     set_transport(g, &g->transport, transport);
     return agreed.nccl ? connect_gpus(g, &o) : SG_OK;

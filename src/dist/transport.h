@@ -76,6 +76,7 @@ sg_status sg_transport_shm_create(const sg_transport_options *options,
  * frame that it does not understand. */
 sg_status sg_transport_gloo_create(const sg_transport_options *options,
                                    sg_transport **out) SG_CHECKED;
+bool sg_transport_has_gloo(void); /* the plug-in lies there, and loads */
 
 /* Between GPUs, by NCCL, whose plug-in lies beside the program: data is memory of `gpu`, and what
  * is sent must be there, not under way on a queue. No two members are on the same GPU. Of a member

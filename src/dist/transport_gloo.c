@@ -45,6 +45,12 @@ static sg_status load(const sg_gloo_plugin **out) {
     return SG_OK;
 }
 
+bool sg_transport_has_gloo(void) {
+    const sg_gloo_plugin *plugin;
+
+    return load(&plugin) == SG_OK;
+}
+
 /* Gloo resolves what it is told, and dereferences nothing where there is no such name. */
 static sg_status check_address(const char *text) {
     struct in6_addr any;
