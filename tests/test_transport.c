@@ -404,7 +404,7 @@ static sg_status misuse(fixture_member *m, void *context) {
 
 static void misuse_is_told(const fixture_kind *kind) {
     fixture_group g;
-    sg_transport_options o = {.rank = 2, .size = 2};
+    sg_transport_options o = {.rank = 2, .size = 2, .interface = "127.0.0.1"};
     sg_transport *t;
 
     fixture_start(&g, kind, 2, 0, misuse, NULL);
@@ -483,6 +483,24 @@ static sg_status hear_echo(void *context, int rank, void *data, size_t capacity,
     memcpy(data, card, sizeof *card);
     *bytes = sizeof *card;
     return SG_OK;
+}
+
+/* Gloo would end the process of one whose address it cannot resolve. */
+static void only_addresses_are_taken(const fixture_kind *kind) {
+    static const char *const bad[] = {NULL, "", "lo", "eth0", "localhost", "127.0.0.1:80", "1.2.3"};
+    sg_transport_options o = {.rank = 0, .size = 2, .seconds = 0.1};
+    sg_shm_card card = {{0, 0}, 0, 0, 0, 0, 0};
+    sg_transport *t;
+
+    if (strcmp(kind->name, "gloo") != 0) return;
+    o.introduction = (sg_introduction){&card, say_to_nobody, hear_echo, NULL};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        o.interface = bad[i];
+        assert_int_equal(kind->create(&o, &t), SG_ERR_ARG);
+        assert_non_null(strstr(sg_last_error(), bad[i] ? bad[i] : "NULL"));
+    }
+    o.interface = "192.0.2.1"; /* nobody's */
+    assert_int_equal(kind->create(&o, &t), SG_ERR_UNAVAILABLE);
 }
 
 /* What a member says that is not true, or not any more. */
@@ -655,7 +673,7 @@ static void one_place_has_one_text(const fixture_kind *kind) {
 }
 
 static void memory_runs_out(const fixture_kind *kind) {
-    sg_transport_options o = {.rank = 0, .size = 2, .seconds = 0.1};
+    sg_transport_options o = {.rank = 0, .size = 2, .interface = "127.0.0.1", .seconds = 0.1};
     sg_shm_card card;
     sg_transport *t;
     long live = sg_mem_live();
@@ -686,6 +704,7 @@ static const test_of_kinds kTests[] = {
     TEST(aborts_wake_at_once),
     TEST(aborts_wake_at_once_in_threads),
     TEST(misuse_is_told),
+    TEST(only_addresses_are_taken),
     TEST(what_was_sent_stays),
     TEST(nothing_is_left),
     TEST(memory_runs_out),

@@ -16,6 +16,8 @@
 #include "core/threads.h"
 #include "dist/group_inside.h"
 
+enum { kUnwhole = 3 }; /* epochs, before it is said */
+
 /* Seconds. A founder waits so long (kSettle) for one more to come; who lives shows it in the
  * rendezvous every kKeep, so that it is seen within kSign. */
 static const double kSettle = 0.5, kSilent = 3.0, kLook = 0.02, kSpare = 0.1, kKeep = 0.5,
@@ -501,7 +503,23 @@ static sg_status advance(sg_group *g, char **done) {
 
 /* --- the epoch -------------------------------------------------------------------------------- */
 
+/* Members come and go, so one that is not whole is nothing; several in a row are, as nothing is
+ * trained meanwhile. */
+static void tell_unwhole(const sg_group *g, int in_a_row) {
+    long long epoch = (long long)g->record.epoch;
+
+    if (in_a_row == kUnwhole)
+        sg_log(SG_LOG_WARN,
+               "group: %d epochs in a row are not whole, the last is %lld: %s; others reach this "
+               "worker at %s, which distributed.interface changes",
+               in_a_row, epoch, sg_last_error(), sg_peers_address(g->peers));
+    else
+        sg_log(SG_LOG_DEBUG, "group: epoch %lld is not whole: %s", epoch, sg_last_error());
+}
+
 sg_status sg_group_form(sg_group *g, const sg_standing *mine, char **done) {
+    int unwhole = 0;
+
     *done = NULL;
     for (;;) {
         sg_status st;
@@ -518,8 +536,7 @@ sg_status sg_group_form(sg_group *g, const sg_standing *mine, char **done) {
         st = sg_group_connect(g, mine);
         if (st == SG_OK) return SG_OK;
         if (st != SG_ERR_UNAVAILABLE) return st;
-        sg_log(SG_LOG_DEBUG, "group: epoch %lld is not whole: %s", (long long)g->record.epoch,
-               sg_last_error());
+        tell_unwhole(g, ++unwhole);
         if (sg_group_asked_to_stop(g)) return interrupted();
     }
 }

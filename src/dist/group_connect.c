@@ -1,12 +1,15 @@
 /* Connecting the members of an epoch: all say where they stand and what they have, and make the
  * same transports: one between hosts, and one between GPUs where all can. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/log.h"
 #include "core/threads.h"
 #include "dist/group_inside.h"
 
-enum { kTries = 3 }; /* to connect the GPUs, before it is done without */
+enum { kTries = 3 }; /* to connect the GPUs, or by shared memory, before it is done without */
+
+enum { kWhy = 512 };
 
 static const double kConnect = 10.0; /* seconds */
 
@@ -86,6 +89,14 @@ static sg_status hear_opening(sg_group *g, int rank, opening *other, double seco
     return SG_OK;
 }
 
+/* One who cannot share memory with the others is in a place of its own for all of them. */
+static void tell_here(const sg_group *g, char here[SG_TRANSPORT_HERE_BYTES]) {
+    if (g->shm_failed < kTries)
+        sg_transport_here(here);
+    else
+        snprintf(here, SG_TRANSPORT_HERE_BYTES, "apart %s", g->id);
+}
+
 static sg_status hear_openings(sg_group *g, const sg_standing *mine, terms *agreed) {
     sg_nccl_card card[SG_GROUP_MOST];
     opening own, other;
@@ -95,7 +106,7 @@ static sg_status hear_openings(sg_group *g, const sg_standing *mine, terms *agre
 
     memset(&own, 0, sizeof own);
     own.standing = *mine;
-    sg_transport_here(own.here);
+    tell_here(g, own.here);
     sg_nccl_card_fill(g->options.nccl, tries_gpus ? g->options.gpu : -1, &own.card);
     agreed->here = true;
     g->standing[g->rank] = *mine;
@@ -113,6 +124,12 @@ static sg_status hear_openings(sg_group *g, const sg_standing *mine, terms *agre
     }
     agreed->nccl = sg_nccl_cards_fit(card, g->record.n);
     return SG_OK;
+}
+
+/* The host of one's own address: where the peers reach this worker its data does, too. */
+static void own_host(const sg_group *g, char host[SG_ADDRESS_BYTES]) {
+    snprintf(host, SG_ADDRESS_BYTES, "%s", sg_peers_address(g->peers));
+    host[strcspn(host, ":")] = '\0';
 }
 
 /* --- connecting ------------------------------------------------------------------------------- */
@@ -139,17 +156,37 @@ static sg_status connect_gpus(sg_group *g, const sg_transport_options *options) 
     return sg_fail(SG_ERR_UNAVAILABLE, "%s", sg_last_error());
 }
 
+/* Where it cannot be made, again and again, data go by Gloo, if there is one. */
+static sg_status connect_here(sg_group *g, const sg_transport_options *options,
+                              sg_transport **transport) {
+    sg_status st = sg_transport_shm_create(options, transport);
+    char why[kWhy];
+
+    if (st == SG_OK) g->shm_failed = 0;
+    if (st != SG_ERR_UNAVAILABLE || sg_group_broken(g)) return st;
+    snprintf(why, sizeof why, "%s", sg_last_error());
+    if (g->shm_failed + 1 < kTries)
+        g->shm_failed++;
+    else if (sg_transport_has_gloo()) {
+        g->shm_failed = kTries;
+        sg_log(SG_LOG_WARN, "%s; workers exchange by Gloo", why);
+    }
+    return sg_fail(st, "%s", why);
+}
+
 sg_status sg_group_connect(sg_group *g, const sg_standing *mine) {
     talk about = {g, SG_SAID_CONNECTION};
+    char host[SG_ADDRESS_BYTES];
     sg_transport_options o = {.rank = g->rank,
                               .size = g->record.n,
                               .epoch = g->record.epoch,
-                              .interface = g->options.interface,
+                              .interface = host,
                               .introduction = {&about, say, hear, is_over},
                               .seconds = kConnect};
     sg_transport *transport = NULL;
     terms agreed;
 
+    own_host(g, host);
     sg_group_disconnect(g);
     sg_reduce_destroy(g->reduce);
     g->reduce = NULL;
@@ -162,7 +199,7 @@ sg_status sg_group_connect(sg_group *g, const sg_standing *mine) {
     SG_TRY(hear_openings(g, mine, &agreed));
     SG_TRY(sg_reduce_create(g->options.shards, g->record.n, g->rank, &g->reduce));
     if (g->record.n == 1) return SG_OK;
-    SG_TRY(agreed.here ? sg_transport_shm_create(&o, &transport)
+    SG_TRY(agreed.here ? connect_here(g, &o, &transport)
                        : sg_transport_gloo_create(&o, &transport));
     set_transport(g, &g->transport, transport);
     return agreed.nccl ? connect_gpus(g, &o) : SG_OK;

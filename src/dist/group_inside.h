@@ -39,6 +39,7 @@ struct sg_group {
     sg_transport *transport;
     sg_transport *gpus; /* between the members' GPUs; NULL: gradients go by the other one */
     int gpus_failed;    /* times in a row that it could not be made */
+    int shm_failed;     /* the same of shared memory */
     atomic_bool broken;
     _Atomic int64_t epoch; /* as the record's, for any thread; 0 outside */
     _Atomic int64_t later; /* the newest that the rendezvous knows */

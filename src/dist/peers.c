@@ -213,14 +213,30 @@ int64_t sg_peers_epoch(sg_peers *p) {
     return latest;
 }
 
+static bool asks(const sg_peers *p, const sg_peer_entry *e, double now) {
+    return e->asking && !e->watched && sg_wire_open(&e->from) && sg_wire_open(&e->to) &&
+           !e->to.connecting && now - e->heard_at < p->options.silence;
+}
+
+/* Into a sorted list, from which the last one falls where it is full; how many there are then. */
+static int insert(sg_peer *list, int n, int room, const sg_peer *who) {
+    int at = n;
+
+    while (at > 0 && strcmp(who->id, list[at - 1].id) < 0) at--;
+    if (at == room) return n;
+    if (n < room) n++;
+    memmove(&list[at + 1], &list[at], (size_t)(n - 1 - at) * sizeof *list);
+    list[at] = *who;
+    return n;
+}
+
 int sg_peers_asking(sg_peers *p, sg_peer *list, int room) {
+    double now = sg_now();
     int n = 0;
 
     pthread_mutex_lock(&p->lock);
-    for (const sg_peer_entry *e = p->entry; e && n < room; e = e->next)
-        if (e->asking && !e->watched && sg_wire_open(&e->from) && sg_wire_open(&e->to) &&
-            !e->to.connecting)
-            list[n++] = e->who;
+    for (const sg_peer_entry *e = p->entry; e; e = e->next)
+        if (asks(p, e, now)) n = insert(list, n, room, &e->who);
     pthread_mutex_unlock(&p->lock);
     return n;
 }

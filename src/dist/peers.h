@@ -60,10 +60,12 @@ bool sg_peers_any_lost(sg_peers *p);
 bool sg_peers_outnumbered(sg_peers *p);
 /* The latest epoch that anybody was heard to be in. */
 int64_t sg_peers_epoch(sg_peers *p);
-/* Those who ask to be taken in, hear us and are heard, at most `room`; how many. */
+/* Those who ask to be taken in, hear us and are heard, at most `room`; how many. The first of them
+ * by their ids, in that order: of members who hear the same ones, all have the same list. */
 int sg_peers_asking(sg_peers *p, sg_peer *list, int room);
 /* For one who asks to be taken in: whether anybody that is watched was heard; whether all of them
- * are certainly gone, their addresses being nobody's now. */
+ * are gone: they hung up, or nobody is at their addresses now. That a way to them is barred is no
+ * such sign. */
 bool sg_peers_any_heard(sg_peers *p);
 bool sg_peers_all_gone(sg_peers *p);
 

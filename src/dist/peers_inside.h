@@ -30,8 +30,9 @@ typedef struct {
 typedef struct sg_peer_entry {
     sg_peer who;
     bool watched, lost, heard;
-    bool gone;   /* lost, and not for silence */
+    bool gone;   /* lost, as nobody is there any more */
     bool called; /* a connection to it was begun */
+    bool warned; /* that there is no way to it */
     sg_wire to, from;
     double heard_at; /* or watched since */
     int64_t epoch;   /* its own, as it says */
@@ -58,6 +59,7 @@ struct sg_peers {
     pthread_cond_t changed;
     int listener, wake; /* fds */
     bool stop, asking, alarmed;
+    bool absent; /* this process was stopped itself, and has not listened */
     int64_t epoch, latest;
     sg_peer_entry *entry;
     sg_peer_stranger *stranger;
@@ -72,9 +74,12 @@ sg_peer_entry *sg_peers_find(const sg_peers *p, const char *id); /* NULL: there 
 sg_peer_entry *sg_peers_add(sg_peers *p, const sg_peer *who);    /* NULL: no memory */
 void sg_peers_forget_said(sg_peer_entry *e, int64_t before);     /* of epochs before that */
 void sg_peers_clear_entry(sg_peer_entry *e);                     /* close it, forget all */
-/* If it is watched, it is lost from now on; `gone`: not for silence. */
+/* If it is watched, it is lost from now on; `gone`: nobody is there any more. */
 void sg_peers_notice_lost(sg_peers *p, sg_peer_entry *e, bool gone, const char *why);
-/* Free entries that nobody watches and from which nobody speaks. */
+/* The same for what is wrong with one of its connections, which is closed. */
+void sg_peers_notice_broken(sg_peers *p, sg_peer_entry *e, sg_wire *w);
+/* Free entries that nobody watches and from which nobody speaks, or has for long: of a machine that
+ * lost its power no connection ever ends. */
 void sg_peers_sweep(sg_peers *p);
 /* Queue a frame. false: it is not connected, or no memory. */
 bool sg_peers_put(sg_peers *p, sg_peer_entry *e, sg_peer_frame kind, uint32_t topic,

@@ -6,6 +6,8 @@
 #include "core/threads.h"
 #include "dist/peers_inside.h"
 
+static const double kForget = 5.0; /* times a silence */
+
 sg_peer_entry *sg_peers_find(const sg_peers *p, const char *id) {
     for (sg_peer_entry *e = p->entry; e; e = e->next)
         if (strcmp(e->who.id, id) == 0) return e;
@@ -48,13 +50,31 @@ void sg_peers_notice_lost(sg_peers *p, sg_peer_entry *e, bool gone, const char *
     pthread_cond_broadcast(&p->changed);
 }
 
+/* A connection that ended while this process was stopped may have been given up by the other. */
+void sg_peers_notice_broken(sg_peers *p, sg_peer_entry *e, sg_wire *w) {
+    bool gone = sg_wire_nobody(w) && !p->absent;
+    const char *why = sg_wire_why(w);
+
+    if (!sg_wire_nobody(w) && !e->warned) {
+        sg_log(SG_LOG_WARN, "cannot reach worker %s at %s: %s", e->who.id, e->who.address, why);
+        e->warned = true;
+    }
+    sg_peers_notice_lost(p, e, gone, why);
+    sg_wire_close(w);
+}
+
+/* Whoever is there beats several times in a silence's time. */
+static bool has_voice(const sg_peers *p, const sg_peer_entry *e) {
+    return sg_wire_open(&e->from) && sg_now() - e->heard_at < kForget * p->options.silence;
+}
+
 void sg_peers_sweep(sg_peers *p) {
     sg_peer_entry **at = &p->entry;
 
     while (*at) {
         sg_peer_entry *e = *at;
 
-        if (e->watched || sg_wire_open(&e->from)) {
+        if (e->watched || has_voice(p, e)) {
             at = &e->next;
             continue;
         }
@@ -79,5 +99,5 @@ void sg_peers_call(sg_peers *p, sg_peer_entry *e) {
     memcpy(h.to, e->who.id, sizeof h.to);
     if (!sg_wire_connect(&e->to, e->who.address) ||
         !sg_peers_put(p, e, SG_PEER_HELLO, 0, &h, sizeof h))
-        sg_peers_notice_lost(p, e, true, "no connection");
+        sg_peers_notice_broken(p, e, &e->to);
 }

@@ -124,8 +124,7 @@ static void listen_to(sg_peers *p, sg_peer_entry *e) {
     listening l = {p, e};
 
     if (!sg_wire_open(&e->from) || sg_wire_receive(&e->from, take, &l)) return;
-    sg_wire_close(&e->from);
-    sg_peers_notice_lost(p, e, true, "it hung up");
+    sg_peers_notice_broken(p, e, &e->from);
 }
 
 /* The other side of the connection that we speak on says nothing; that it ends is all there is to
@@ -142,16 +141,14 @@ static void speak_to(sg_peers *p, sg_peer_entry *e, bool beat_now) {
     if (!sg_wire_open(&e->to)) return;
     if (beat_now && !e->to.connecting) (void)sg_peers_put(p, e, SG_PEER_BEAT, 0, &b, sizeof b);
     if (sg_wire_send(&e->to) && sg_wire_receive(&e->to, hear_nothing, NULL)) return;
-    sg_wire_close(&e->to);
-    sg_peers_notice_lost(p, e, true, "no connection");
+    sg_peers_notice_broken(p, e, &e->to);
 }
 
 static void work(sg_peers *p) {
     double now = sg_now();
     bool beat_now = now >= p->next_beat;
-    /* whoever was stopped itself has not listened */
-    bool absent = now - p->last_round > p->options.silence / 2.0;
 
+    p->absent = now - p->last_round > p->options.silence / 2.0;
     p->last_round = now;
     if (beat_now) p->next_beat = now + p->interval;
     accept_all(p);
@@ -162,7 +159,7 @@ static void work(sg_peers *p) {
         if (!e->called && (e->watched || sg_wire_open(&e->from)))
             sg_peers_call(p, e); /* or call back */
         speak_to(p, e, beat_now);
-        if (absent) e->heard_at = now;
+        if (p->absent) e->heard_at = now;
         if (now - e->heard_at > p->options.silence)
             sg_peers_notice_lost(p, e, false, "it is silent");
     }

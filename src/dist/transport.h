@@ -56,7 +56,7 @@ enum { SG_TRANSPORT_MEMBERS = 1024 }; /* at most */
 typedef struct {
     int rank, size;        /* of `size` members, 2 to SG_TRANSPORT_MEMBERS */
     int64_t epoch;         /* of the group: nothing of another one is ever taken for one's own */
-    const char *interface; /* gloo: an address of this machine that the others reach; NULL: any */
+    const char *interface; /* gloo: an address (numbers) of this machine, where others reach it */
     int gpu;               /* nccl: ordinal of this member's */
     const struct sg_nccl_plugin *nccl; /* NULL: the plug-in that lies beside the program */
     sg_introduction introduction;
@@ -76,6 +76,7 @@ sg_status sg_transport_shm_create(const sg_transport_options *options,
  * frame that it does not understand. */
 sg_status sg_transport_gloo_create(const sg_transport_options *options,
                                    sg_transport **out) SG_CHECKED;
+bool sg_transport_has_gloo(void); /* the plug-in lies there, and loads */
 
 /* Between GPUs, by NCCL, whose plug-in lies beside the program: data is memory of `gpu`, and what
  * is sent must be there, not under way on a queue. No two members are on the same GPU. Of a member

@@ -1,12 +1,10 @@
-/* The plug-in around Gloo, and which address of this machine is told to others. */
+/* The plug-in around Gloo: found, loaded, and given what it can bear. */
 #define _GNU_SOURCE
 #include "dist/transport_inside.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
-#include <netinet/in.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/mem.h"
@@ -50,19 +48,20 @@ static sg_status load(const sg_gloo_plugin **out) {
     return SG_OK;
 }
 
-/* The address with which this machine would speak to the rest of the world; without a way there,
- * its own. Nothing is sent. A host's name is no help: Debian gives it 127.0.1.1. */
-static void find_address(char *text, socklen_t bytes) {
-    struct sockaddr_in far = {.sin_family = AF_INET, .sin_port = htons(9)}, own;
-    socklen_t length = sizeof own;
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+bool sg_transport_has_gloo(void) {
+    const sg_gloo_plugin *plugin;
 
-    strcpy(text, "127.0.0.1");
-    inet_pton(AF_INET, "192.0.2.1", &far.sin_addr); /* of documentation: nobody's */
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&far, sizeof far) == 0 &&
-        getsockname(fd, (struct sockaddr *)&own, &length) == 0)
-        inet_ntop(AF_INET, &own.sin_addr, text, bytes);
-    if (fd >= 0) close(fd);
+    return load(&plugin) == SG_OK;
+}
+
+/* Gloo resolves what it is told, and dereferences nothing where there is no such name. */
+static sg_status check_address(const char *text) {
+    struct in6_addr any;
+
+    if (text && (inet_pton(AF_INET, text, &any) == 1 || inet_pton(AF_INET6, text, &any) == 1))
+        return SG_OK;
+    return sg_fail(SG_ERR_ARG, "gloo: %s is no address (numbers) of this machine",
+                   text ? text : "NULL");
 }
 
 static sg_status pass_on(sg_status st, const char *why) {
@@ -92,20 +91,19 @@ static void destroy(sg_transport *transport) {
 }
 
 sg_status sg_transport_gloo_create(const sg_transport_options *options, sg_transport **out) {
-    sg_transport_options o = *options;
-    char why[kWhy] = "", address[INET6_ADDRSTRLEN];
+    char why[kWhy] = "";
     const sg_gloo_plugin *plugin = NULL;
     wrapped *t;
     sg_status st;
 
     SG_TRY(sg_transport_check(options));
+    SG_TRY(check_address(options->interface));
     SG_TRY(load(&plugin));
     t = sg_calloc(1, sizeof *t);
     if (!t) return sg_fail(SG_ERR_OOM, "no memory for a transport");
-    if (!o.interface) find_address(address, sizeof address);
-    o.interface = o.interface ? o.interface : address;
-    *t = (wrapped){{"gloo", exchange, abort_all, destroy}, plugin, NULL, o.rank, o.size};
-    st = pass_on(plugin->create(&o, &t->gloo, why, sizeof why), why);
+    *t = (wrapped){
+        {"gloo", exchange, abort_all, destroy}, plugin, NULL, options->rank, options->size};
+    st = pass_on(plugin->create(options, &t->gloo, why, sizeof why), why);
     if (st == SG_OK)
         *out = &t->transport;
     else

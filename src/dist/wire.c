@@ -38,17 +38,33 @@ sg_status sg_wire_listen(int *fd, int *port) {
     return SG_OK;
 }
 
+/* The address with which this machine speaks to the rest of the world, by its default route: a
+ * bridge of containers may well be the first device. Nothing is sent. false: there is no such way.
+ */
+static bool find_way_out(char host[INET_ADDRSTRLEN]) {
+    struct sockaddr_in far = {.sin_family = AF_INET, .sin_port = htons(9)}, own;
+    socklen_t size = sizeof own;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool found;
+
+    inet_pton(AF_INET, "192.0.2.1", &far.sin_addr); /* of documentation: nobody's */
+    found = fd >= 0 && connect(fd, (struct sockaddr *)&far, sizeof far) == 0 &&
+            getsockname(fd, (struct sockaddr *)&own, &size) == 0 &&
+            inet_ntop(AF_INET, &own.sin_addr, host, INET_ADDRSTRLEN);
+    if (fd >= 0) close(fd);
+    return found;
+}
+
 /* Whether it is what was asked for. */
 static bool fits(const struct ifaddrs *i, const char *interface, const char *host) {
     if (!interface) return (i->ifa_flags & IFF_UP) && !(i->ifa_flags & IFF_LOOPBACK);
     return strcmp(i->ifa_name, interface) == 0 || strcmp(host, interface) == 0;
 }
 
-sg_status sg_wire_address(const char *interface, int port, char address[SG_ADDRESS_BYTES]) {
-    char host[INET_ADDRSTRLEN] = "127.0.0.1";
+/* Of the devices; where none fits, `host` stays. */
+static sg_status find_device(const char *interface, char host[INET_ADDRSTRLEN]) {
     struct ifaddrs *all = NULL, *i;
 
-    if (interface && !interface[0]) interface = NULL;
     if (getifaddrs(&all) != 0)
         return sg_fail(SG_ERR_UNAVAILABLE, "cannot list network devices: %s", strerror(errno));
     for (i = all; i; i = i->ifa_next) {
@@ -58,7 +74,7 @@ sg_status sg_wire_address(const char *interface, int port, char address[SG_ADDRE
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr, text,
                   sizeof text);
         if (!fits(i, interface, text)) continue;
-        memcpy(host, text, sizeof host);
+        memcpy(host, text, sizeof text);
         break;
     }
     freeifaddrs(all);
@@ -67,6 +83,14 @@ sg_status sg_wire_address(const char *interface, int port, char address[SG_ADDRE
                        "distributed.interface: %s is no IPv4 address or network device of this "
                        "machine",
                        interface);
+    return SG_OK;
+}
+
+sg_status sg_wire_address(const char *interface, int port, char address[SG_ADDRESS_BYTES]) {
+    char host[INET_ADDRSTRLEN] = "127.0.0.1";
+
+    if (interface && !interface[0]) interface = NULL;
+    if (interface || !find_way_out(host)) SG_TRY(find_device(interface, host));
     snprintf(address, SG_ADDRESS_BYTES, "%s:%d", host, port);
     return SG_OK;
 }
@@ -87,6 +111,12 @@ static bool parse(const char *address, struct sockaddr_in *out) {
 
 /* --- connections ------------------------------------------------------------------------------ */
 
+/* What is wrong with it: always false. */
+static bool broken(sg_wire *w, int error) {
+    w->error = error;
+    return false;
+}
+
 static void prompt(int fd) {
     int on = 1;
 
@@ -96,15 +126,15 @@ static void prompt(int fd) {
 bool sg_wire_connect(sg_wire *w, const char *address) {
     struct sockaddr_in there;
 
+    w->error = EINVAL;
     if (!parse(address, &there)) return false;
     w->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (w->fd < 0) return false;
+    if (w->fd < 0) return broken(w, errno);
     prompt(w->fd);
     w->connecting = true;
-    if (connect(w->fd, (struct sockaddr *)&there, sizeof there) == 0 || errno == EINPROGRESS)
-        return true;
-    sg_wire_close(w);
-    return false;
+    w->error = 0;
+    return connect(w->fd, (struct sockaddr *)&there, sizeof there) == 0 || errno == EINPROGRESS ||
+           broken(w, errno);
 }
 
 void sg_wire_accept(sg_wire *w, int fd) {
@@ -134,9 +164,16 @@ static bool reserve(uint8_t **block, size_t *room, size_t need) {
     return true;
 }
 
+bool sg_wire_nobody(const sg_wire *w) {
+    return w->error == 0 || w->error == ECONNREFUSED || w->error == ECONNRESET || w->error == EPIPE;
+}
+
+const char *sg_wire_why(const sg_wire *w) { return w->error ? strerror(w->error) : "it hung up"; }
+
 bool sg_wire_put(sg_wire *w, sg_frame frame, const void *data) {
     frame.magic = kMagic;
-    if (!reserve(&w->out, &w->out_room, w->n_out + sizeof frame + frame.bytes)) return false;
+    if (!reserve(&w->out, &w->out_room, w->n_out + sizeof frame + frame.bytes))
+        return broken(w, ENOMEM);
     memcpy(w->out + w->n_out, &frame, sizeof frame);
     if (frame.bytes > 0) memcpy(w->out + w->n_out + sizeof frame, data, frame.bytes);
     w->n_out += sizeof frame + frame.bytes;
@@ -150,7 +187,8 @@ static bool connected(sg_wire *w) {
 
     if (!w->connecting) return true;
     if (poll(&p, 1, 0) != 1) return true;
-    if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error) return false;
+    if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    if (error) return broken(w, error);
     w->connecting = false;
     return true;
 }
@@ -164,7 +202,7 @@ bool sg_wire_send(sg_wire *w) {
 
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
-        if (n < 0) return false;
+        if (n < 0) return broken(w, errno);
         sent += (size_t)n;
     }
     if (sent > 0) {
@@ -182,7 +220,7 @@ static bool take_frames(sg_wire *w, sg_frame_fn take, void *context) {
         sg_frame frame;
 
         memcpy(&frame, w->in + at, sizeof frame);
-        if (frame.magic != kMagic || frame.bytes > SG_WIRE_BYTES) return false;
+        if (frame.magic != kMagic || frame.bytes > SG_WIRE_BYTES) return broken(w, EPROTO);
         if (w->n_in - at < sizeof frame + frame.bytes) break;
         take(context, &frame, w->in + at + sizeof frame);
         at += sizeof frame + frame.bytes;
@@ -197,11 +235,11 @@ bool sg_wire_receive(sg_wire *w, sg_frame_fn take, void *context) {
     for (;;) {
         ssize_t n;
 
-        if (!reserve(&w->in, &w->in_room, w->n_in + kReadBytes)) return false;
+        if (!reserve(&w->in, &w->in_room, w->n_in + kReadBytes)) return broken(w, ENOMEM);
         n = recv(w->fd, w->in + w->n_in, w->in_room - w->n_in, 0);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
-        if (n <= 0) return false;
+        if (n <= 0) return broken(w, n < 0 ? errno : 0);
         w->n_in += (size_t)n;
         if (!take_frames(w, take, context)) return false;
     }

@@ -25,6 +25,7 @@ typedef struct {
 typedef struct {
     int fd;
     bool connecting;
+    int error;         /* of errno.h, once something returned false; 0: the other side hung up */
     uint8_t *out, *in; /* owned */
     size_t n_out, out_room, n_in, in_room;
 } sg_wire;
@@ -33,15 +34,20 @@ typedef void (*sg_frame_fn)(void *context, const sg_frame *frame, const uint8_t 
 
 /* A listening socket on any address; its port. SG_ERR_UNAVAILABLE. */
 sg_status sg_wire_listen(int *fd, int *port) SG_CHECKED;
-/* Of `interface`, an address or the name of a network device; NULL or "": of the first that is up
- * and not the loopback, or else that. SG_ERR_CONFIG: there is no such device or address. */
+/* Of `interface`, an address or the name of a network device; NULL or "": with which the default
+ * route begins, or else of the first that is up and not the loopback, or else that. SG_ERR_CONFIG:
+ * there is no such device or address. */
 sg_status sg_wire_address(const char *interface, int port,
                           char address[SG_ADDRESS_BYTES]) SG_CHECKED;
 
-/* Begin to connect to "host:port" (numbers). false: it is refused, or no address. */
+/* Begin to connect to "host:port" (numbers). false: it is refused, or no address; to be closed. */
 bool sg_wire_connect(sg_wire *w, const char *address);
 void sg_wire_accept(sg_wire *w, int fd); /* of accept4 */
 void sg_wire_close(sg_wire *w);
+/* Of one that is broken and not closed yet: whether that says that nobody is there, and not only
+ * that there is no way (of a firewall that rejects, a machine without files left); for people. */
+bool sg_wire_nobody(const sg_wire *w);
+const char *sg_wire_why(const sg_wire *w);
 static inline bool sg_wire_open(const sg_wire *w) { return w->fd >= 0; }
 
 /* Queue a frame. false: no memory. */

@@ -25,19 +25,26 @@ elif ! unshare --pid --fork true 2>/dev/null; then
     echo "skip - workers apart, by Gloo: no pid namespaces here"
 else
     apart alone
-    together=(distributed.store="$store" distributed.interface=127.0.0.1 distributed.pace=0.02)
-    for i in 0 1 2; do apart $i "${together[@]}" & processes[$i]=$!; done
+    together=(distributed.store="$store" distributed.pace=0.02)
+    reached=(127.0.0.1 lo "") # an address, a device, whatever leads out
+    for i in 0 1 2; do
+        apart $i "${together[@]}" distributed.interface=${reached[$i]} & processes[$i]=$!
+    done
     for _ in $(seq 600); do
         if grep -qs "step 10: " "$work/apart-2.err"; then break; fi
         sleep 0.1
     done
     pkill -KILL -P ${processes[0]} # unshare, and with it the worker
     wait ${processes[0]} 2>/dev/null
-    apart 0 "${together[@]}" & processes[0]=$!
+    apart 0 "${together[@]}" distributed.interface=${reached[0]} & processes[0]=$!
     for i in 0 1 2; do
         wait ${processes[$i]}
         same "apart, one killed: worker $i ends well" $? 0
         same "apart: the same bits" "$(hash_of "$work/apart-$i.out")" "$(hash_of "$work/apart-alone.out")"
+    done
+    for i in 0 1 2; do
+        same "apart: data of worker $i, reached at '${reached[$i]}', went by Gloo alone" \
+            "$(grep -ho "data go by [a-z]*" "$work/apart-$i.err" | sort -u | tr '\n' ' ')" "data go by gloo "
     done
     # a program without its plug-in: no supervisor is to try that again
     mkdir "$work/bare"; cp bin/spotgrad "$work/bare/"
@@ -53,7 +60,6 @@ else
     for i in 0 1; do pkill -KILL -P ${processes[$i]}; wait ${processes[$i]}; done 2>/dev/null
     same "which says what to install" "$(grep -hc "libspotgrad_gloo.so is not there.*install libgloo-dev" \
         "$work"/bare-[01].err | sort -n | tail -n 1)" 1
-    same "data went by Gloo" "$(grep -c "data go by gloo" "$work/apart-2.err" | sed 's/[1-9][0-9]*/some/')" some
 fi
 
 [ $failures = 0 ]
