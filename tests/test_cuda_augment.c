@@ -765,5 +765,6 @@ int main(void) {
         cmocka_unit_test(evaluations_are_the_same),
     };
 
+    sg_emulation_guard();
     return cmocka_run_group_tests_name("cuda augmentation", tests, fixture_setup, fixture_teardown);
 }
