@@ -182,6 +182,8 @@ static void device_recording_destroy(void *recording) {
 
 /* --- the device that a process uses ----------------------------------------------------------- */
 
+extern "C" int sg_cuda_version() { return CUDART_VERSION; }
+
 static int chosen;
 
 extern "C" void sg_cuda_enter_thread(void) { (void)cudaSetDevice(chosen); }

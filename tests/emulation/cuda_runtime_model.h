@@ -17,6 +17,7 @@ typedef struct CUgraph_st *cudaGraph_t;
 typedef struct CUgraphExec_st *cudaGraphExec_t;
 
 /* CUDA's numbers. */
+#define CUDART_VERSION 13000
 enum cudaError_t {
     cudaSuccess = 0,
     cudaErrorInvalidValue = 1,

@@ -65,6 +65,23 @@ train "$work/none" run.device=cuda:5
 expect "a GPU too many" 69 "train: run.device=cuda:5: there is no GPU 5: the driver sees 1"
 on bin train --devices
 expect "devices" 0 "cuda:0  usable: cuda sm_"
+for part in conv matmul; do
+    extra=(SG_EMULATION_LACKS=$part)
+    on bin train --devices
+    expect "a library without what $part needs" 0 "cuda:0  not usable: stand-in: a part of it is missing"
+done
+too_old="the driver serves CUDA 12.9, the plug-in needs 13.0: driver 580 or later"
+extra=(FAKE_CUDA_VERSION=12090)
+on bin train --devices
+expect "devices, with a driver that is too old" 0 "cuda:0  not usable: run.device=cuda:0: $too_old"
+train "$work/none"
+expect "a driver that is too old" 69 "train: run.device=cuda: $too_old"
+on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/too-old" train.steps=1
+expect "auto with a driver that is too old" 0 "run.device=auto: the CPU, as the GPU cannot be used: $too_old"
+extra=(FAKE_CUDA_VERSION=14000)
+on bin train --devices
+expect "a driver of the next CUDA" 0 "cuda:0  usable: cuda sm_"
+extra=(SG_EMULATION_SEED=1)
 
 # --- the same bits ---
 train "$work/one"
