@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "backend_cuda.h"
+#include "detect_nms.h"
 #include "launch.h"
 
 /* --- errors ----------------------------------------------------------------------------------- */
@@ -230,5 +231,5 @@ extern "C" const sg_device sg_cuda_device = {
     device_put,           device_get,          device_copy,          device_event_create,
     device_event_destroy, device_event_mark,   device_event_wait,    device_event_follow,
     device_record,        device_record_end,   device_replay,        device_recording_destroy,
-    sg_cuda_add_shards,   sg_cuda_augment,
+    sg_cuda_add_shards,   sg_cuda_augment,     sg_cuda_nms,          sg_cuda_nms_scratch,
 };

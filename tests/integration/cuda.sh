@@ -94,6 +94,10 @@ same "again: the same bits" "$(hash_of)" "$whole"
 train "$work/uncached" data.cache_mb=0 data.threads=3
 expect "every picture decoded and brought anew" 0 "done: 4 steps"
 same "brought anew: the same bits" "$(hash_of)" "$whole"
+extra=(SG_EMULATION_SEED=1 SG_EMULATION_GUARD=1)
+train "$work/guarded" checkpoint.every_steps=1
+expect "the host leaves the device's memory alone" 0 "done: 4 steps"
+same "and gets the same bits" "$(hash_of)" "$whole"
 extra=(SG_EMULATION_SEED=1)
 train "$work/parts" train.steps=1
 train "$work/parts" train.steps=3
@@ -200,14 +204,18 @@ expect "diverges" 70 "train.lr"
 on bin evaluate --checkpoint "$work/epoch" run.device=cuda --json
 expect "evaluate" 0 '"mAP50":'
 cp "$work/out" "$work/on-cuda"
+extra=(SG_EMULATION_SEED=1 SG_EMULATION_GUARD=1)
 on bin evaluate --checkpoint "$work/epoch" --json
+extra=(SG_EMULATION_SEED=1)
 same "evaluate: auto is where it was trained" "$(cat "$work/out")" "$(cat "$work/on-cuda")"
 run bin/evaluate --checkpoint "$work/epoch" --json
 expect "evaluate on a CPU what a GPU trained" 0 '"mAP50":'
 picture=$data/images/$(head -1 "$data/val.txt").png
+extra=(SG_EMULATION_SEED=1 SG_EMULATION_GUARD=1)
 on bin predict --checkpoint "$work/epoch" "$picture" "$data/images/$(sed -n 2p "$data/val.txt").png" \
     run.device=cuda predict.score=0 --json
 expect "predict" 0 '"boxes":[{"class":"'
+extra=(SG_EMULATION_SEED=1)
 run bin/predict --checkpoint "$work/epoch" "$picture" run.device=cuda
 expect "predict without a driver" 69 "predict: run.device=cuda: no NVIDIA driver"
 
@@ -227,7 +235,7 @@ messages=(model.type=text_classifier data.root="$work/texts" model.bag=6 model.l
 on bin train "${messages[@]}" run.dir="$work/t1"
 expect "texts" 0 "cuda sm_00 0 MP stand-in fp32" "done: 6 steps"
 whole=$(hash_of)
-extra=(SG_EMULATION_SEED=5 SG_EMULATION_STREAMS=random)
+extra=(SG_EMULATION_SEED=5 SG_EMULATION_STREAMS=random SG_EMULATION_GUARD=1)
 on bin train "${messages[@]}" run.dir="$work/t2" checkpoint.every_steps=1 train.steps=2
 on bin train "${messages[@]}" run.dir="$work/t2" checkpoint.every_steps=1
 expect "texts, in parts, other garbage, streams by chance" 0 "resumed: step 2" "done: 6 steps"
