@@ -76,6 +76,8 @@ sg_status sg_cuda_check(int error, const char *what) SG_CHECKED;
  */
 sg_status sg_cuda_check_device(const char *what) SG_CHECKED;
 extern const sg_device sg_cuda_device;
+/* The CUDA that this was compiled with: 13000. */
+int sg_cuda_version(void);
 /* Take that GPU, and see whether our kernels run on it. */
 sg_status sg_cuda_start(int ordinal) SG_CHECKED;
 /* "cuda sm_90 132 MP" */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "backend_cuda.h"
+#include "detect_nms.h"
 #include "launch.h"
 
 /* --- errors ----------------------------------------------------------------------------------- */
@@ -182,6 +183,8 @@ static void device_recording_destroy(void *recording) {
 
 /* --- the device that a process uses ----------------------------------------------------------- */
 
+extern "C" int sg_cuda_version() { return CUDART_VERSION; }
+
 static int chosen;
 
 extern "C" void sg_cuda_enter_thread(void) { (void)cudaSetDevice(chosen); }
@@ -228,5 +231,5 @@ extern "C" const sg_device sg_cuda_device = {
     device_put,           device_get,          device_copy,          device_event_create,
     device_event_destroy, device_event_mark,   device_event_wait,    device_event_follow,
     device_record,        device_record_end,   device_replay,        device_recording_destroy,
-    sg_cuda_add_shards,   sg_cuda_augment,
+    sg_cuda_add_shards,   sg_cuda_augment,     sg_cuda_nms,          sg_cuda_nms_scratch,
 };

@@ -1,5 +1,6 @@
 /* A stand-in for NVIDIA's driver library, for tests/integration/devices.sh: it tells of the GPUs
- * that the environment names. FAKE_CUDA = number of GPUs, or -ERROR for cuInit to fail with it. */
+ * that the environment names. FAKE_CUDA = number of GPUs, or -ERROR for cuInit to fail with it;
+ * FAKE_CUDA_VERSION = what it serves, 13000 where that is not set. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,9 @@ int cuInit(unsigned flags) {
 }
 
 int cuDriverGetVersion(int *version) {
-    *version = 12040;
+    const char *text = getenv("FAKE_CUDA_VERSION");
+
+    *version = text ? atoi(text) : 13000;
     return 0;
 }
 

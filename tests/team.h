@@ -55,6 +55,20 @@ struct team {
 
 /* --- where they meet -------------------------------------------------------------------------- */
 
+/* `sum` of the bucket to one of the others, by its device where it lies there. */
+static inline void tell_sum(const team *m, const worker *w, const float *sum) {
+    const sg_bucket *b = w->bucket;
+    size_t bytes = (size_t)(b->end - b->start) * sizeof(float);
+    void *queue = w->trainer->on.upload;
+
+    if (!m->options.on_device) {
+        memcpy(w->slot[0] + b->start, sum + b->start, bytes);
+        return;
+    }
+    CHECK_OK(w->trainer->device->copy(queue, w->slot[0] + b->start, sum + b->start, bytes));
+    CHECK_OK(w->trainer->device->wait(queue));
+}
+
 static inline void add_nodes(team *m) {
     int shards = m->subject->options.shards, n = 0;
     sg_adder adder = sg_trainer_adder(m->worker[0].trainer);
@@ -73,9 +87,7 @@ static inline void add_nodes(team *m) {
     }
     CHECK_OK(sg_tree_join(shards, all, n, slot, b->start, b->end,
                           m->options.on_device ? &adder : &sg_adder_host));
-    for (int q = 1; q < m->size; q++)
-        memcpy(m->worker[q].slot[0] + b->start, slot[0] + b->start,
-               (size_t)(b->end - b->start) * sizeof(float));
+    for (int q = 1; q < m->size; q++) tell_sum(m, &m->worker[q], slot[0]);
 }
 
 /* Everybody's part of each block, to everybody. */

@@ -11,6 +11,7 @@
 #include "data/synthetic.h"
 #include "emulation/emulation.h"
 #include "train/detector.h"
+#include "train/detector_nms.h"
 
 enum { kPictures = 10, kMostSide = 416, kMostRows = 16, kPad = 64 };
 
@@ -676,13 +677,20 @@ static void raw_batches_after_restarts(void **state) {
 
 /* --- an evaluation ---------------------------------------------------------------------------- */
 
-static int augmented;
+static int augmented, suppressed;
 
 static sg_status augment_counted(void *queue, const sg_warp_job *jobs, int64_t n,
                                  const uint8_t *kept, const uint8_t *staged, int64_t side,
                                  uint8_t *image) {
     augmented++;
     return device->augment(queue, jobs, n, kept, staged, side, image);
+}
+
+static sg_status nms_counted(const sg_nms_options *options, int64_t n, const float *boxes,
+                             const float *scores, int64_t anchors, int64_t classes,
+                             sg_detection *found, int64_t *count, void *scratch, void *queue) {
+    suppressed++;
+    return device->nms(options, n, boxes, scores, anchors, classes, found, count, scratch, queue);
 }
 
 /* Of a model with random weights, which finds very little in very many places. */
@@ -712,8 +720,8 @@ static void evaluate(const sg_dataset *d, const sg_backend *backend, int threads
     sg_pool_destroy(pool);
 }
 
-/* With pictures made on the device, and, where it is emulated, by the loader's threads: an emulated
- * device computes the same without being one. */
+/* With pictures made and boxes suppressed on the device, and, where it is emulated, by the loader's
+ * threads and sg_nms: an emulated device computes the same without being one. */
 static void evaluations_are_the_same(void **state) {
     sg_backend hosted = sg_backend_cuda, counted = sg_backend_cuda;
     sg_synthetic_options drawn = sg_synthetic_defaults();
@@ -734,17 +742,84 @@ static void evaluations_are_the_same(void **state) {
     evaluate(d, &hosted, 1, &want);
     assert_true(want.score > 0.0);
     table.augment = augment_counted;
+    table.nms = nms_counted;
     counted.device = &table;
     for (int threads = 1; threads < 4; threads += 2) {
-        augmented = 0;
+        augmented = suppressed = 0;
         evaluate(d, &counted, threads, &got);
-        assert_int_equal(augmented, 2); /* batches of 16 */
+        assert_int_equal(augmented, 2);  /* batches of 16 */
+        assert_int_equal(suppressed, 5); /* groups of 4 */
         assert_string_equal(want.json, got.json);
         assert_string_equal(want.table, got.table);
         sg_evaluation_clear(&got);
     }
     sg_evaluation_clear(&want);
     sg_dataset_destroy(d);
+}
+
+/* What comes back from the device is what sg_nms makes of the same run's boxes and scores, to the
+ * bit: of inputs of the host's and of the device's, of a whole batch and of a part. */
+static void boxes_are_the_same(void **state) {
+    enum { kBatch = 3, kMost = 40, kSide = 64 };
+    sg_mask_detector_options model = sg_mask_detector_defaults();
+    sg_nms_options options = {.min_score = 1e-3f, .max_iou = 0.6f, .max_boxes = kMost};
+    sg_inference_options o = {
+        .build = sg_detector_build, .context = &model, .backend = &sg_backend_cuda};
+    static uint8_t images[kBatch * 3 * kSide * kSide];
+    static sg_detection found[kBatch * kMost], want[kMost];
+    const void *inputs[SG_MAX_INPUTS] = {images}, *there[SG_MAX_INPUTS];
+    int64_t count[kBatch], n, anchors, total = 0;
+    sg_random random = sg_random_init(5);
+    float *boxes, *scores;
+    sg_detector_nms *nms;
+    sg_inference *f;
+    sg_state *weights;
+    sg_anchors grid;
+    void *block;
+
+    (void)state;
+    model.input = kSide;
+    model.classes = 3;
+    grid = sg_mask_detector_anchors(&model);
+    anchors = sg_anchor_count(&grid);
+    boxes = calloc((size_t)(kBatch * anchors * 4), sizeof *boxes);
+    scores = calloc((size_t)(kBatch * anchors * model.classes), sizeof *scores);
+    for (size_t i = 0; i < sizeof images; i++) images[i] = (uint8_t)sg_random_u32(&random);
+    o.batch = kBatch;
+    assert_ok(sg_inference_create(&o, &f));
+    assert_ok(sg_state_create(sg_inference_table(f), 0, &weights));
+    sg_state_init(weights, 5);
+    assert_ok(sg_inference_set_values(f, weights->values, NULL));
+    assert_ok(sg_inference_run(f, 0, inputs, (void *[]){boxes, scores}));
+    assert_ok(sg_detector_nms_create(f, &options, kBatch, anchors, model.classes, &nms));
+    assert_ok(device->alloc(sizeof images, "pictures", &block));
+    assert_ok(device->put(sg_inference_queue(f), block, images, sizeof images));
+    there[0] = block;
+    for (int way = 0; way < 4; way++) {
+        int64_t pictures = way / 2 ? kBatch : kBatch - 1;
+
+        memset(found, 0xA5, sizeof found);
+        assert_ok(sg_detector_nms_run(nms, way % 2 ? NULL : inputs, way % 2 ? there : NULL,
+                                      pictures, found, count));
+        for (int64_t i = 0; i < pictures; i++) {
+            assert_ok(sg_nms(&options, boxes + i * anchors * 4,
+                             scores + i * anchors * model.classes, anchors, model.classes, want,
+                             &n));
+            assert_int_equal(count[i], n);
+            assert_memory_equal(found + i * kMost, want, (size_t)n * sizeof *want);
+            total += n;
+        }
+    }
+    assert_true(total > 40);
+    options.max_iou = 2.0f;
+    sg_detector_nms_destroy(nms);
+    assert_int_equal(sg_detector_nms_create(f, &options, kBatch, anchors, model.classes, &nms),
+                     SG_ERR_ARG);
+    device->release(block);
+    sg_state_destroy(weights);
+    sg_inference_destroy(f);
+    free(boxes);
+    free(scores);
 }
 
 int main(void) {
@@ -763,7 +838,9 @@ int main(void) {
         cmocka_unit_test(kept_pictures_are_brought_once),
         cmocka_unit_test(raw_memory_may_fail_anywhere),
         cmocka_unit_test(evaluations_are_the_same),
+        cmocka_unit_test(boxes_are_the_same),
     };
 
+    sg_emulation_guard();
     return cmocka_run_group_tests_name("cuda augmentation", tests, fixture_setup, fixture_teardown);
 }

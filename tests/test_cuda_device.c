@@ -10,6 +10,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "backend_cuda.h"
 #include "core/philox.h"
@@ -214,12 +216,31 @@ static void test_lost(void **state) {
     sg_graph_destroy(g);
 }
 
+/* What other tests rely on: the host that takes device memory for its own does not get far. */
+static void test_guard(void **state) {
+    fixture *f = *state;
+    pid_t child;
+    int how;
+
+    if (!sg_emulation_is_on()) skip();
+    child = fork();
+    if (child == 0) {
+        close(STDERR_FILENO); /* what a sanitizer says of it */
+        *(volatile float *)f->grads[0] = 1.0f;
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_false(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sum_of_shards), cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_recording),     cmocka_unit_test(test_fresh_memory_is_zero),
         cmocka_unit_test(test_errors),        cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_guard),
     };
 
+    sg_emulation_guard();
     return cmocka_run_group_tests_name("cuda device", tests, begin, end);
 }

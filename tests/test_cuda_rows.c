@@ -3,6 +3,7 @@
 #include "trainer_fixture.h"
 
 #include "backend_cuda.h"
+#include "emulation/emulation.h"
 #include "bag_model.h"
 #include "ops/ops.h"
 #include "train/inference.h"
@@ -233,5 +234,6 @@ int main(void) {
         cmocka_unit_test(infers),   cmocka_unit_test(no_memory),
     };
 
+    sg_emulation_guard();
     return cmocka_run_group_tests_name("cuda rows", tests, NULL, NULL);
 }

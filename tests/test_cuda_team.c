@@ -3,6 +3,7 @@
  * for themselves when each has a device of its own. */
 #define _GNU_SOURCE
 #include "backend_cuda.h"
+#include "emulation/emulation.h"
 
 #include "team.h"
 
@@ -121,5 +122,6 @@ int main(void) {
         cmocka_unit_test(test_exchange_fails),
     };
 
+    sg_emulation_guard();
     return cmocka_run_group_tests_name("teams on a device", tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "backend_cuda.h"
+#include "emulation/emulation.h"
 #include "checkpoint/state_hash.h"
 #include "core/philox.h"
 #include "graph/program.h"
@@ -307,5 +308,6 @@ int main(void) {
         cmocka_unit_test(test_wide_heads),
     };
 
+    sg_emulation_guard();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

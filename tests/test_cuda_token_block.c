@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "backend_cuda.h"
+#include "emulation/emulation.h"
 #include "token_block.h"
 
 enum { kSteps = 6 };
@@ -77,5 +78,6 @@ int main(void) {
         cmocka_unit_test(test_resume),
     };
 
+    sg_emulation_guard();
     return cmocka_run_group_tests_name("a block of tokens on cuda", tests, NULL, NULL);
 }

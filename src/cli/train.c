@@ -55,20 +55,24 @@ static void print_gpu(const sg_gpu_list *list, int i) {
               list->driver % 1000 / 10);
 }
 
-/* Whether a kernel of ours runs there, and in which numeric class. */
+/* Whether kernels of ours and of NVIDIA's libraries run there, and in which numeric class. */
 static void try_gpu(int i) {
     char name[16], text[SG_PLUGIN_CLASS_BYTES];
     sg_compute_options options = {.device = name, .precision = "auto"};
     sg_compute compute;
+    sg_status st;
 
     snprintf(name, sizeof name, "cuda:%d", i);
-    if (sg_compute_open(&options, &compute) != SG_OK) {
-        cli_print("cuda:%d  not usable: %s\n", i, sg_last_error());
-        return;
+    st = sg_compute_open(&options, &compute);
+    if (st == SG_OK) {
+        st = sg_compute_try(&compute);
+        sg_compute_class(&compute, text, sizeof text);
+        sg_compute_close(&compute);
     }
-    sg_compute_class(&compute, text, sizeof text);
-    cli_print("cuda:%d  usable: %s\n", i, text);
-    sg_compute_close(&compute);
+    if (st == SG_OK)
+        cli_print("cuda:%d  usable: %s\n", i, text);
+    else
+        cli_print("cuda:%d  not usable: %s\n", i, sg_last_error());
 }
 
 /* What is there, and why it cannot be used: never a failure. */

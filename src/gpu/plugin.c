@@ -2,6 +2,7 @@
 #include "gpu/plugin.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -51,4 +52,22 @@ sg_status sg_plugin_load(char *path, size_t bytes, const sg_plugin **out) {
     }
     *out = plugin;
     return SG_OK;
+}
+
+/* The first driver of each CUDA: NVIDIA's release notes, "CUDA Toolkit and Minimum Required Driver
+ * Version for CUDA Minor Version Compatibility". */
+static const struct { int major, branch; } kDrivers[] = {{11, 450}, {12, 525}, {13, 580}};
+
+/* A driver serves all of CUDA that has its major number, and what is older. */
+sg_status sg_plugin_check_driver(const sg_plugin *plugin, int driver) {
+    int needed = plugin->cuda(), major = needed / 1000;
+    char wanted[64] = "a newer driver";
+
+    if (driver / 1000 >= major) return SG_OK;
+    for (size_t i = 0; i < sizeof kDrivers / sizeof *kDrivers; i++)
+        if (kDrivers[i].major == major)
+            snprintf(wanted, sizeof wanted, "driver %d or later", kDrivers[i].branch);
+    return sg_fail(SG_ERR_UNAVAILABLE,
+                   "the driver serves CUDA %d.%d, the plug-in needs %d.%d: %s, or another build",
+                   driver / 1000, driver % 1000 / 10, major, needed % 1000 / 10, wanted);
 }

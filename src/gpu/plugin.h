@@ -31,11 +31,17 @@ typedef struct {
 
 typedef struct sg_plugin {
     const char *version; /* SG_PLUGIN_VERSION where it was built; first of all, for ever */
+    /* The CUDA that it was built with, as a driver counts: 13000. */
+    int (*cuda)(void);
     const sg_backend *backend;
     /* Take the device: the backend's programs are compiled for it from now on. Once at a time.
      * SG_ERR_UNAVAILABLE, SG_ERR_CUDA: it cannot be used, and why; SG_ERR_DATA: damaged plans. */
     sg_status (*open)(const sg_plugin_options *options);
     void (*close)(void); /* after the last program */
+    /* Between open and close: a small convolution and a small product are planned and run, so that
+     * NVIDIA's libraries have loaded all that they are made of. SG_ERR_UNAVAILABLE, SG_ERR_CUDA:
+     * which one cannot, and why. */
+    sg_status (*try_libraries)(void);
     /* The numeric class: "cuda sm_90 132 MP cuDNN 9.19.0 cuBLASLt 13.1.0 bf16". */
     void (*describe)(char *text, size_t bytes);
     /* The kernels chosen so far and those that were given, as text: the caller's (sg_free), NULL:
@@ -44,7 +50,7 @@ typedef struct sg_plugin {
 } sg_plugin;
 
 /* The program's version and that of this interface: backend.h, device.h and what they include. */
-#define SG_PLUGIN_VERSION SPOTGRAD_VERSION " (interface 1)"
+#define SG_PLUGIN_VERSION SPOTGRAD_VERSION " (interface 2)"
 #define SG_PLUGIN_SYMBOL  "sg_cuda_plugin"
 
 #if defined(__GNUC__)
@@ -57,6 +63,8 @@ extern const sg_plugin sg_cuda_plugin;
  * library that it needs is missing, which, or it is of another version. `path` (may be NULL) is
  * where it is. */
 sg_status sg_plugin_load(char *path, size_t bytes, const sg_plugin **out) SG_CHECKED;
+/* SG_ERR_UNAVAILABLE where a driver that serves CUDA `driver` (sg_gpu_list) is too old for it. */
+sg_status sg_plugin_check_driver(const sg_plugin *plugin, int driver) SG_CHECKED;
 
 #ifdef __cplusplus
 }

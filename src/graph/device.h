@@ -15,7 +15,9 @@
 extern "C" {
 #endif
 
-struct sg_warp_job; /* data/warp.h */
+struct sg_warp_job;  /* data/warp.h */
+struct sg_detection; /* nn/nms.h */
+struct sg_nms_options;
 
 enum { SG_DEVICE_SHARDS = 64 }; /* that are added, at most */
 
@@ -64,6 +66,16 @@ typedef struct sg_device {
      * in two blocks, to the bit what data/augment.h does on a CPU. All device memory. */
     sg_status (*augment)(void *queue, const struct sg_warp_job *jobs, int64_t n,
                          const uint8_t *kept, const uint8_t *staged, int64_t side, uint8_t *image);
+
+    /* found (n, max_boxes), count (n) = what sg_nms (nn/nms.h) finds in each of n pictures, to the
+     * bit, from boxes (n, anchors, 4) and scores (n, anchors, classes); of a row of `found` the
+     * first `count` are written. All device memory, but for `options`, which are read at once.
+     * `scratch` has nms_scratch() bytes, mostly 0. */
+    sg_status (*nms)(const struct sg_nms_options *options, int64_t n, const float *boxes,
+                     const float *scores, int64_t anchors, int64_t classes,
+                     struct sg_detection *found, int64_t *count, void *scratch, void *queue);
+    size_t (*nms_scratch)(const struct sg_nms_options *options, int64_t n, int64_t anchors,
+                          int64_t classes);
 } sg_device;
 
 /* Memory of `device`, zeroed; or of the host where that is NULL, as sg_malloc gives it. */

@@ -19,6 +19,10 @@ sg_status sg_detect_decode(const sg_nms_options *options, const float *boxes, co
                            int64_t anchors, int64_t classes, const sg_letterbox *map, int64_t width,
                            int64_t height, sg_detection *found, int64_t *count) SG_CHECKED;
 
+/* The same where the suppression has been done: of `found`, *count in input pixels. */
+void sg_detect_place(const sg_letterbox *map, int64_t width, int64_t height, sg_detection *found,
+                     int64_t *count);
+
 #ifdef __cplusplus
 }
 #endif

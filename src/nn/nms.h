@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* A box that a detector has found. */
-typedef struct {
+typedef struct sg_detection {
     float box[4]; /* xmin, ymin, xmax, ymax */
     float score;  /* 0 .. 1 */
     int32_t label;
@@ -22,7 +22,7 @@ enum {
     SG_NMS_CANDIDATES = 4096, /* a trained detector has fewer at a score of 0.001 */
 };
 
-typedef struct {
+typedef struct sg_nms_options {
     float min_score;        /* a (anchor, class) pair with a greater score is a candidate; >= 0 */
     float max_iou;          /* a greater IoU with a better box of its class suppresses it; 0 .. 1 */
     int64_t max_boxes;      /* at most so many are returned, of all classes together; >= 1 */

@@ -62,26 +62,33 @@ static sg_status check_cpu_precision(const sg_compute_options *o) {
 
 /* --- the device ------------------------------------------------------------------------------- */
 
-static sg_status find_gpu(const char *device, int *ordinal, sg_gpu *gpu) {
+/* A GPU that the driver tells of. */
+typedef struct {
+    int ordinal, driver; /* the driver's, as in sg_gpu_list */
+    sg_gpu gpu;
+} found_gpu;
+
+static sg_status find_gpu(const char *device, found_gpu *out) {
     sg_gpu_list list;
+    int ordinal;
 
     SG_TRY(sg_gpu_find(&list));
-    *ordinal = starts_with(device, "cuda:") ? atoi(device + strlen("cuda:")) : 0;
-    if (*ordinal >= list.n)
+    ordinal = starts_with(device, "cuda:") ? atoi(device + strlen("cuda:")) : 0;
+    if (ordinal >= list.n)
         return sg_fail(SG_ERR_UNAVAILABLE, "there is no GPU %d: the driver sees %d, from 0 on",
-                       *ordinal, list.n);
-    *gpu = list.gpu[*ordinal];
+                       ordinal, list.n);
+    *out = (found_gpu){ordinal, list.driver, list.gpu[ordinal]};
     return SG_OK;
 }
 
-static sg_status open_gpu(const sg_compute_options *o, int ordinal, const sg_gpu *gpu,
-                          sg_compute *out) {
+static sg_status open_gpu(const sg_compute_options *o, const found_gpu *found, sg_compute *out) {
     sg_plugin_options options = {
-        .ordinal = ordinal, .plans = o->plans, .plans_class = o->began, .timed = o->timed};
-    sg_compute c = {.ordinal = ordinal, .gpu = *gpu};
+        .ordinal = found->ordinal, .plans = o->plans, .plans_class = o->began, .timed = o->timed};
+    sg_compute c = {.ordinal = found->ordinal, .gpu = found->gpu};
 
-    SG_TRY(choose_precision(o, gpu, &options.precision));
+    SG_TRY(choose_precision(o, &found->gpu, &options.precision));
     SG_TRY(sg_plugin_load(NULL, 0, &c.plugin));
+    SG_TRY(sg_plugin_check_driver(c.plugin, found->driver));
     SG_TRY(c.plugin->open(&options));
     *out = c;
     if (is_auto(o->precision))
@@ -115,15 +122,14 @@ static sg_status full(void) {
 
 /* A run that began on a CPU stays there: the bits of a GPU are others. */
 static sg_status open_automatic(const sg_compute_options *o, sg_compute *out) {
+    found_gpu gpu;
     bool silent;
-    int ordinal;
     sg_status st;
-    sg_gpu gpu;
 
     if (starts_with(o->began, "cpu")) return check_cpu_precision(o);
-    st = find_gpu(o->device, &ordinal, &gpu);
+    st = find_gpu(o->device, &gpu);
     silent = st == SG_ERR_MISSING; /* no driver: an ordinary machine */
-    if (st == SG_OK) st = open_gpu(o, ordinal, &gpu, out);
+    if (st == SG_OK) st = open_gpu(o, &gpu, out);
     if (st == SG_OK || st == SG_ERR_CONFIG || st == SG_ERR_DATA) return st;
     if (st == SG_ERR_OOM) return full();
     if (!silent)
@@ -133,21 +139,24 @@ static sg_status open_automatic(const sg_compute_options *o, sg_compute *out) {
 }
 
 sg_status sg_compute_open(const sg_compute_options *o, sg_compute *out) {
-    int ordinal;
+    found_gpu gpu;
     sg_status st;
-    sg_gpu gpu;
 
     *out = (sg_compute){0};
     if (strcmp(o->device, "cpu") == 0) return check_cpu_precision(o);
     if (is_auto(o->device)) return open_automatic(o, out);
-    st = find_gpu(o->device, &ordinal, &gpu);
-    if (st == SG_OK) st = open_gpu(o, ordinal, &gpu, out);
+    st = find_gpu(o->device, &gpu);
+    if (st == SG_OK) st = open_gpu(o, &gpu, out);
     return st == SG_OK ? SG_OK : unavailable(o->device, st);
 }
 
 void sg_compute_close(sg_compute *c) {
     if (c->plugin) c->plugin->close();
     *c = (sg_compute){0};
+}
+
+sg_status sg_compute_try(const sg_compute *c) {
+    return c->plugin ? c->plugin->try_libraries() : SG_OK;
 }
 
 const sg_backend *sg_compute_backend(const sg_compute *c) {

@@ -31,6 +31,8 @@ typedef struct {
  * Zeroed memory in *out is the CPU, open. One GPU a process, one user at a time. */
 sg_status sg_compute_open(const sg_compute_options *options, sg_compute *out) SG_CHECKED;
 void sg_compute_close(sg_compute *compute); /* after all programs of its backend */
+/* Whether the libraries that it computes with are whole: sg_plugin's try_libraries. */
+sg_status sg_compute_try(const sg_compute *compute) SG_CHECKED;
 
 const sg_backend *sg_compute_backend(const sg_compute *compute);
 /* The numeric class: sg_cpu_class, or the plug-in's with its precision. */

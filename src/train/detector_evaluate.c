@@ -3,8 +3,7 @@
  * groups, tells the others what it found there, and measures what all of them found.
  *
  * With a device the loader's threads only decode, batches ahead, and the device makes the input
- * pictures, to the same bytes, on the queue of the runs; while it runs one group, threads turn the
- * answers of those before it into boxes. */
+ * pictures, to the same bytes, on the queue of the runs, and suppresses boxes behind each run. */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "report/progress.h"
 #include "train/detection_metrics.h"
 #include "train/detector.h"
+#include "train/detector_nms.h"
 
 /* The lowest score that counts: below it a box is noise to the average precision. */
 static const float kMinScore = 0.001f;
@@ -42,32 +42,57 @@ typedef struct {
     sg_batch batch;
     sg_detection *found; /* (batch, max_boxes) */
     int64_t *count;      /* (batch) */
-    float *boxes;        /* (batch, anchors, 4) */
-    float *scores;       /* (batch, anchors, classes) */
+    /* NULL, or on the device what makes `found` of a run's outputs, which else come here */
+    sg_detector_nms *suppressed;
+    float *boxes;  /* (batch, anchors, 4) */
+    float *scores; /* (batch, anchors, classes) */
 } evaluation;
 
-static sg_status run_group(void *context, int64_t group, int worker) {
-    evaluation *e = context;
-    int64_t first = group * SG_DETECTOR_EVAL_BATCH;
-    const uint8_t *images = e->staging ? e->there : e->batch.image;
-    const void *inputs[SG_MAX_INPUTS] = {images + first * 3 * e->input * e->input};
+/* Pictures of the group that begins at `first`; behind the last one there are none. */
+static int64_t count_pictures(const evaluation *e, int64_t first) {
+    int64_t n = 0;
+
+    while (n < SG_DETECTOR_EVAL_BATCH && e->batch.sample[first + n] >= 0) n++;
+    return n;
+}
+
+static sg_status run_there(evaluation *e, int64_t first, int64_t n) {
+    const void *inputs[SG_MAX_INPUTS] = {e->there + first * 3 * e->input * e->input};
+
+    SG_TRY(sg_detector_nms_run(e->suppressed, NULL, inputs, n, e->found + first * e->nms.max_boxes,
+                               e->count + first));
+    for (int64_t i = first; i < first + n; i++) {
+        const sg_sample *sample = &e->mine.samples[e->batch.sample[i]];
+
+        sg_detect_place(&e->batch.map[i], sample->width, sample->height,
+                        e->found + i * e->nms.max_boxes, &e->count[i]);
+    }
+    return SG_OK;
+}
+
+static sg_status run_here(evaluation *e, int64_t first, int64_t n, int worker) {
+    const void *inputs[SG_MAX_INPUTS] = {e->batch.image + first * 3 * e->input * e->input};
     void *outputs[SG_MAX_OUTPUTS] = {e->boxes + first * e->anchors * 4,
                                      e->scores + first * e->anchors * e->classes};
 
-    if (e->batch.sample[first] < 0) return SG_OK; /* behind the last picture */
-    SG_TRY(e->staging ? sg_inference_run_there(e->inference, inputs, outputs)
-                      : sg_inference_run(e->inference, worker, inputs, outputs));
-    for (int64_t i = first; i < first + SG_DETECTOR_EVAL_BATCH; i++) {
-        const sg_sample *sample;
+    SG_TRY(sg_inference_run(e->inference, worker, inputs, outputs));
+    for (int64_t i = first; i < first + n; i++) {
+        const sg_sample *sample = &e->mine.samples[e->batch.sample[i]];
 
-        if (e->batch.sample[i] < 0) continue; /* so is this one */
-        sample = &e->mine.samples[e->batch.sample[i]];
         SG_TRY(sg_detect_decode(&e->nms, e->boxes + i * e->anchors * 4,
                                 e->scores + i * e->anchors * e->classes, e->anchors, e->classes,
                                 &e->batch.map[i], sample->width, sample->height,
                                 e->found + i * e->nms.max_boxes, &e->count[i]));
     }
     return SG_OK;
+}
+
+static sg_status run_group(void *context, int64_t group, int worker) {
+    evaluation *e = context;
+    int64_t first = group * SG_DETECTOR_EVAL_BATCH, n = count_pictures(e, first);
+
+    if (n == 0) return SG_OK;
+    return e->suppressed ? run_there(e, first, n) : run_here(e, first, n, worker);
 }
 
 static sg_status put(answers *a, const void *data, size_t bytes) {
@@ -247,11 +272,13 @@ static sg_status fill(const sg_detection_metrics *m, const sg_classes *classes,
 static sg_status allocate(evaluation *e, int64_t n) {
     e->found = sg_malloc((size_t)(n * e->nms.max_boxes) * sizeof *e->found);
     e->count = sg_calloc((size_t)n, sizeof *e->count);
+    if (!e->found || !e->count) return sg_fail(SG_ERR_OOM, "evaluation: no memory");
+    if (sg_inference_device(e->inference))
+        return sg_detector_nms_create(e->inference, &e->nms, SG_DETECTOR_EVAL_BATCH, e->anchors,
+                                      e->classes, &e->suppressed);
     e->boxes = sg_malloc((size_t)(n * e->anchors * 4) * sizeof(float));
     e->scores = sg_malloc((size_t)(n * e->anchors * e->classes) * sizeof(float));
-    if (!e->found || !e->count || !e->boxes || !e->scores)
-        return sg_fail(SG_ERR_OOM, "evaluation: no memory");
-    return SG_OK;
+    return e->boxes && e->scores ? SG_OK : sg_fail(SG_ERR_OOM, "evaluation: no memory");
 }
 
 static sg_status open_loader(evaluation *e, int threads) {
@@ -277,6 +304,7 @@ static void clear(evaluation *e) {
     if (e->there) sg_inference_device(e->inference)->release(e->there);
     sg_staging_destroy(e->staging);
     sg_loader_destroy(e->loader);
+    sg_detector_nms_destroy(e->suppressed);
     sg_free(e->found);
     sg_free(e->count);
     sg_free(e->boxes);

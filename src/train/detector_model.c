@@ -52,6 +52,21 @@ static sg_status allocate(sg_detector_model *m, int64_t batch) {
     return m->input && m->boxes && m->scores ? SG_OK : sg_fail(SG_ERR_OOM, "detector: no memory");
 }
 
+static sg_nms_options nms_options(const sg_detector_model *m) {
+    return (sg_nms_options){(float)m->config.predict.score, (float)m->config.predict.nms,
+                            m->config.predict.max_boxes, 0};
+}
+
+/* For sg_detector_predict. */
+static sg_status make_nms(sg_detector_model *m, int64_t batch) {
+    sg_anchors anchors = sg_mask_detector_anchors(&m->model);
+    sg_nms_options options = nms_options(m);
+
+    if (!sg_inference_device(m->inference) || batch != 1) return SG_OK;
+    return sg_detector_nms_create(m->inference, &options, batch, sg_anchor_count(&anchors),
+                                  m->model.classes, &m->nms);
+}
+
 static const char *const kBuiltIn[] = {"data.classes", "model.type", "model.size", "model.stride",
                                        NULL};
 
@@ -84,11 +99,13 @@ sg_status sg_detector_model_load(const char *path, const char *const *overrides,
     st = sg_trained_compute(&source, &m->file, &m->compute);
     if (st == SG_OK) st = make_inference(m, path, options);
     if (st == SG_OK) st = allocate(m, options->batch);
+    if (st == SG_OK) st = make_nms(m, options->batch);
     if (st != SG_OK) sg_detector_model_clear(m);
     return st;
 }
 
 void sg_detector_model_clear(sg_detector_model *m) {
+    sg_detector_nms_destroy(m->nms);
     sg_inference_destroy(m->inference);
     sg_compute_close(&m->compute);
     sg_state_destroy(m->state);
@@ -101,14 +118,18 @@ void sg_detector_model_clear(sg_detector_model *m) {
 
 sg_status sg_detector_predict(sg_detector_model *m, int worker, const sg_image *image,
                               sg_detection *found, int64_t *count) {
-    sg_nms_options nms = {(float)m->config.predict.score, (float)m->config.predict.nms,
-                          m->config.predict.max_boxes, 0};
+    sg_nms_options nms = nms_options(m);
     sg_anchors anchors = sg_mask_detector_anchors(&m->model);
     const void *inputs[SG_MAX_INPUTS] = {m->input[worker]};
     void *outputs[SG_MAX_OUTPUTS] = {m->boxes[worker], m->scores[worker]};
     sg_letterbox map;
 
     SG_TRY(sg_letterbox_image(image, m->model.input, m->input[worker], &map));
+    if (m->nms) {
+        SG_TRY(sg_detector_nms_run(m->nms, inputs, NULL, 1, found, count));
+        sg_detect_place(&map, image->width, image->height, found, count);
+        return SG_OK;
+    }
     SG_TRY(sg_inference_run(m->inference, worker, inputs, outputs));
     return sg_detect_decode(&nms, m->boxes[worker], m->scores[worker], sg_anchor_count(&anchors),
                             m->model.classes, &map, image->width, image->height, found, count);

@@ -7,6 +7,7 @@
 #include "data/image.h"
 #include "train/compute.h"
 #include "train/detector.h"
+#include "train/detector_nms.h"
 #include "train/trained.h"
 
 #ifdef __cplusplus
@@ -21,6 +22,7 @@ typedef struct {
     sg_compute compute;      /* owned: where it is run */
     sg_inference *inference; /* owned; has the averaged weights */
     sg_state *state;         /* owned */
+    sg_detector_nms *nms;    /* owned: with a device, for batches of 1: its suppression there */
     int workers;
     uint8_t **input; /* (workers) (batch, 3, S, S), owned */
     float **boxes;   /* (workers) (batch, A, 4) */

@@ -197,38 +197,65 @@ static sg_status put_inputs(sg_inference *f, const void *const inputs[]) {
 
 /* `there`: on the device. */
 static sg_status put_run(sg_inference *f, const void *const there[]) {
-    const sg_device *d = f->device;
     inference_device *on = &f->on;
     sg_bindings b = bind(f);
 
     b.base[SG_BUF_ARENA] = f->arena[0];
     for (int i = 0; i < sg_graph_inputs(f->graph); i++) b.input[i] = there[i];
     for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = on->output[i];
-    SG_TRY(sg_program_run(f->program, &b));
-    for (int i = 0; i < sg_graph_outputs(f->graph); i++)
-        SG_TRY(d->get(on->queue, on->pinned_output[i], on->output[i], output_bytes(f, i)));
-    return SG_OK;
+    return sg_program_run(f->program, &b);
 }
 
 /* Where the inputs are already there `inputs` is NULL. */
 static sg_status run_there(sg_inference *f, const void *const inputs[], const void *const there[],
-                           void *const outputs[]) {
+                           const sg_inference_then *then) {
     if (inputs) SG_TRY(put_inputs(f, inputs));
     SG_TRY(put_run(f, there));
+    SG_TRY(then->put(then->context, f->on.queue, (const void *const *)f->on.output));
     SG_TRY(f->device->wait(f->on.queue));
-    for (int i = 0; i < sg_graph_outputs(f->graph); i++)
-        memcpy(outputs[i], f->on.pinned_output[i], output_bytes(f, i));
+    if (then->take) then->take(then->context);
     return SG_OK;
 }
 
 static sg_status run_in_turn(sg_inference *f, const void *const inputs[], const void *const there[],
-                             void *const outputs[]) {
+                             const sg_inference_then *then) {
     sg_status st;
 
     pthread_mutex_lock(&f->on.lock);
-    st = run_there(f, inputs, there, outputs);
+    st = run_there(f, inputs, there, then);
     pthread_mutex_unlock(&f->on.lock);
     return st;
+}
+
+/* Outputs come to the host. */
+typedef struct {
+    sg_inference *inference;
+    void *const *to;
+} outputs_there;
+
+static sg_status put_outputs(void *context, void *queue, const void *const outputs[]) {
+    const outputs_there *o = context;
+    sg_inference *f = o->inference;
+
+    for (int i = 0; i < sg_graph_outputs(f->graph); i++)
+        SG_TRY(f->device->get(queue, f->on.pinned_output[i], outputs[i], output_bytes(f, i)));
+    return SG_OK;
+}
+
+static void take_outputs(void *context) {
+    const outputs_there *o = context;
+    const sg_inference *f = o->inference;
+
+    for (int i = 0; i < sg_graph_outputs(f->graph); i++)
+        memcpy(o->to[i], f->on.pinned_output[i], output_bytes(f, i));
+}
+
+static sg_status run_and_get(sg_inference *f, const void *const inputs[], const void *const there[],
+                             void *const outputs[]) {
+    outputs_there o = {f, outputs};
+    const sg_inference_then then = {put_outputs, take_outputs, &o};
+
+    return run_in_turn(f, inputs, there, &then);
 }
 
 static sg_status check_values(const sg_inference *f) {
@@ -240,7 +267,7 @@ sg_status sg_inference_run(sg_inference *f, int worker, const void *const inputs
     sg_bindings b = bind(f);
 
     SG_TRY(check_values(f));
-    if (f->device) return run_in_turn(f, inputs, (const void *const *)f->on.input, outputs);
+    if (f->device) return run_and_get(f, inputs, (const void *const *)f->on.input, outputs);
     b.base[SG_BUF_ARENA] = f->arena[worker];
     for (int i = 0; i < sg_graph_inputs(f->graph); i++) b.input[i] = inputs[i];
     for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = outputs[i];
@@ -254,5 +281,11 @@ void *sg_inference_queue(const sg_inference *f) { return f->on.queue; }
 sg_status sg_inference_run_there(sg_inference *f, const void *const inputs[],
                                  void *const outputs[]) {
     SG_TRY(check_values(f));
-    return run_in_turn(f, NULL, inputs, outputs);
+    return run_and_get(f, NULL, inputs, outputs);
+}
+
+sg_status sg_inference_run_then(sg_inference *f, const void *const inputs[],
+                                const void *const there[], const sg_inference_then *then) {
+    SG_TRY(check_values(f));
+    return run_in_turn(f, inputs, inputs ? (const void *const *)f->on.input : there, then);
 }

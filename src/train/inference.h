@@ -50,6 +50,21 @@ void *sg_inference_queue(const sg_inference *inference);
 sg_status sg_inference_run_there(sg_inference *inference, const void *const inputs[],
                                  void *const outputs[]) SG_CHECKED;
 
+/* What becomes of a run's outputs where they are. */
+typedef struct {
+    /* Put more on the queue, behind the run that writes `outputs`. */
+    sg_status (*put)(void *context, void *queue, const void *const outputs[]);
+    /* Once that is done, and before the next run; may be NULL. */
+    void (*take)(void *context);
+    void *context;
+} sg_inference_then;
+
+/* With a device: the same, and outputs do not come to the host. Inputs are the host's, or those
+ * that are there, and the other NULL. */
+sg_status sg_inference_run_then(sg_inference *inference, const void *const inputs[],
+                                const void *const there[],
+                                const sg_inference_then *then) SG_CHECKED;
+
 #ifdef __cplusplus
 }
 #endif

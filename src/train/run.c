@@ -238,7 +238,7 @@ static sg_status save_and_fail(sg_run *r, sg_status st) {
 
     snprintf(text, sizeof text, "%s", sg_last_error());
     if (device_is_lost(r, st))
-        saved = sg_saver_abandon(r->saver);
+        saved = r->saver ? sg_saver_abandon(r->saver) : -1; /* of several workers one saves */
     else if (settle_all(r) == SG_OK && keep(r, &kept) == SG_OK && kept)
         saved = r->state->step;
     if (saved >= 0) sg_log(SG_LOG_INFO, "saved step %lld before the end", (long long)saved);

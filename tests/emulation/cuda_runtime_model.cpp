@@ -3,14 +3,106 @@
 
 #include <deque>
 #include <malloc.h>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <vector>
 
 typedef std::vector<std::function<void()>> recording;
+
+/* --- memory that the host cannot reach -------------------------------------------------------- */
+
+/* With SG_EMULATION_GUARD=1 in the environment device memory lies in a range of addresses that only
+ * a stream's work can read and write, so that a host that takes it for its own is stopped by a
+ * signal. What is given back is not used again. */
+class guarded_memory {
+    static constexpr size_t kRange = (size_t)1 << 36, kPage = 4096;
+
+    std::mutex lock;
+    char *first = nullptr;
+    size_t used = 0;
+    int open = 0; /* pieces of work under way: one may run another stream's */
+    std::map<void *, size_t> blocks;
+
+    void protect(int how) {
+        if (used > 0 && mprotect(first, used, how) != 0) abort();
+    }
+
+  public:
+    static bool is_wanted() {
+        static const char *text = getenv("SG_EMULATION_GUARD");
+
+        return text && strcmp(text, "1") == 0;
+    }
+
+    void enter() {
+        std::lock_guard<std::mutex> hold(lock);
+
+        if (open++ == 0) protect(PROT_READ | PROT_WRITE);
+    }
+
+    void leave() {
+        std::lock_guard<std::mutex> hold(lock);
+
+        if (--open == 0) protect(PROT_NONE);
+    }
+
+    void *allocate(size_t bytes) {
+        std::lock_guard<std::mutex> hold(lock);
+        size_t whole = (bytes + kPage - 1) / kPage * kPage;
+        void *block;
+
+        if (!first) {
+            block = mmap(nullptr, kRange, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                         -1, 0);
+            if (block == MAP_FAILED) abort();
+            first = static_cast<char *>(block);
+        }
+        if (whole > kRange - used) return nullptr;
+        block = first + used;
+        used += whole;
+        if (open > 0) protect(PROT_READ | PROT_WRITE);
+        blocks[block] = whole;
+        return block;
+    }
+
+    /* Bytes that were taken for it. */
+    size_t size(void *block) {
+        std::lock_guard<std::mutex> hold(lock);
+
+        return blocks.at(block);
+    }
+
+    void release(void *block) {
+        std::lock_guard<std::mutex> hold(lock);
+
+        (void)madvise(block, blocks.at(block), MADV_DONTNEED);
+        blocks.erase(block);
+    }
+};
+
+static guarded_memory guarded;
+
+void sg_emulation_guard(void) { setenv("SG_EMULATION_GUARD", "1", 1); }
+
+/* While it lives the device computes. */
+struct on_device {
+    on_device() {
+        if (guarded_memory::is_wanted()) guarded.enter();
+    }
+    ~on_device() {
+        if (guarded_memory::is_wanted()) guarded.leave();
+    }
+    on_device(const on_device &) = delete;
+    on_device &operator=(const on_device &) = delete;
+};
+
+/* --- streams' work ---------------------------------------------------------------------------- */
 
 /* A stream's work, in order. Where the stream is lazy it waits here until somebody waits for it. */
 struct line {
@@ -21,6 +113,7 @@ struct line {
     void run_up_to(uint64_t count) {
         while (done < count && !waiting.empty()) {
             std::function<void()> work = std::move(waiting.front());
+            on_device now;
 
             waiting.pop_front();
             work(); /* may run others' work, and reach what is before it here: that is done */
@@ -65,6 +158,8 @@ static bool is_lazy(const line &work) {
 
 void sg_emulated::put(cudaStream_t stream, std::function<void()> work) {
     if (!stream) {
+        on_device now;
+
         work();
         return;
     }
@@ -123,11 +218,17 @@ static size_t memory_used;
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-static cudaError_t allocate(void **block, size_t bytes) {
-    *block = malloc(bytes);
+static cudaError_t allocate(void **block, size_t bytes, bool guard) {
+    on_device now;
+
+    *block = guard ? guarded.allocate(bytes) : malloc(bytes);
     if (!*block) return cudaErrorMemoryAllocation;
     sg_emulation_garbage(*block, bytes);
     return cudaSuccess;
+}
+
+static size_t size_of(void *block) {
+    return guarded_memory::is_wanted() ? guarded.size(block) : malloc_usable_size(block);
 }
 
 cudaError_t cudaMalloc(void **block, size_t bytes) {
@@ -135,18 +236,22 @@ cudaError_t cudaMalloc(void **block, size_t bytes) {
 
     if (error != cudaSuccess) return error;
     if (bytes > memory_total() - memory_used) return cudaErrorMemoryAllocation;
-    error = allocate(block, bytes);
-    if (error == cudaSuccess) memory_used += malloc_usable_size(*block);
+    error = allocate(block, bytes, guarded_memory::is_wanted());
+    if (error == cudaSuccess) memory_used += size_of(*block);
     return error;
 }
 
-cudaError_t cudaMallocHost(void **block, size_t bytes) { return allocate(block, bytes); }
+cudaError_t cudaMallocHost(void **block, size_t bytes) { return allocate(block, bytes, false); }
 
 /* As on a GPU, it waits for all that is under way. */
 cudaError_t cudaFree(void *block) {
     for (cudaStream_t stream : streams) stream->work->run_up_to(stream->work->put);
-    if (block) memory_used -= malloc_usable_size(block);
-    free(block);
+    if (!block) return cudaSuccess;
+    memory_used -= size_of(block);
+    if (guarded_memory::is_wanted())
+        guarded.release(block);
+    else
+        free(block);
     return cudaSuccess;
 }
 
@@ -163,6 +268,8 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
 }
 
 cudaError_t cudaMemset(void *to, int byte, size_t bytes) {
+    on_device now;
+
     memset(to, byte, bytes);
     return answer();
 }

@@ -4,7 +4,7 @@
  * host or through an event by another stream; random: some streams so, others not, changing with
  * the seed. Whoever forgot to wait gets other bits in one of these orders. While a stream is
  * recorded its work is kept, with its arguments, and done whenever the recording is launched.
- * SG_EMULATION_MEMORY and SG_EMULATION_LOST: cuda_runtime_model.cpp. */
+ * SG_EMULATION_MEMORY, SG_EMULATION_LOST and SG_EMULATION_GUARD: cuda_runtime_model.cpp. */
 #ifndef SG_TESTS_CUDA_RUNTIME_MODEL_H
 #define SG_TESTS_CUDA_RUNTIME_MODEL_H
 
@@ -17,6 +17,7 @@ typedef struct CUgraph_st *cudaGraph_t;
 typedef struct CUgraphExec_st *cudaGraphExec_t;
 
 /* CUDA's numbers. */
+#define CUDART_VERSION 13000
 enum cudaError_t {
     cudaSuccess = 0,
     cudaErrorInvalidValue = 1,

@@ -29,6 +29,11 @@ void sg_emulation_garbage(void *block, size_t bytes);
 /* Whether a kernel of that name, without template arguments, has been launched in this process. */
 bool sg_emulation_has_run(const char *kernel);
 
+/* From now on, to be said before anything is asked of the device, its memory is out of the host's
+ * reach, as a GPU's is: whoever touches it is stopped by a signal. For tests that put their values
+ * there themselves. SG_EMULATION_GUARD=1 in the environment says the same. */
+void sg_emulation_guard(void);
+
 /* Whether the device is lost, as SG_EMULATION_LOST of the environment has it. */
 bool sg_emulation_is_lost(void);
 

@@ -62,6 +62,13 @@ static sg_status choose(sg_cuda_vendor *v, const char *key, const char *choice) 
     return sg_fail(SG_ERR_UNAVAILABLE, "%s: the run's plan \"%s\" cannot be had here", key, text);
 }
 
+/* SG_EMULATION_LACKS=conv|matmul in the environment: a library without what these need. */
+static bool lacks(const char *what) {
+    const char *told = getenv("SG_EMULATION_LACKS");
+
+    return told && strcmp(told, what) == 0;
+}
+
 static sg_status create(const sg_vendor_plan *plan, sg_vendor_plan **out) {
     sg_vendor_plan *p = sg_malloc(sizeof *p);
 
@@ -75,6 +82,7 @@ sg_status sg_vendor_plan_conv(sg_cuda_vendor *v, const sg_vendor_conv *c, sg_ven
     sg_vendor_plan plan = {.is_conv = true, .fused = c->groups == 1, .conv = *c};
     char key[SG_PLAN_KEY];
 
+    if (lacks("conv")) return sg_fail(SG_ERR_UNAVAILABLE, "stand-in: a part of it is missing");
     if (c->OH != (c->H + 2 * c->pad - c->KH) / c->stride + 1 ||
         c->OW != (c->W + 2 * c->pad - c->KW) / c->stride + 1 || c->C % c->groups ||
         c->OC % c->groups || c->N * c->C * c->OC < 1 ||
@@ -90,6 +98,7 @@ sg_status sg_vendor_plan_matmul(sg_cuda_vendor *v, const sg_vendor_matmul *m,
     sg_vendor_plan plan = {.matmul = *m, .fused = m->epilogue != SG_EPILOGUE_NONE && m->N % 2 == 0};
     char key[SG_PLAN_KEY];
 
+    if (lacks("matmul")) return sg_fail(SG_ERR_UNAVAILABLE, "stand-in: a part of it is missing");
     if (m->M < 1 || m->N < 1 || m->K < 1 || (m->f32_out && m->precision != SG_CUDA_BF16) ||
         (m->epilogue != SG_EPILOGUE_ACT && (m->bias || m->keep_z)))
         return sg_fail(SG_ERR_ARG, "stand-in: the sizes of a product do not fit");

@@ -14,6 +14,7 @@ static uint64_t seed = 1;
 
 bool sg_emulation_is_on(void) { return false; }
 uint64_t sg_emulation_seed(void) { return seed; }
+void sg_emulation_guard(void) {}
 void sg_emulation_set_seed(uint64_t s) { seed = s; } /* a GPU runs threads in its own order */
 void sg_emulation_garbage(void *block, size_t bytes) {
     memset(block, seed % 2 ? 0xff : 0x33, bytes);

@@ -65,6 +65,23 @@ train "$work/none" run.device=cuda:5
 expect "a GPU too many" 69 "train: run.device=cuda:5: there is no GPU 5: the driver sees 1"
 on bin train --devices
 expect "devices" 0 "cuda:0  usable: cuda sm_"
+for part in conv matmul; do
+    extra=(SG_EMULATION_LACKS=$part)
+    on bin train --devices
+    expect "a library without what $part needs" 0 "cuda:0  not usable: stand-in: a part of it is missing"
+done
+too_old="the driver serves CUDA 12.9, the plug-in needs 13.0: driver 580 or later"
+extra=(FAKE_CUDA_VERSION=12090)
+on bin train --devices
+expect "devices, with a driver that is too old" 0 "cuda:0  not usable: run.device=cuda:0: $too_old"
+train "$work/none"
+expect "a driver that is too old" 69 "train: run.device=cuda: $too_old"
+on bin train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/too-old" train.steps=1
+expect "auto with a driver that is too old" 0 "run.device=auto: the CPU, as the GPU cannot be used: $too_old"
+extra=(FAKE_CUDA_VERSION=14000)
+on bin train --devices
+expect "a driver of the next CUDA" 0 "cuda:0  usable: cuda sm_"
+extra=(SG_EMULATION_SEED=1)
 
 # --- the same bits ---
 train "$work/one"
@@ -77,6 +94,10 @@ same "again: the same bits" "$(hash_of)" "$whole"
 train "$work/uncached" data.cache_mb=0 data.threads=3
 expect "every picture decoded and brought anew" 0 "done: 4 steps"
 same "brought anew: the same bits" "$(hash_of)" "$whole"
+extra=(SG_EMULATION_SEED=1 SG_EMULATION_GUARD=1)
+train "$work/guarded" checkpoint.every_steps=1
+expect "the host leaves the device's memory alone" 0 "done: 4 steps"
+same "and gets the same bits" "$(hash_of)" "$whole"
 extra=(SG_EMULATION_SEED=1)
 train "$work/parts" train.steps=1
 train "$work/parts" train.steps=3
@@ -183,14 +204,18 @@ expect "diverges" 70 "train.lr"
 on bin evaluate --checkpoint "$work/epoch" run.device=cuda --json
 expect "evaluate" 0 '"mAP50":'
 cp "$work/out" "$work/on-cuda"
+extra=(SG_EMULATION_SEED=1 SG_EMULATION_GUARD=1)
 on bin evaluate --checkpoint "$work/epoch" --json
+extra=(SG_EMULATION_SEED=1)
 same "evaluate: auto is where it was trained" "$(cat "$work/out")" "$(cat "$work/on-cuda")"
 run bin/evaluate --checkpoint "$work/epoch" --json
 expect "evaluate on a CPU what a GPU trained" 0 '"mAP50":'
 picture=$data/images/$(head -1 "$data/val.txt").png
+extra=(SG_EMULATION_SEED=1 SG_EMULATION_GUARD=1)
 on bin predict --checkpoint "$work/epoch" "$picture" "$data/images/$(sed -n 2p "$data/val.txt").png" \
     run.device=cuda predict.score=0 --json
 expect "predict" 0 '"boxes":[{"class":"'
+extra=(SG_EMULATION_SEED=1)
 run bin/predict --checkpoint "$work/epoch" "$picture" run.device=cuda
 expect "predict without a driver" 69 "predict: run.device=cuda: no NVIDIA driver"
 
@@ -210,7 +235,7 @@ messages=(model.type=text_classifier data.root="$work/texts" model.bag=6 model.l
 on bin train "${messages[@]}" run.dir="$work/t1"
 expect "texts" 0 "cuda sm_00 0 MP stand-in fp32" "done: 6 steps"
 whole=$(hash_of)
-extra=(SG_EMULATION_SEED=5 SG_EMULATION_STREAMS=random)
+extra=(SG_EMULATION_SEED=5 SG_EMULATION_STREAMS=random SG_EMULATION_GUARD=1)
 on bin train "${messages[@]}" run.dir="$work/t2" checkpoint.every_steps=1 train.steps=2
 on bin train "${messages[@]}" run.dir="$work/t2" checkpoint.every_steps=1
 expect "texts, in parts, other garbage, streams by chance" 0 "resumed: step 2" "done: 6 steps"
@@ -261,6 +286,10 @@ extra=(SG_EMULATION_SEED=2 SG_EMULATION_STREAMS=random)
 gpus=2 train "$work/team" "${team[@]}" --workers 2
 expect "2 workers on 2 GPUs" 0 "cuda sm_00 0 MP stand-in" "done: 2 steps"
 same "2 workers: the same bits" "$(hash_of)" "$whole"
+extra=(SG_EMULATION_LOST=15) # of all, also of those that do not write
+gpus=2 train "$work/team-lost" "${team[@]}" --workers 2
+expect "2 workers whose devices are lost" 69 "the device is lost"
+same "2 workers whose devices are lost: none dies of it" "$(grep -c "was killed" "$work/err")" 0
 extra=(SG_EMULATION_SEED=1)
 on bin train "${messages[@]}" "${encoder[@]}" train.steps=3 run.dir="$work/texts-lone"
 whole=$(hash_of)

@@ -11,7 +11,7 @@ with_driver() { run env LD_LIBRARY_PATH="$work/driver" FAKE_CUDA="$1" "$work/bin
 
 with_driver 2
 expect "two GPUs" 0 "cpu " "cuda:0  Fake GPU 10, compute capability 9.0, 132 multiprocessors, 80.0 GiB" \
-    "cuda:1  Fake GPU 11" "the driver serves CUDA 12.4"
+    "cuda:1  Fake GPU 11" "the driver serves CUDA 13.0"
 expect "no plug-in beside the program" 0 "cuda    not usable: $work/bin/libspotgrad_cuda.so is not there"
 with_driver 0
 expect "a driver and no GPU" 0 "cuda    not usable: the driver sees no GPU"
@@ -27,6 +27,9 @@ if [ -f bin/libspotgrad_cuda.so ]; then
     cp bin/libspotgrad_cuda.so "$work/bin/libspotgrad_cuda.so"
     with_driver 1
     expect "the plug-in loads" 0 "libspotgrad_cuda.so loads"
+    FAKE_CUDA_VERSION=12040 with_driver 1
+    expect "a driver too old for it" 0 "the driver serves CUDA 12.4" \
+        "cuda:0  not usable: run.device=cuda:0: the driver serves CUDA 12.4, the plug-in needs 13." "driver 580 or later"
 else
     skip "the plug-in loads" "it was not built: no nvcc, cuBLASLt or cuDNN here"
 fi
