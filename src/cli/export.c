@@ -125,7 +125,7 @@ int cli_export(int argc, char **argv) {
         .n_options = sizeof options / sizeof options[0],
     };
     cli_arguments arguments;
-    sg_trained_source source = {0};
+    sg_export_source source;
     char *path = NULL;
     sg_status st;
 
@@ -136,9 +136,10 @@ int cli_export(int argc, char **argv) {
     st = sg_run_find_model(checkpoint, &path);
     if (st != SG_OK) die(st, NULL);
     refuse_output(r.output, path);
-    source = (sg_trained_source){path, arguments.overrides, arguments.n_overrides};
-    st = write_model(&r, &source);
+    st = sg_export_open(path, arguments.overrides, arguments.n_overrides, &source);
+    if (st == SG_OK) st = sg_export_named(&source, write_model(&r, &source.file));
     if (st != SG_OK) die(st, NULL);
+    sg_export_close(&source);
     sg_free(path);
     cli_arguments_clear(&arguments);
     return CLI_DONE;

@@ -12,6 +12,26 @@
 extern "C" {
 #endif
 
+/* A model file on its way out. It is held open to the end, as a run that goes on puts others under
+ * its name: what is written, what it is compared with and what it is calibrated by are of one file.
+ * And all is computed on the CPU, wherever it was trained: the graph is in floats, and GPUs may
+ * round to less. */
+typedef struct {
+    sg_trained_source file; /* what the functions below take */
+    const char *named;      /* the path, borrowed */
+    char *held;             /* the file open, as a path; owned, as are the next two */
+    const char **overrides;
+    int fd;
+} sg_export_source;
+
+/* Overrides of run.device and train.precision count for nothing. SG_ERR_MISSING, SG_ERR_IO,
+ * SG_ERR_DATA (a pipe), SG_ERR_OOM. */
+sg_status sg_export_open(const char *path, const char *const *overrides, int n_overrides,
+                         sg_export_source *out) SG_CHECKED;
+void sg_export_close(sg_export_source *source);
+/* Returns `st`, whose text then calls the file by its name. */
+sg_status sg_export_named(const sg_export_source *source, sg_status st);
+
 typedef struct {
     bool nms;        /* detector: boxes are suppressed in the graph */
     bool preprocess; /* detector: the graph takes pictures as they are */
