@@ -429,7 +429,7 @@ static void test_letterbox(void **state) {
 
 /* --- boxes' way out --------------------------------------------------------------------------- */
 
-enum { kPictures = 3, kMost = 400 };
+enum { kPictures = 3, kMost = 5000 };
 
 typedef struct {
     int64_t A, K;
@@ -531,6 +531,8 @@ static void test_found(void **state) {
         {21, 2, {0.0f, 0.5f, 100, 0}, 0, 0, 64},      /* fewer than rows */
         {200, 3, {0.25f, 0.6f, 100, 0}, 120, 90, 64}, /* some lie in the matte and go */
         {200, 3, {0.25f, 0.6f, 9, 0}, 30, 80, 64},
+        {2500, 3, {0.0f, 0.9f, kMost, 0}, 0, 0, 64}, /* more candidates than are looked at */
+        {1365, 3, {0.0f, 0.9f, kMost, 0}, 0, 0, 64}, /* one fewer than that */
     };
 
     (void)state;
