@@ -429,7 +429,7 @@ static void test_letterbox(void **state) {
 
 /* --- boxes' way out --------------------------------------------------------------------------- */
 
-enum { kPictures = 3, kMost = 400 };
+enum { kPictures = 3, kMost = 5000 };
 
 typedef struct {
     int64_t A, K;
@@ -531,6 +531,8 @@ static void test_found(void **state) {
         {21, 2, {0.0f, 0.5f, 100, 0}, 0, 0, 64},      /* fewer than rows */
         {200, 3, {0.25f, 0.6f, 100, 0}, 120, 90, 64}, /* some lie in the matte and go */
         {200, 3, {0.25f, 0.6f, 9, 0}, 30, 80, 64},
+        {2500, 3, {0.0f, 0.9f, kMost, 0}, 0, 0, 64}, /* more candidates than are looked at */
+        {1365, 3, {0.0f, 0.9f, kMost, 0}, 0, 0, 64}, /* one fewer than that */
     };
 
     (void)state;
@@ -643,7 +645,7 @@ static void test_detector(void **state) {
         export_bytes(&o, &bytes, &size);
         assert_true(holds(bytes, size, "{0: 'it\\'s', 1: '\xc3\xa9'}"));
         assert_true(holds(bytes, size, "{\"step\":3,\"mAP50\":0.5}"));
-        assert_int_equal(sg_export_sample_take(&source, &o, &sample), SG_OK);
+        assert_int_equal(sg_export_sample_take(&source, &o, NULL, &sample), SG_OK);
         assert_false(sample.real);
         if (o.nms) assert_true(((const float *)sample.output[0].data)[4] > 0.004f);
         if (sg_export_verify(bytes, size, &sample) != SG_OK) fail_msg("%s", sg_last_error());
@@ -670,14 +672,14 @@ static void test_difference_is_found(void **state) {
 
     (void)state;
     export_bytes(&raw, &bytes, &size);
-    assert_int_equal(sg_export_sample_take(&source, &raw, &sample), SG_OK);
+    assert_int_equal(sg_export_sample_take(&source, &raw, NULL, &sample), SG_OK);
     ((float *)sample.output[0].data)[sg_onnx_array_count(&sample.output[0]) - 1] += 1e-3f;
     assert_int_equal(sg_export_verify(bytes, size, &sample), SG_ERR_DATA);
     assert_non_null(strstr(sg_last_error(), "the exported graph differs: scores by 0.001"));
     sg_export_sample_clear(&sample);
     sg_free(bytes);
     export_bytes(&found, &bytes, &size);
-    assert_int_equal(sg_export_sample_take(&source, &found, &sample), SG_OK);
+    assert_int_equal(sg_export_sample_take(&source, &found, NULL, &sample), SG_OK);
     ((float *)sample.output[0].data)[0] -= 20.0f;
     assert_int_equal(sg_export_verify(bytes, size, &sample), SG_ERR_DATA);
     assert_non_null(strstr(sg_last_error(), "only it finds a box"));

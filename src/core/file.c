@@ -106,31 +106,12 @@ static sg_status write_direct(int fd, const char *path, const void *data, size_t
     return write_all(fd, path, data, size);
 }
 
-static sg_status write_file(const char *path, const void *data, size_t size, bool direct) {
-    sg_status st = SG_OK;
-    char *temporary = sg_temporary_name(path);
-    int fd;
+/* The folder that `path` is in; NULL: no memory. */
+static char *folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
 
-    if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kFileMode);
-    if (fd < 0) st = sg_fail(SG_ERR_IO, "%s: cannot create: %s", temporary, strerror(errno));
-    if (st == SG_OK)
-        st =
-            direct ? write_direct(fd, temporary, data, size) : write_all(fd, temporary, data, size);
-    if (fd >= 0 && close(fd) != 0 && st == SG_OK)
-        st = sg_fail(SG_ERR_IO, "%s: cannot close: %s", temporary, strerror(errno));
-    if (st == SG_OK) st = sg_file_publish(temporary, path);
-    if (st != SG_OK && fd >= 0) unlink(temporary);
-    sg_free(temporary);
-    return st;
-}
-
-sg_status sg_file_write(const char *path, const void *data, size_t size) {
-    return write_file(path, data, size, false);
-}
-
-sg_status sg_file_write_pages(const char *path, const void *data, size_t size) {
-    return write_file(path, data, size, true);
+    return slash ? sg_str_printf("%.*s", (int)(slash - path > 0 ? slash - path : 1), path)
+                 : sg_strdup(".");
 }
 
 static sg_status sync_path(const char *path, int flags) {
@@ -146,20 +127,123 @@ static sg_status sync_path(const char *path, int flags) {
     return SG_OK;
 }
 
-sg_status sg_file_publish(const char *temporary, const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *folder;
+static sg_status sync_folder_of(const char *path) {
+    char *folder = folder_of(path);
     sg_status st;
 
-    SG_TRY(sync_path(temporary, O_RDONLY));
-    if (rename(temporary, path) != 0)
-        return sg_fail(SG_ERR_IO, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
-    if (!slash) return sync_path(".", O_RDONLY | O_DIRECTORY);
-    folder = sg_str_printf("%.*s", (int)(slash - path > 0 ? slash - path : 1), path);
     if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its folder's name", path);
     st = sync_path(folder, O_RDONLY | O_DIRECTORY);
     sg_free(folder);
     return st;
+}
+
+sg_status sg_file_publish(const char *temporary, const char *path) {
+    SG_TRY(sync_path(temporary, O_RDONLY));
+    if (rename(temporary, path) != 0)
+        return sg_fail(SG_ERR_IO, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
+    return sync_folder_of(path);
+}
+
+static sg_status write_named(const char *path, const void *data, size_t size, bool direct) {
+    sg_status st = SG_OK;
+    char *temporary = sg_temporary_name(path);
+    int fd;
+
+    if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
+    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kFileMode);
+    if (fd < 0) st = sg_fail(SG_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    if (st == SG_OK)
+        st =
+            direct ? write_direct(fd, temporary, data, size) : write_all(fd, temporary, data, size);
+    if (fd >= 0 && close(fd) != 0 && st == SG_OK)
+        st = sg_fail(SG_ERR_IO, "%s: cannot close: %s", temporary, strerror(errno));
+    if (st == SG_OK) st = sg_file_publish(temporary, path);
+    if (st != SG_OK && fd >= 0) unlink(temporary);
+    sg_free(temporary);
+    return st;
+}
+
+/* --- without a name --------------------------------------------------------------------------- */
+
+/* *fd: a file in the folder of `path` that has no name, so that it is gone with the process,
+ * whatever ends that; < 0 where the file system has no such files, or nothing can be written there.
+ */
+static sg_status open_nameless(const char *path, int *fd) {
+    char *folder = folder_of(path);
+
+    if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its folder's name", path);
+    *fd = open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, kFileMode);
+    sg_free(folder);
+    return SG_OK;
+}
+
+/* The file behind `fd` becomes `path`. A link does not replace, so a file that is there is replaced
+ * by a rename from a name of two calls' life. *done: false where it cannot be (no /proc). */
+static sg_status name_it(int fd, const char *path, bool *done) {
+    char from[32], *temporary;
+
+    snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
+    *done = linkat(AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0;
+    if (*done || errno != EEXIST) return SG_OK;
+    temporary = sg_temporary_name(path);
+    if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
+    unlink(temporary);
+    if (linkat(AT_FDCWD, from, AT_FDCWD, temporary, AT_SYMLINK_FOLLOW) == 0) {
+        *done = rename(temporary, path) == 0;
+        if (!*done) unlink(temporary);
+    }
+    sg_free(temporary);
+    return SG_OK;
+}
+
+/* *done: false where it has to be gone about with a name. */
+static sg_status write_nameless(const char *path, const void *data, size_t size, bool *done) {
+    sg_status st;
+    int fd;
+
+    *done = false;
+    SG_TRY(open_nameless(path, &fd));
+    if (fd < 0) return SG_OK;
+    st = write_all(fd, path, data, size);
+    if (st == SG_OK && fsync(fd) != 0)
+        st = sg_fail(SG_ERR_IO, "%s: cannot sync: %s", path, strerror(errno));
+    if (st == SG_OK) st = name_it(fd, path, done);
+    close(fd); /* nothing is left to be written */
+    return *done ? sync_folder_of(path) : st;
+}
+
+sg_status sg_file_try_write(const char *path) {
+    sg_status st = SG_OK;
+    char *temporary;
+    int fd;
+
+    SG_TRY(open_nameless(path, &fd));
+    if (fd >= 0) {
+        close(fd);
+        return SG_OK;
+    }
+    temporary = sg_temporary_name(path);
+    if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
+    fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode);
+    if (fd < 0) {
+        st = sg_fail(SG_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    } else {
+        close(fd);
+        unlink(temporary);
+    }
+    sg_free(temporary);
+    return st;
+}
+
+sg_status sg_file_write(const char *path, const void *data, size_t size) {
+    bool done;
+
+    SG_TRY(write_nameless(path, data, size, &done));
+    return done ? SG_OK : write_named(path, data, size, false);
+}
+
+sg_status sg_file_write_pages(const char *path, const void *data, size_t size) {
+    return write_named(path, data, size, true);
 }
 
 sg_status sg_sync_folder(const char *path) { return sync_path(path, O_RDONLY | O_DIRECTORY); }
@@ -167,9 +251,7 @@ sg_status sg_sync_folder(const char *path) { return sync_path(path, O_RDONLY | O
 /* A new folder's name must be as durable as what is written into the folder. `path` as it is cut in
  * sg_make_dirs. Where the parent may not be read it has to do without. */
 static void sync_parent(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *parent = slash ? sg_str_printf("%.*s", (int)(slash - path > 0 ? slash - path : 1), path)
-                         : sg_strdup(".");
+    char *parent = folder_of(path);
     int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
     if (fd >= 0) {

@@ -20,12 +20,18 @@ sg_status sg_file_read(const char *path, size_t limit, uint8_t **data, size_t *s
 /* Reads it to its end and keeps nothing. SG_ERR_IO: there is a byte that cannot be read. */
 sg_status sg_file_try(const char *path) SG_CHECKED;
 
-/* `path` holds afterwards the whole old file or the whole new one: temporary name in the same
- * folder, fsync, rename, fsync of the folder. */
+/* `path` holds afterwards the whole old file or the whole new one: written without a name, fsync,
+ * then named, fsync of the folder. When the process is ended on the way nothing is left of it, but
+ * between the two system calls that replace a file; and where the file system has no nameless
+ * files: there it has a temporary name in the same folder, "PATH.PID.tmp", which stays. */
 sg_status sg_file_write(const char *path, const void *data, size_t size) SG_CHECKED;
 
-/* The same for `data` that begins at a multiple of 4096 and may be read up to the next one behind
- * its end: past the page cache (O_DIRECT) where the file system can, which saves a copy. */
+/* Whether a file of that name can be made, which leaves nothing: SG_ERR_IO, before long work. */
+sg_status sg_file_try_write(const char *path) SG_CHECKED;
+
+/* The same under a temporary name, for `data` that begins at a multiple of 4096 and may be read up
+ * to the next one behind its end: past the page cache (O_DIRECT) where the file system can, which
+ * saves a copy. */
 sg_status sg_file_write_pages(const char *path, const void *data, size_t size) SG_CHECKED;
 
 /* fsync `temporary`, rename it to `path`, fsync the folder. */

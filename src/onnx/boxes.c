@@ -2,6 +2,7 @@
 
 #include "data/image.h"
 #include "data/warp.h"
+#include "nn/nms.h"
 
 static const char *cast(sg_onnx *m, const char *x, sg_onnx_type to) {
     return sg_onnx_node(m, "Cast", SG_ONNX_IN(x), SG_ONNX_WITH(sg_onnx_attr_int("to", to)));
@@ -155,6 +156,28 @@ sg_onnx_letterbox sg_onnx_letterbox_of(sg_onnx *m, const char *images, int64_t s
 
 /* --- suppression ------------------------------------------------------------------------------ */
 
+/* (N, A, K) -> (N, A K). A batch of 0 fails here, as of that nothing can be left over; TopK of none
+ * onnxruntime 1.15 does not survive. */
+static const char *flatten(sg_onnx *m, const char *x) {
+    return SG_ONNX_OP(m, "Reshape", x, SG_ONNX_INTS(m, 0, -1));
+}
+
+/* Scores (N, A, K) of each picture's best SG_NMS_CANDIDATES, of equal ones the first; zeros
+ * elsewhere, which no threshold lets pass. Of no more than these all. */
+static const char *candidates(sg_onnx *m, const char *scores, const sg_onnx_nms *o) {
+    int64_t all = o->anchors * o->classes;
+    const char *flat, *best, *at, *zeros;
+
+    if (all <= SG_NMS_CANDIDATES) return scores;
+    flat = flatten(m, scores);
+    best = sg_onnx_node_of(m, "TopK", SG_ONNX_IN(flat, SG_ONNX_INTS(m, SG_NMS_CANDIDATES)), NULL, 2,
+                           &at);
+    zeros = SG_ONNX_OP(m, "ConstantOfShape", SG_ONNX_OP(m, "Shape", flat));
+    flat = sg_onnx_node(m, "ScatterElements", SG_ONNX_IN(zeros, at, best),
+                        SG_ONNX_WITH(sg_onnx_attr_int("axis", 1)));
+    return SG_ONNX_OP(m, "Reshape", flat, SG_ONNX_INTS(m, 0, o->anchors, o->classes));
+}
+
 /* The scores that survive, in their places of (N, A, K); zeros elsewhere. */
 static const char *survivors(sg_onnx *m, const char *boxes, const char *scores,
                              const sg_onnx_nms *o) {
@@ -192,7 +215,8 @@ const char *sg_onnx_nms_of(sg_onnx *m, const char *boxes, const char *scores,
     const char *flat, *score, *at, *label, *rows;
 
     sg_onnx_scope(m, "nms");
-    flat = SG_ONNX_OP(m, "Reshape", survivors(m, boxes, scores, o), SG_ONNX_INTS(m, 0, -1));
+    scores = candidates(m, scores, o);
+    flat = flatten(m, survivors(m, boxes, scores, o));
     score = sg_onnx_node_of(m, "TopK", SG_ONNX_IN(flat, SG_ONNX_INTS(m, k)), NULL, 2, &at);
     score = unsqueeze(m, score, 2);
     label = SG_ONNX_OP(m, "Mod", at, sg_onnx_int(m, o->classes));

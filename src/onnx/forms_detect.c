@@ -14,8 +14,13 @@ void sg_form_levels_concat(sg_conversion *c, const sg_node *node) {
     sg_onnx *m = sg_conversion_model(c);
     const char *in[SG_MAX_IN + 1];
 
-    for (int i = 0; i < node->n_in; i++)
-        in[i] = SG_ONNX_OP(m, "Reshape", sg_conversion_in(c, node, i), SG_ONNX_INTS(m, 0, 0, -1));
+    /* counted, as nothing can be left over in a batch of 0 */
+    for (int i = 0; i < node->n_in; i++) {
+        const int64_t *dim = node->in[i]->shape.dim;
+
+        in[i] = SG_ONNX_OP(m, "Reshape", sg_conversion_in(c, node, i),
+                           SG_ONNX_INTS(m, 0, 0, dim[2] * dim[3]));
+    }
     in[node->n_in] = SG_ONNX_END;
     sg_conversion_out(
         c, node, 0,

@@ -298,6 +298,34 @@ static sg_status op_gather_elements(sg_run_call *c) {
     return SG_OK;
 }
 
+/* Along one axis; of an element that is named twice the last counts. */
+static sg_status op_scatter_elements(sg_run_call *c) {
+    int64_t index[SG_ONNX_RANK] = {0}, to[SG_ONNX_RANK];
+    const sg_run_tensor *x, *ids;
+    int axis;
+
+    SG_TRY(sg_run_need(c, 3));
+    x = c->in[0];
+    ids = c->in[1];
+    SG_TRY(sg_run_axis(c, sg_run_int(c, "axis", 0), x->rank, &axis));
+    if (ids->rank != x->rank || c->in[2]->count != ids->count ||
+        !sg_run_is(c, "reduction", "none", "none"))
+        return sg_run_fail(c, "as many values as numbers, which replace");
+    for (int k = 0; k < x->rank; k++)
+        if (k != axis && ids->dim[k] > x->dim[k]) return sg_run_fail(c, "more numbers than rows");
+    SG_TRY(sg_run_make(c, 0, x->type, x->rank, x->dim));
+    copy(&c->out[0], x);
+    for (int64_t i = 0; i < ids->count; i++, sg_run_next(ids->rank, ids->dim, index)) {
+        int64_t at = 0;
+
+        memcpy(to, index, sizeof to);
+        SG_TRY(number(c, ids->v[i], x->dim[axis], &to[axis]));
+        for (int k = 0; k < x->rank; k++) at = at * x->dim[k] + to[k];
+        c->out[0].v[at] = c->in[2]->v[i];
+    }
+    return SG_OK;
+}
+
 /* Which element the whole index number i of (n, rank) names. */
 static sg_status place(const sg_run_call *c, const sg_run_tensor *x, const sg_run_tensor *ids,
                        int64_t i, int64_t *out) {
@@ -364,6 +392,7 @@ sg_run_op sg_run_find_shape(const char *op) {
         {"Range", op_range},
         {"Gather", op_gather},
         {"GatherElements", op_gather_elements},
+        {"ScatterElements", op_scatter_elements},
         {"GatherND", op_gather_nd},
         {"ScatterND", op_scatter_nd},
     };

@@ -11,7 +11,7 @@ static sg_status export_kind(const char *type, const sg_trained_source *source,
     if (o->nms || o->preprocess)
         return sg_fail(SG_ERR_ARG, "%s is for detectors, and %s classifies texts",
                        o->nms ? "--nms" : "--preprocess", source->path);
-    return sg_export_text(source, m);
+    return sg_export_text(source, o, m);
 }
 
 sg_status sg_export_model(const sg_trained_source *source, const sg_export_options *options,

@@ -12,16 +12,40 @@
 extern "C" {
 #endif
 
+/* A model file on its way out. It is held open to the end, as a run that goes on puts others under
+ * its name: what is written, what it is compared with and what it is calibrated by are of one file.
+ * And all is computed on the CPU, wherever it was trained: the graph is in floats, and GPUs may
+ * round to less. */
+typedef struct {
+    sg_trained_source file; /* what the functions below take */
+    const char *named;      /* the path, borrowed */
+    char *held;             /* the file open, as a path; owned, as are the next two */
+    const char **overrides;
+    int fd;
+} sg_export_source;
+
+/* Overrides of run.device and train.precision count for nothing. SG_ERR_MISSING, SG_ERR_IO,
+ * SG_ERR_DATA (a pipe), SG_ERR_OOM. */
+sg_status sg_export_open(const char *path, const char *const *overrides, int n_overrides,
+                         sg_export_source *out) SG_CHECKED;
+void sg_export_close(sg_export_source *source);
+/* Returns `st`, whose text then calls the file by its name. */
+sg_status sg_export_named(const sg_export_source *source, sg_status st);
+
 typedef struct {
     bool nms;        /* detector: boxes are suppressed in the graph */
     bool preprocess; /* detector: the graph takes pictures as they are */
+    bool int8;       /* what is exported is to be quantised: refused where nothing in it can be */
 } sg_export_options;
 
 /* The model in the source's file, by its kind. SG_ERR_ARG: an option that is of another kind;
- * SG_ERR_CONFIG: a kind that answers nothing; SG_ERR_UNSUPPORTED: an op without an ONNX form.
+ * SG_ERR_CONFIG: a kind that answers nothing; SG_ERR_UNSUPPORTED: an op without an ONNX form, or
+ * int8 of tables of n-grams alone.
  * Errors of sg_detector_model_read, sg_text_trained_read, sg_model_file_load. */
 sg_status sg_export_model(const sg_trained_source *source, const sg_export_options *options,
                           sg_onnx **out) SG_CHECKED;
+
+enum { SG_EXPORT_SEEN = 64 }; /* samples that int8 is calibrated on, where there are as many */
 
 /* What int8 costs. */
 typedef struct {
@@ -31,16 +55,17 @@ typedef struct {
 } sg_export_loss;
 
 /* The same in int8 (onnx/quantize.h): `bytes` are what was exported. Ranges are seen on samples of
- * data.train, and what is lost is measured on data.val, by an interpreter: minutes for hundreds of
- * pictures. SG_ERR_UNSUPPORTED: nothing in it can be in int8, as in tables of n-grams; errors of
- * reading the data. */
+ * data.train, and what is lost is measured on all of data.val, by an interpreter: minutes for
+ * hundreds of pictures, in which the log tells how far it is. SG_ERR_UNSUPPORTED: nothing in it can
+ * be in int8; errors of reading the data. */
 sg_status sg_export_int8(const sg_trained_source *source, int threads, const uint8_t *bytes,
                          size_t size, sg_onnx **out, sg_export_loss *loss) SG_CHECKED;
 
 /* Of those kinds. */
 sg_status sg_export_detector(const sg_trained_source *source, const sg_export_options *options,
                              sg_onnx *m) SG_CHECKED;
-sg_status sg_export_text(const sg_trained_source *source, sg_onnx *m) SG_CHECKED;
+sg_status sg_export_text(const sg_trained_source *source, const sg_export_options *options,
+                         sg_onnx *m) SG_CHECKED;
 
 /* --- what all of them say (export_about.c) -----------------------------------------------------
  */

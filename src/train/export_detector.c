@@ -136,7 +136,8 @@ static void about_layout(const exporting *e) {
     sg_onnx_about(e->m, "channels", "3");
     sg_onnx_about_f(e->m, "stride", "%lld", (long long)anchors.stride[anchors.levels - 1]);
     sg_onnx_about_f(e->m, "imgsz", "[%lld, %lld]", side, side);
-    sg_onnx_about_f(e->m, "args", "{'batch': 1, 'dynamic': True, 'nms': %s}",
+    /* readers of `dynamic` take it that height and width vary, and letterbox to rectangles */
+    sg_onnx_about_f(e->m, "args", "{'batch': 1, 'dynamic': False, 'nms': %s}",
                     e->options->nms ? "True" : "False");
     sg_export_names(e->m, (const char *const *)e->model.classes.name, e->model.classes.n);
 }

@@ -2,14 +2,16 @@
  * raw graph, whatever was asked for around it, a sample a thread. */
 #include "train/export_int8.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "core/mem.h"
 #include "onnx/quantize.h"
 #include "onnx/run.h"
 #include "train/evaluate.h"
 
-enum { kSeen = 64 }; /* samples whose ranges are taken */
+enum { kTellSeconds = 10 }; /* from one line of the log to the next */
 
 typedef struct {
     const sg_int8_kind *kind;
@@ -17,9 +19,28 @@ typedef struct {
     sg_pool *pool;
     uint8_t *bytes; /* of the raw graph, in floats; then in int8 */
     size_t size;
-    sg_onnx_ranges *ranges; /* (threads) */
-    int64_t samples, items; /* of the part; of a round */
+    sg_onnx_ranges *ranges;     /* (threads) */
+    int64_t samples, items;     /* of the part; of a round */
+    const char *round;          /* what is done with them */
+    _Atomic int64_t done, told; /* of the items; when, in seconds */
 } quantizing;
+
+static void begin_round(quantizing *q, const char *round, int64_t items) {
+    q->round = round;
+    q->items = items;
+    atomic_store(&q->done, 0);
+    atomic_store(&q->told, (int64_t)sg_now());
+}
+
+/* An item is done. */
+static void tell(quantizing *q) {
+    int64_t done = atomic_fetch_add(&q->done, 1) + 1, now = (int64_t)sg_now();
+    int64_t told = atomic_load(&q->told);
+
+    if (now - told >= kTellSeconds && atomic_compare_exchange_strong(&q->told, &told, now))
+        sg_log(SG_LOG_INFO, "int8: %s: %lld of %lld samples", q->round, (long long)done,
+               (long long)q->items);
+}
 
 static sg_status pack(sg_onnx *m, quantizing *q) {
     sg_status st;
@@ -40,6 +61,7 @@ static sg_status see_one(void *context, int64_t item, int worker) {
 
     if (st == SG_OK) st = sg_onnx_ranges_see(&q->ranges[worker], q->bytes, q->size, in.array, in.n);
     sg_export_inputs_clear(&in);
+    tell(q);
     return st;
 }
 
@@ -48,7 +70,8 @@ static sg_status see_ranges(quantizing *q) {
     int threads = sg_pool_threads(q->pool);
 
     SG_TRY(q->kind->read(q->context, "train", &q->samples));
-    q->items = q->samples < kSeen ? q->samples : kSeen;
+    begin_round(q, "calibrated on data.train",
+                q->samples < SG_EXPORT_SEEN ? q->samples : SG_EXPORT_SEEN);
     q->ranges = sg_calloc((size_t)threads, sizeof *q->ranges);
     if (!q->ranges) return sg_fail(SG_ERR_OOM, "export: no memory for ranges");
     for (int i = 0; i < threads; i++) SG_TRY(sg_onnx_ranges_init(q->bytes, q->size, &q->ranges[i]));
@@ -71,13 +94,15 @@ static sg_status answer_one(void *context, int64_t item, int worker) {
     if (st == SG_OK) st = q->kind->take(q->context, item, out);
     for (int o = 0; o < SG_EXPORT_OUTPUTS; o++) sg_onnx_array_clear(&out[o]);
     sg_export_inputs_clear(&in);
+    tell(q);
     return st;
 }
 
 /* Of q->bytes on the validation part. */
 static sg_status measure(quantizing *q, double *score) {
     SG_TRY(q->kind->read(q->context, "val", &q->samples));
-    SG_TRY(sg_pool_run(q->pool, q->samples, answer_one, q));
+    begin_round(q, "measured on data.val", q->samples);
+    SG_TRY(sg_pool_run(q->pool, q->items, answer_one, q));
     return q->kind->measure(q->context, score);
 }
 
@@ -94,13 +119,14 @@ static sg_status measure_own(const sg_trained_source *source, int threads, doubl
 
 static sg_status quantize(quantizing *q, const sg_trained_source *source, int threads,
                           sg_export_loss *loss) {
-    const sg_export_options raw = {.nms = false};
+    const sg_export_options raw = {.int8 = true};
     sg_onnx *m;
 
     SG_TRY(sg_pool_create(threads, NULL, &q->pool));
     SG_TRY(q->kind->open(source, q->pool, &q->context));
     SG_TRY(sg_export_model(source, &raw, &m));
     SG_TRY(pack(m, q));
+    SG_TRY(q->kind->read(q->context, "val", &q->samples)); /* it is there: before long work */
     SG_TRY(see_ranges(q));
     SG_TRY(sg_onnx_quantize(q->bytes, q->size, &q->ranges[0], &m));
     SG_TRY(pack(m, q));

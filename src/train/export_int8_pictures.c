@@ -81,19 +81,6 @@ static sg_status put_input(void *context, int64_t i, sg_export_inputs *in) {
     return st;
 }
 
-/* Boxes (A, 4) and scores (A, K) of a raw output (4 + K, A). */
-static void part(const float *raw, int64_t A, int64_t K, float *boxes, float *scores) {
-    for (int64_t a = 0; a < A; a++) {
-        for (int k = 0; k < 2; k++) {
-            float half = 0.5f * raw[(k + 2) * A + a];
-
-            boxes[4 * a + k] = raw[k * A + a] - half;
-            boxes[4 * a + k + 2] = raw[k * A + a] + half;
-        }
-        for (int64_t k = 0; k < K; k++) scores[a * K + k] = raw[(4 + k) * A + a];
-    }
-}
-
 static sg_status take(void *context, int64_t i, const sg_onnx_array *outputs) {
     pictures *p = context;
     const sg_nms_options nms = {kMinScore, (float)p->model.config.predict.nms, SG_AP_MAX_BOXES, 0};
@@ -106,7 +93,7 @@ static sg_status take(void *context, int64_t i, const sg_onnx_array *outputs) {
     p->found[i] = sg_malloc(SG_AP_MAX_BOXES * sizeof **p->found);
     if (!boxes || !p->found[i]) st = sg_fail(SG_ERR_OOM, "export: no memory for boxes");
     if (st == SG_OK) {
-        part(outputs[0].data, A, K, boxes, boxes + 4 * A);
+        sg_export_corners(outputs[0].data, A, K, boxes, boxes + 4 * A);
         st = sg_detect_decode(&nms, boxes, boxes + 4 * A, A, K, &map, sample->width, sample->height,
                               p->found[i], &p->count[i]);
     }

@@ -12,7 +12,8 @@
 
 typedef struct {
     const sg_export_options *options;
-    sg_detector_model model; /* for batches of sample->n */
+    const sg_export_graph *graph; /* that answers; NULL: our engine */
+    sg_detector_model model;      /* for batches of sample->n */
     sg_letterbox map[SG_EXPORT_SAMPLES];
     sg_export_sample *sample;
 } sampling;
@@ -25,6 +26,9 @@ static sg_status read_pictures(sampling *s) {
     sg_dataset *data;
     sg_status st = SG_OK;
 
+    /* what is drawn on demand is not drawn for this */
+    if (!sg_is_dir(c->data.root))
+        return sg_fail(SG_ERR_MISSING, "%s: there is no such folder", c->data.root);
     SG_TRY(sg_detector_dataset(c, c->data.val, &s->model.classes, &data));
     for (int i = 0; i < s->sample->n && st == SG_OK; i++)
         st = sg_image_read(data->samples[i * data->n / s->sample->n].path, &s->sample->image[i]);
@@ -45,8 +49,10 @@ static sg_status draw_pictures(sampling *s) {
 }
 
 static sg_status choose(sampling *s) {
-    s->sample->real = sg_is_dir(s->model.config.data.root) && read_pictures(s) == SG_OK;
-    return s->sample->real ? SG_OK : draw_pictures(s);
+    s->sample->real = read_pictures(s) == SG_OK;
+    if (s->sample->real) return SG_OK;
+    sg_export_sample_unreal(s->sample);
+    return draw_pictures(s);
 }
 
 /* --- inputs ----------------------------------------------------------------------------------- */
@@ -87,6 +93,18 @@ static int64_t anchor_count(const sampling *s) {
     return sg_anchor_count(&anchors);
 }
 
+void sg_export_corners(const float *raw, int64_t A, int64_t K, float *boxes, float *scores) {
+    for (int64_t a = 0; a < A; a++) {
+        for (int k = 0; k < 2; k++) {
+            float half = 0.5f * raw[(k + 2) * A + a];
+
+            boxes[4 * a + k] = raw[k * A + a] - half;
+            boxes[4 * a + k + 2] = raw[k * A + a] + half;
+        }
+        for (int64_t k = 0; k < K; k++) scores[a * K + k] = raw[(4 + k) * A + a];
+    }
+}
+
 /* Picture i's raw output (4 + K, A), from boxes (A, 4) and scores (A, K). */
 static void fill_raw(const sampling *s, int i, float *to) {
     int64_t A = anchor_count(s), K = s->model.model.classes;
@@ -113,12 +131,26 @@ static void fill_rows(const sg_detection *found, int64_t n, float *to) {
     }
 }
 
-/* What `predict` finds in picture i into sample->boxes; what the graph should, into `to`
- * (max_boxes, 6), which may be NULL. */
-static sg_status find_boxes(sampling *s, int i, float *to) {
+/* Of picture i. */
+static sg_status keep_boxes(sampling *s, int i, const sg_detection *found, int64_t n) {
+    SG_TRY(sg_onnx_array_init(&s->sample->boxes[i], "boxes", SG_ONNX_FLOAT, 2,
+                              (const int64_t[]){n, 6}));
+    fill_rows(found, n, s->sample->boxes[i].data);
+    s->sample->found += n;
+    return SG_OK;
+}
+
+static sg_nms_options suppression(const sampling *s) {
     const sg_config *c = &s->model.config;
-    const sg_nms_options nms = {(float)c->predict.score, (float)c->predict.nms,
-                                c->predict.max_boxes, 0};
+
+    return (sg_nms_options){(float)c->predict.score, (float)c->predict.nms, c->predict.max_boxes,
+                            0};
+}
+
+/* What `predict` finds in picture i, by the model's boxes and scores, into sample->boxes; what the
+ * graph should, into `to` (max_boxes, 6), which may be NULL. */
+static sg_status find_boxes(sampling *s, int i, float *to) {
+    const sg_nms_options nms = suppression(s);
     int64_t A = anchor_count(s), K = s->model.model.classes, n = 0;
     const float *boxes = s->model.boxes[0] + i * A * 4, *scores = s->model.scores[0] + i * A * K;
     const sg_image *image = &s->sample->image[i];
@@ -132,28 +164,22 @@ static sg_status find_boxes(sampling *s, int i, float *to) {
     if (st == SG_OK)
         st = sg_detect_decode(&nms, boxes, scores, A, K, &s->map[i], image->width, image->height,
                               found, &n);
-    if (st == SG_OK)
-        st = sg_onnx_array_init(&s->sample->boxes[i], "boxes", SG_ONNX_FLOAT, 2,
-                                (const int64_t[]){n, 6});
-    if (st == SG_OK) fill_rows(found, n, s->sample->boxes[i].data);
+    if (st == SG_OK) st = keep_boxes(s, i, found, n);
     if (st == SG_OK && to && s->options->preprocess) fill_rows(found, n, to);
     sg_free(found);
     return st;
 }
 
+/* --- our engine's answer ---------------------------------------------------------------------- */
+
 static sg_status answer(sampling *s) {
     const void *inputs[SG_MAX_INPUTS] = {s->model.input[0]};
     void *outputs[SG_MAX_OUTPUTS] = {s->model.boxes[0], s->model.scores[0]};
-    int64_t rows = s->options->nms ? s->model.config.predict.max_boxes : 4 + s->model.model.classes;
-    int64_t columns = s->options->nms ? 6 : anchor_count(s);
     sg_onnx_array *out = &s->sample->output[0];
 
     SG_TRY(sg_inference_run(s->model.inference, 0, inputs, outputs));
-    SG_TRY(sg_onnx_array_init(out, "output0", SG_ONNX_FLOAT, 3,
-                              (const int64_t[]){s->sample->n, rows, columns}));
-    s->sample->n_outputs = 1;
     for (int i = 0; i < s->sample->n; i++) {
-        float *to = (float *)out->data + i * rows * columns;
+        float *to = (float *)out->data + i * out->dim[1] * out->dim[2];
 
         if (!s->options->nms) fill_raw(s, i, to);
         SG_TRY(find_boxes(s, i, s->options->nms ? to : NULL));
@@ -161,15 +187,76 @@ static sg_status answer(sampling *s) {
     return SG_OK;
 }
 
+/* --- a graph's answer ------------------------------------------------------------------------- */
+
+/* Boxes that the graph has suppressed, rows (n, 6), by the map into the picture: as find_boxes has
+ * them. */
+static sg_status keep_rows(sampling *s, int i, const float *rows, int64_t n) {
+    const sg_image *image = &s->sample->image[i];
+    float *boxes = sg_malloc((size_t)(5 * n) * sizeof *boxes + 1), *scores = boxes + 4 * n;
+    sg_detection *found = sg_malloc((size_t)n * sizeof *found + 1);
+    const sg_nms_options all = {0.0f, 1.0f, n, n};
+    int64_t count = 0;
+    sg_status st = SG_OK;
+
+    if (!boxes || !found) st = sg_fail(SG_ERR_OOM, "export: no memory for boxes");
+    for (int64_t k = 0; st == SG_OK && k < n; k++) {
+        memcpy(boxes + 4 * k, rows + 6 * k, 4 * sizeof *boxes);
+        scores[k] = rows[6 * k + 4];
+    }
+    if (st == SG_OK)
+        st = sg_detect_decode(&all, boxes, scores, n, 1, &s->map[i], image->width, image->height,
+                              found, &count);
+    for (int64_t k = 0; st == SG_OK && k < count; k++)
+        found[k].label = (int32_t)rows[6 * found[k].anchor + 5];
+    if (st == SG_OK) st = keep_boxes(s, i, found, count);
+    sg_free(found);
+    sg_free(boxes);
+    return st;
+}
+
+static sg_status answer_of_graph(sampling *s) {
+    const sg_onnx_array *out = &s->sample->output[0];
+    int64_t rows = out->dim[1], columns = out->dim[2], K = s->model.model.classes;
+
+    SG_TRY(sg_export_sample_run(s->graph, s->sample));
+    for (int i = 0; i < s->sample->n; i++) {
+        const float *from = (const float *)out->data + i * rows * columns;
+
+        if (s->options->preprocess) s->map[i] = (sg_letterbox){.scale = 1.0f}; /* it is undone */
+        if (s->options->nms) {
+            SG_TRY(keep_rows(s, i, from, rows));
+            continue;
+        }
+        sg_export_corners(from, columns, K, s->model.boxes[0] + i * columns * 4,
+                          s->model.scores[0] + i * columns * K);
+        SG_TRY(find_boxes(s, i, NULL));
+    }
+    return SG_OK;
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+static sg_status make_output(sampling *s) {
+    int64_t rows = s->options->nms ? s->model.config.predict.max_boxes : 4 + s->model.model.classes;
+    int64_t columns = s->options->nms ? 6 : anchor_count(s);
+
+    s->sample->n_outputs = 1;
+    return sg_onnx_array_init(&s->sample->output[0], "output0", SG_ONNX_FLOAT, 3,
+                              (const int64_t[]){s->sample->n, rows, columns});
+}
+
 static sg_status take(sampling *s) {
     SG_TRY(choose(s));
     SG_TRY(put_inputs(s));
-    return answer(s);
+    SG_TRY(make_output(s));
+    return s->graph ? answer_of_graph(s) : answer(s);
 }
 
 sg_status sg_export_sample_pictures(const sg_trained_source *source,
-                                    const sg_export_options *options, sg_export_sample *out) {
-    sampling s = {.options = options, .sample = out};
+                                    const sg_export_options *options, const sg_export_graph *graph,
+                                    sg_export_sample *out) {
+    sampling s = {.options = options, .graph = graph, .sample = out};
     /* pictures of several sizes are no batch */
     const sg_detector_model_options load = {options->preprocess ? 1 : SG_EXPORT_SAMPLES, 1, 1};
     sg_status st;

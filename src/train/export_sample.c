@@ -1,22 +1,25 @@
 #include "train/export_sample.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/file.h"
 #include "core/line.h"
 #include "core/mem.h"
+#include "onnx/run.h"
 
 enum { kPngLevel = 6 };
 
 sg_status sg_export_sample_take(const sg_trained_source *source, const sg_export_options *options,
-                                sg_export_sample *out) {
+                                const sg_export_graph *graph, sg_export_sample *out) {
     const char *type;
     sg_status st;
 
     memset(out, 0, sizeof *out);
     SG_TRY(sg_trained_type(source->path, &type));
-    st = sg_choice_is(type, "mask_detector") ? sg_export_sample_pictures(source, options, out)
-                                             : sg_export_sample_texts(source, out);
+    st = sg_choice_is(type, "mask_detector")
+             ? sg_export_sample_pictures(source, options, graph, out)
+             : sg_export_sample_texts(source, graph, out);
     if (st != SG_OK) sg_export_sample_clear(out);
     return st;
 }
@@ -30,6 +33,27 @@ void sg_export_sample_clear(sg_export_sample *s) {
         sg_free(s->answer[i]);
     }
     memset(s, 0, sizeof *s);
+}
+
+void sg_export_sample_unreal(sg_export_sample *s) {
+    s->real = false;
+    snprintf(s->why, sizeof s->why, "%s", sg_last_error());
+}
+
+sg_status sg_export_sample_run(const sg_export_graph *graph, sg_export_sample *s) {
+    sg_onnx_array got[SG_EXPORT_OUTPUTS];
+    sg_status st = SG_OK;
+
+    SG_TRY(sg_onnx_run(graph->bytes, graph->size, s->input.array, s->input.n, got, s->n_outputs));
+    for (int o = 0; o < s->n_outputs && st == SG_OK; o++)
+        if (got[o].type != s->output[o].type || got[o].rank != s->output[o].rank ||
+            memcmp(got[o].dim, s->output[o].dim, (size_t)got[o].rank * sizeof got[o].dim[0]) != 0)
+            st = sg_fail(SG_ERR_DATA, "the exported graph differs: %s has another shape",
+                         s->output[o].name);
+    for (int o = 0; o < s->n_outputs && st == SG_OK; o++)
+        memcpy(s->output[o].data, got[o].data, sg_onnx_array_bytes(&got[o]));
+    for (int o = 0; o < s->n_outputs; o++) sg_onnx_array_clear(&got[o]);
+    return st;
 }
 
 /* --- the test vector -------------------------------------------------------------------------- */

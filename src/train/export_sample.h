@@ -1,5 +1,5 @@
-/* One batch of samples, as an exported graph takes them, and what our own engine answers: what an
- * export is checked against, and its test vector. */
+/* One batch of samples, as an exported graph takes them, and what our own engine or a graph
+ * answers: what an export is checked against, and its test vector. */
 #ifndef SG_TRAIN_EXPORT_SAMPLE_H
 #define SG_TRAIN_EXPORT_SAMPLE_H
 
@@ -31,7 +31,8 @@ typedef enum {
 /* Everything is owned. */
 typedef struct {
     sg_export_answer kind;
-    bool real; /* of the data set; else drawn pictures, or messages of our own */
+    bool real;     /* of the data set; else drawn pictures, or messages of our own */
+    char why[256]; /* not real: why data.val cannot be read */
     int n, n_outputs;
     sg_export_inputs input;
     sg_onnx_array output[SG_EXPORT_OUTPUTS];
@@ -39,24 +40,39 @@ typedef struct {
     double score, iou;                      /* predict.score, predict.nms */
     sg_image image[SG_EXPORT_SAMPLES];      /* the pictures */
     sg_onnx_array boxes[SG_EXPORT_SAMPLES]; /* what `predict` finds: (n, 6), as FOUND has them */
+    int64_t found;                          /* how many these are */
     /* texts */
     char *answer[SG_EXPORT_SAMPLES]; /* what `predict --json` says: a line */
     int n_tasks;
     int64_t task_classes[SG_TEXT_MAX_TASKS];
 } sg_export_sample;
 
-/* Of the validation part, where the model's data is there. Errors of sg_detector_model_load,
- * sg_text_trained_load. */
+/* A packed model; borrowed. */
+typedef struct {
+    const uint8_t *bytes;
+    size_t size;
+} sg_export_graph;
+
+/* Of the validation part, where the model's data is there. `graph` answers, by onnx/run.h, if it is
+ * not NULL: one that was exported with those options; else our own engine. Errors of
+ * sg_detector_model_load, sg_text_trained_load, sg_onnx_run. */
 sg_status sg_export_sample_take(const sg_trained_source *source, const sg_export_options *options,
-                                sg_export_sample *out) SG_CHECKED;
+                                const sg_export_graph *graph, sg_export_sample *out) SG_CHECKED;
 void sg_export_sample_clear(sg_export_sample *sample);
 
 /* Of those kinds; a failure leaves something to be cleared. */
 sg_status sg_export_sample_pictures(const sg_trained_source *source,
-                                    const sg_export_options *options,
+                                    const sg_export_options *options, const sg_export_graph *graph,
                                     sg_export_sample *out) SG_CHECKED;
-sg_status sg_export_sample_texts(const sg_trained_source *source, sg_export_sample *out) SG_CHECKED;
+sg_status sg_export_sample_texts(const sg_trained_source *source, const sg_export_graph *graph,
+                                 sg_export_sample *out) SG_CHECKED;
+/* The sample is made up, and why: the last error. */
+void sg_export_sample_unreal(sg_export_sample *sample);
+/* What the graph answers to the sample's input becomes its outputs, which have the shapes. */
+sg_status sg_export_sample_run(const sg_export_graph *graph, sg_export_sample *sample) SG_CHECKED;
 
+/* Boxes (A, 4) by their corners and scores (A, K) of a raw output (4 + K, A). */
+void sg_export_corners(const float *raw, int64_t A, int64_t K, float *boxes, float *scores);
 /* A letterboxed picture as the raw graph is fed with it: 0 .. 1. */
 void sg_export_floats(const uint8_t *pixels, int64_t n, float *to);
 /* n encoded texts as the graph of a text classifier takes them, into *inputs, which is zeroed; a
@@ -70,6 +86,13 @@ sg_status sg_export_text_inputs(const sg_text_model *model, const sg_encoded *te
  * a score or an overlap is within 1e-3 of its threshold). */
 sg_status sg_export_verify(const uint8_t *bytes, size_t size,
                            const sg_export_sample *sample) SG_CHECKED;
+
+/* Whether what a graph in int8 has answered (`sample`) is on the whole what our own engine does:
+ * SG_ERR_DATA says what is not. Loose: the root mean square of what scores differ by is up to half
+ * of their own, or 0.01, of boxes up to a tenth of it, of probabilities up to 0.2; and of the boxes
+ * that were found with 0.2 more than predict.score at least half are, with an IoU above 0.5. */
+sg_status sg_export_resembles(const sg_export_sample *sample,
+                              const sg_export_sample *own) SG_CHECKED;
 
 /* The sample as ONNX's own test data is, in `folder`, which is made: input_I.pb, output_I.pb
  * (TensorProto); and picture_I.png, boxes_I.pb, or answers.jsonl. SG_ERR_IO, SG_ERR_OOM. */

@@ -22,10 +22,15 @@ typedef struct {
     sg_onnx *m;
 } exporting;
 
-static sg_status load(exporting *e, const sg_trained_source *source) {
+static sg_status load(exporting *e, const sg_trained_source *source, bool int8) {
     const sg_text_model *model = &e->trained.model;
 
     SG_TRY(sg_text_trained_read(source, &e->trained));
+    if (int8 && model->shapes.length[model->shapes.n - 1] == 0)
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "%s: is a model of n-grams alone: tables that are added up, in which --int8 "
+                       "finds nothing to multiply in integers; leave it out",
+                       source->path);
     SG_TRY(sg_table_create(&e->table));
     SG_TRY(sg_graph_create(SG_EVAL, e->table, &e->graph));
     /* the last shape is the largest: texts of any length, up to that, are what is exported */
@@ -121,17 +126,19 @@ static sg_status about(const exporting *e) {
     return st == SG_OK ? about_tokenizer(e) : st;
 }
 
-static sg_status export(exporting *e, const sg_trained_source *source) {
-    SG_TRY(load(e, source));
+static sg_status export(exporting *e, const sg_trained_source *source,
+                        const sg_export_options *options) {
+    SG_TRY(load(e, source, options->int8));
     bind_inputs(e);
     SG_TRY(put_outputs(e));
     SG_TRY(about(e));
     return sg_onnx_status(e->m);
 }
 
-sg_status sg_export_text(const sg_trained_source *source, sg_onnx *m) {
+sg_status sg_export_text(const sg_trained_source *source, const sg_export_options *options,
+                         sg_onnx *m) {
     exporting e = {.m = m};
-    sg_status st = export(&e, source);
+    sg_status st = export(&e, source, options);
 
     sg_conversion_destroy(e.conversion);
     sg_state_destroy(e.state);

@@ -2,7 +2,6 @@
  * engine answers. */
 #include <string.h>
 
-#include "core/file.h"
 #include "core/mem.h"
 #include "report/line.h"
 #include "train/export_sample.h"
@@ -19,7 +18,8 @@ typedef struct {
     sg_text_dataset *data;
     sg_encoder *encoder[SG_EXPORT_SAMPLES]; /* each keeps its text */
     sg_text_rows rows;
-    sg_inference *inference; /* with logits */
+    sg_inference *inference;      /* with logits */
+    const sg_export_graph *graph; /* that answers; NULL: our engine */
     sg_export_sample *sample;
 } sampling;
 
@@ -33,9 +33,10 @@ static sg_message message(const sampling *s, int i) {
 static void choose(sampling *s) {
     const sg_config *c = &s->trained.config;
 
-    s->sample->real =
-        sg_is_dir(c->data.root) && sg_text_task_unlabelled(c, c->data.val, &s->data) == SG_OK;
-    if (!s->sample->real) s->data = NULL;
+    s->sample->real = sg_text_task_unlabelled(c, c->data.val, &s->data) == SG_OK;
+    if (s->sample->real) return;
+    s->data = NULL;
+    sg_export_sample_unreal(s->sample);
 }
 
 /* The last: it holds any text. */
@@ -128,11 +129,20 @@ static sg_status make_inference(sampling *s, const char *path) {
     return sg_inference_load(s->inference, path);
 }
 
-static sg_status answer(sampling *s) {
+static sg_status make_outputs(sampling *s) {
     static const char *const names[SG_EXPORT_OUTPUTS] = {"logits", "probabilities"};
+
+    for (int o = 0; o < SG_EXPORT_OUTPUTS; o++) {
+        SG_TRY(sg_onnx_array_init(&s->sample->output[o], names[o], SG_ONNX_FLOAT, 2,
+                                  (const int64_t[]){s->sample->n, s->trained.model.n_classes}));
+        s->sample->n_outputs++;
+    }
+    return SG_OK;
+}
+
+static sg_status answer(sampling *s) {
     const void *inputs[SG_MAX_INPUTS] = {NULL};
     void *outputs[SG_MAX_OUTPUTS] = {NULL};
-    int64_t K = s->trained.model.n_classes;
     int k = 0;
 
     if (s->trained.model.shapes.features[shape_of(s)] > 0) {
@@ -143,12 +153,7 @@ static sg_status answer(sampling *s) {
         inputs[k++] = s->rows.ids;
         inputs[k++] = s->rows.length;
     }
-    for (int o = 0; o < SG_EXPORT_OUTPUTS; o++) {
-        SG_TRY(sg_onnx_array_init(&s->sample->output[o], names[o], SG_ONNX_FLOAT, 2,
-                                  (const int64_t[]){s->sample->n, K}));
-        outputs[o] = s->sample->output[o].data;
-        s->sample->n_outputs++;
-    }
+    for (int o = 0; o < s->sample->n_outputs; o++) outputs[o] = s->sample->output[o].data;
     return sg_inference_run(s->inference, 0, inputs, outputs);
 }
 
@@ -171,15 +176,21 @@ static sg_status take(sampling *s, const sg_trained_source *source) {
 
     choose(s);
     SG_TRY(encode(s));
-    SG_TRY(make_inference(s, source->path));
-    SG_TRY(answer(s));
+    SG_TRY(make_outputs(s));
+    if (s->graph) {
+        SG_TRY(sg_export_sample_run(s->graph, s->sample));
+    } else {
+        SG_TRY(make_inference(s, source->path));
+        SG_TRY(answer(s));
+    }
     s->sample->n_tasks = model->n_tasks;
     memcpy(s->sample->task_classes, model->task_classes, sizeof model->task_classes);
     return put_lines(s);
 }
 
-sg_status sg_export_sample_texts(const sg_trained_source *source, sg_export_sample *out) {
-    sampling s = {.sample = out};
+sg_status sg_export_sample_texts(const sg_trained_source *source, const sg_export_graph *graph,
+                                 sg_export_sample *out) {
+    sampling s = {.graph = graph, .sample = out};
     sg_status st;
 
     out->kind = SG_EXPORT_LABELS;

@@ -115,7 +115,7 @@ static sg_status compare_found(const sg_export_sample *s, const sg_onnx_array *g
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
-static sg_status compare(const sg_export_sample *s, const sg_onnx_array *got) {
+static sg_status same_shapes(const sg_export_sample *s, const sg_onnx_array *got) {
     for (int o = 0; o < s->n_outputs; o++) {
         const sg_onnx_array *a = &got[o], *b = &s->output[o];
 
@@ -124,6 +124,11 @@ static sg_status compare(const sg_export_sample *s, const sg_onnx_array *got) {
                 return sg_fail(SG_ERR_DATA, "the exported graph differs: %s has another shape",
                                b->name);
     }
+    return SG_OK;
+}
+
+static sg_status compare(const sg_export_sample *s, const sg_onnx_array *got) {
+    SG_TRY(same_shapes(s, got));
     if (s->kind == SG_EXPORT_RAW) return compare_raw(s, got);
     return s->kind == SG_EXPORT_FOUND ? compare_found(s, got) : compare_labels(s, got);
 }
@@ -136,4 +141,60 @@ sg_status sg_export_verify(const uint8_t *bytes, size_t size, const sg_export_sa
     st = compare(s, got);
     for (int o = 0; o < s->n_outputs; o++) sg_onnx_array_clear(&got[o]);
     return st;
+}
+
+/* --- on the whole ----------------------------------------------------------------------------- */
+
+static const double kLooseScore = 0.5, kLooseScoreLeast = 0.01, kLooseBox = 0.1,
+                    kLooseProbability = 0.2, kSure = 0.2, kLooseIou = 0.5;
+
+/* Rows `from` .. `to` - 1 of outputs as in compare_rows: the root of the mean square of a - b,
+ * which is to be within `share` of that of b, or within `least`. */
+static sg_status resemble_rows(const sg_onnx_array *got, const sg_onnx_array *want, int64_t from,
+                               int64_t to, double share, double least, const char *what) {
+    int64_t rows = want->rank > 2 ? want->dim[1] : 1, columns = want->dim[want->rank - 1];
+    double n = (double)(want->dim[0] * (to - from) * columns), far = 0.0, size = 0.0;
+    const float *a = got->data, *b = want->data;
+
+    for (int64_t k = 0; k < want->dim[0]; k++)
+        for (int64_t i = (k * rows + from) * columns; i < (k * rows + to) * columns; i++) {
+            far += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]) / n;
+            size += (double)b[i] * (double)b[i] / n;
+        }
+    if (sqrt(far) <= fmax(least, share * sqrt(size))) return SG_OK; /* NaN is not */
+    return sg_fail(SG_ERR_DATA, "the graph in int8 differs: %s by %g on the whole, of %g", what,
+                   sqrt(far), sqrt(size));
+}
+
+static sg_status resemble_found(const sg_export_sample *s, const sg_export_sample *own) {
+    int64_t rows = own->output[0].dim[1], sure = 0, there = 0;
+
+    for (int i = 0; i < own->n; i++) {
+        const float *a = (const float *)s->output[0].data + i * rows * kRow;
+        const float *b = (const float *)own->output[0].data + i * rows * kRow;
+
+        for (int64_t k = 0; k < rows && (double)b[k * kRow + 4] > own->score + kSure; k++) {
+            bool found = false;
+
+            for (int64_t j = 0; j < rows && a[j * kRow + 4] > 0.0f && !found; j++)
+                found = a[j * kRow + 5] == b[k * kRow + 5] &&
+                        sg_box_iou(a + j * kRow, b + k * kRow) > kLooseIou;
+            sure++;
+            there += found;
+        }
+    }
+    if (2 * there >= sure) return SG_OK;
+    return sg_fail(SG_ERR_DATA, "the graph in int8 differs: of %lld boxes it finds %lld",
+                   (long long)sure, (long long)there);
+}
+
+sg_status sg_export_resembles(const sg_export_sample *s, const sg_export_sample *own) {
+    const sg_onnx_array *got = s->output, *want = own->output;
+
+    SG_TRY(same_shapes(own, got));
+    if (own->kind == SG_EXPORT_FOUND) return resemble_found(s, own);
+    if (own->kind == SG_EXPORT_LABELS)
+        return resemble_rows(&got[1], &want[1], 0, 1, 0.0, kLooseProbability, "probabilities");
+    SG_TRY(resemble_rows(got, want, 0, 4, kLooseBox, 0.0, "boxes"));
+    return resemble_rows(got, want, 4, want->dim[1], kLooseScore, kLooseScoreLeast, "scores");
 }
