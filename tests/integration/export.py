@@ -487,8 +487,8 @@ def softmax(x):
 
 
 def check_script(name, model, messages, engine, tasks):
-    """classify.py, from messages to labels, of which the last line has no end."""
-    asked, some = b"\n".join(messages.split(b"\n")[:-1:40]), engine[::40]
+    """classify.py, from messages to labels; the last line has no end, and is the first message, which is not empty."""
+    asked, some = b"\n".join(messages.split(b"\n")[:-1:40][::-1]), engine[::40][::-1]
     lines = run([sys.executable, work / "classify.py", model], stdin=asked).split("\n")[:-1]
     wrong = []
     for line, e in zip(lines, some):
