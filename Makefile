@@ -374,12 +374,13 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/libspotgrad.a
 	$(call say,cc,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c,$^) $(BUILD)/libspotgrad.a $(LDFLAGS) $(LDLIBS) -o $@
 
-## bench         speed beside PyTorch's and onnxruntime's (installs python3-torch, 0.6 GB; 13 minutes)
+## bench         speed beside PyTorch's and onnxruntime's (installs python3-torch, 0.6 GB; 15 minutes)
 bench:
 	scripts/setup bench
 	$(MAKE) $(JOBS) all $(addprefix $(BUILD)/bench/,detector predict kernels checkpoint loader text_encoder tokenizer bag transport)
 	scripts/bench
 	scripts/bench-onnx
+	$(if $(SPOTGRAD_DATA),-scripts/bench-int8,@echo "no SPOTGRAD_DATA: without int8")
 	scripts/bench-text --rounds 3
 	scripts/bench-bag
 	scripts/bench-fasttext

@@ -1,7 +1,7 @@
-"""usage: answers.py MODEL BATCH INPUTS.npz OUTPUTS.npz
+"""usage: answers.py MODEL BATCH,BATCH,... INPUTS.npz OUTPUTS.npz
 
-Runs an ONNX model on inputs (N, ...), by name, in batches, of which the last may be smaller, and writes
-its outputs, by name. On the onnxruntime that Python finds: PYTHONPATH=.venv/oldest is the oldest.
+Runs an ONNX model on inputs (N, ...), by name, in batches of each size, of which the last may be smaller, and
+writes its outputs as BATCH/NAME. On the onnxruntime that Python finds: PYTHONPATH=.venv/oldest is the oldest.
 Prints one JSON object: its version, the model's inputs and outputs, and the metadata."""
 import json
 import sys
@@ -11,12 +11,14 @@ import onnxruntime
 
 
 def main():
-    path, batch, inputs, outputs = sys.argv[1], int(sys.argv[2]), dict(numpy.load(sys.argv[3])), sys.argv[4]
+    path, batches, inputs, outputs = sys.argv[1], map(int, sys.argv[2].split(",")), dict(numpy.load(sys.argv[3])), sys.argv[4]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
-    n = len(next(iter(inputs.values())))
-    parts = [session.run(names, {name: x[at:at + batch] for name, x in inputs.items()}) for at in range(0, n, batch)]
-    numpy.savez(outputs, **{name: numpy.concatenate([p[i] for p in parts]) for i, name in enumerate(names)})
+    n, told = len(next(iter(inputs.values()))), {}
+    for batch in batches:
+        parts = [session.run(names, {name: x[at:at + batch] for name, x in inputs.items()}) for at in range(0, n, batch)]
+        told.update({"%d/%s" % (batch, name): numpy.concatenate(some) for name, some in zip(names, zip(*parts))})
+    numpy.savez(outputs, **told)
     describe = lambda values: {v.name: [v.type, v.shape] for v in values}
     print(json.dumps({"version": onnxruntime.__version__, "inputs": describe(session.get_inputs()),
                       "outputs": describe(session.get_outputs()),

@@ -5,7 +5,10 @@ them. Small models, trained here; on the pictures and some texts of $SPOTGRAD_DA
     .venv/bin/python tests/integration/export.py RUN...     also detectors that are there, and all texts"""
 # time limit: 600
 import ast
+import collections
+import configparser
 import glob
+import hashlib
 import json
 import os
 import pathlib
@@ -19,7 +22,9 @@ from urllib.parse import unquote, unquote_to_bytes
 
 ENGINE = "build/release/tests/export/engine"
 OLDEST = ".venv/oldest"
+OTHERWISE = ["train.threads=1", "run.isa=native"]  # no file may depend on these
 failed = False
+said = {}  # by bin/export, of each file
 work = pathlib.Path(tempfile.mkdtemp(prefix="spotgrad-export-"))
 data = os.environ.get("SPOTGRAD_DATA")
 runs = list(map(pathlib.Path, sys.argv[1:]))
@@ -46,35 +51,79 @@ def run(command, folder=None, stdin=None):
 
 def export(run_folder, name, *arguments):
     path = work / (name + ".onnx")
-    run(["bin/export", "--checkpoint", run_folder, "--output", path, *arguments])
+    said[path] = run(["bin/export", "--checkpoint", run_folder, "--output", path, *arguments])
     return path
 
 
-def check_file(name, path, again=None):
-    """What is true of all of them; `again`: the arguments of another export of the same."""
+def check_file(name, path, expected, again=None):
+    """What is true of all of them; `expected`: the metadata; `again`: the arguments of another export of the same."""
     onnx.checker.check_model(str(path), full_check=True)
     model = onnx.load(path)
     case("%s: onnx.checker, opset 17, IR 8" % name, model.ir_version == 8 and
          [(o.domain, o.version) for o in model.opset_import] == [("", 17)], (model.ir_version, model.opset_import))
+    found = {p.key: READ.get(p.key, str)(p.value) for p in model.metadata_props}
+    wrong = {k: (found.get(k), expected.get(k)) for k in {*found, *expected} if found.get(k) != expected.get(k)}
+    case("%s: %d metadata" % (name, len(expected)), len(model.metadata_props) == len(found) and not wrong, wrong)
     if again:
-        case("%s: the same bytes again" % name, export(*again).read_bytes() == path.read_bytes(), path)
+        case("%s: the same bytes again, by one thread and other instructions" % name,
+             export(*again, *OTHERWISE).read_bytes() == path.read_bytes(), path)
 
 
-def answers(path, inputs, batch, runtime):
-    """Outputs by name, and what answers.py says about the model."""
+# values that are not plain words
+READ = {**dict.fromkeys(["names", "imgsz", "args"], ast.literal_eval),
+        **{"spotgrad." + k: json.loads for k in ("metrics", "input", "letterbox", "boxes", "tasks", "int8")}}
+
+
+def config_of(model):
+    """What it was trained with."""
+    config = configparser.ConfigParser(interpolation=None)
+    with h5py.File(model / "best.h5") as file:
+        config.read_string(file["run/config"][()].decode())
+    return config
+
+
+def about(model, kind):
+    """Metadata of all models."""
+    version = run(["bin/export", "--version"]).split()[1]
+    with h5py.File(model / "best.h5") as file:
+        said = lambda key: file["run/" + key][()].decode()
+        evaluations = [line for line in said("history").splitlines() if line.startswith('{"step"')]
+        return {"description": kind + ", trained with Spotgrad", "author": "Spotgrad", "version": version,
+                "spotgrad.version": version, "spotgrad.model": kind, "spotgrad.run_id": said("id"),
+                "spotgrad.step": str(file["progress/step"][()]), "spotgrad.epoch": str(file["progress/epoch"][()]),
+                "spotgrad.data_sha256": said("data_fingerprint"), "spotgrad.metrics": json.loads(evaluations[-1])}
+
+
+def about_int8(path, expected):
+    """With what --int8 adds: what it has said, in four digits."""
+    name, after, before = re.match(r"int8: (\w+) ([0-9.]+) on .*, ([0-9.]+) in floats: ", said[path]).groups()
+    told = json.loads(next(p.value for p in onnx.load(path).metadata_props if p.key == "spotgrad.int8"))
+    close = lambda key, digits: told[key] if abs(told.get(key, -1) - float(digits)) < 6e-5 else float(digits)
+    return {**expected, "spotgrad.int8": {"seen": 64, name: close(name, after), "before": close("before", before)}}
+
+
+def answers(path, inputs, batches, runtime):
+    """For each size of batches the outputs by name, and what answers.py says about the model."""
     asked, told = work / "asked.npz", work / "told.npz"
     numpy.savez(asked, **inputs)
-    about = json.loads(run([sys.executable, "tests/export/answers.py", path, batch, asked, told], runtimes[runtime]))
-    return dict(numpy.load(told)), about
-
-
-def beyond(theirs, ours):
-    """The largest distance, in units of the largest value of ours, of any sample."""
-    axes = tuple(range(1, ours.ndim))
-    return (numpy.abs(theirs - ours).max(axes) / numpy.abs(ours).max(axes)).max()
+    command = [sys.executable, "tests/export/answers.py", path, ",".join(map(str, batches)), asked, told]
+    about = json.loads(run(command, runtimes[runtime]))
+    found = {batch: {} for batch in batches}
+    for key, value in numpy.load(told).items():
+        batch, name = key.split("/", 1)
+        found[int(batch)][name] = value
+    return found, about
 
 
 # --- pictures -------------------------------------------------------------------------------------
+
+
+def beyond(theirs, ours):
+    """Of raw outputs the largest distance, in units of the largest value of ours, of any sample: boxes and
+    scores each among themselves."""
+    part = lambda rows: (numpy.abs(theirs - ours)[:, rows].max((1, 2)) / numpy.abs(ours)[:, rows].max((1, 2))).max()
+    return numpy.max([part(slice(4)), part(slice(4, None))])  # NaN stays
+
 
 SMALL = ["data.synthetic=120", "data.synthetic_side=160", "model.input=96", "model.stride=8", "train.epochs=6",
          "train.eval_every=6", "run.plots=false"]
@@ -100,6 +149,21 @@ def engine_pictures(model, files):
     side, a, c = shape["side"], shape["anchors"], shape["classes"]
     read = lambda name, kind, *rest: numpy.fromfile(work / name, kind).reshape(-1, *rest)
     return read("input.u8", "u1", 3, side, side), read("boxes.f32", "<f4", a, 4), read("scores.f32", "<f4", a, c)
+
+
+def odd_pictures(file):
+    """One that has to be turned, and others that are no 8-bit RGB; small ones."""
+    with Image.open(file) as picture:
+        picture = picture.convert("RGB")
+    exif, alpha = Image.Exif(), picture.copy()
+    exif[0x112] = 6  # orientation
+    picture.transpose(Image.Transpose.ROTATE_90).save(work / "turned.jpg", quality=95, exif=exif)
+    x, y = numpy.meshgrid(numpy.arange(picture.width), numpy.arange(picture.height))
+    alpha.putalpha(Image.fromarray((255 - (x + 3 * y) % 200).astype("u1")))
+    alpha.save(work / "clear.png")
+    Image.fromarray((numpy.array(picture.convert("L")) * 255.0 + x % 256).astype("u2")).save(work / "deep.png")
+    picture.quantize(32).save(work / "palette.png", transparency=5)
+    return [str(work / name) for name in ("turned.jpg", "clear.png", "deep.png", "palette.png")]
 
 
 def raw_output(boxes, scores):
@@ -132,64 +196,123 @@ def same_boxes(ours, theirs):
     return not left
 
 
-def in_picture(row, size, side):
-    """A box of input pixels in those of a picture of that size, clipped: src/data/letterbox.h."""
+def letterbox(size, side):
+    """scale and pads of a picture of that size: src/data/letterbox.h."""
     scale = float(numpy.float32(side / max(size)))
-    pads = [(side - s * scale) // 2 if s * scale < side else 0 for s in size]
+    return scale, [(side - s * scale) // 2 if s * scale < side else 0 for s in size]
+
+
+def in_picture(row, size, side):
+    """A box of input pixels in those of the picture, clipped."""
+    scale, pads = letterbox(size, side)
     return [min(max((x - pads[i % 2]) / scale, 0), size[i % 2]) for i, x in enumerate(row)]
 
 
-def check_raw(name, path, inputs, expected):
+def about_detector(model, names, nms, inside):
+    config = config_of(model)
+    side = config.getint("model", "input")
+    boxes = {"format": "xyxy score class" if nms else "cxcywh scores", "pixels": "picture" if inside else "input",
+             "score": float(SCORE[0].split("=")[1]), "iou": config.getfloat("predict", "nms"),
+             "max_boxes": config.getint("predict", "max_boxes")}
+    read = {"colour": "RGB", "layout": "NHWC", "type": "uint8", "mean": [0, 0, 0], "scale": 1} if inside else {
+        "colour": "RGB", "layout": "NCHW", "type": "float32", "mean": [0, 0, 0], "scale": 0.00392156863}
+    return {**about(model, "mask_detector"), "task": "detect", "batch": "1", "channels": "3", "stride": "32",
+            "imgsz": [side, side], "args": {"batch": 1, "dynamic": False, "nms": nms}, "names": dict(enumerate(names)),
+            "spotgrad.size": config["model"]["size"], "spotgrad.input": read, "spotgrad.boxes": boxes, "spotgrad.letterbox": {
+                "inside": inside, "side": side, "pad": 114, "align": "centre", "filter": "triangle"}}
+
+
+def check_raw(name, path, inputs, expected, batches):
     for runtime in runtimes:
-        for batch in (1, 3, 16):
-            told, about = answers(path, {"images": inputs}, batch, runtime)
+        told, about = answers(path, {"images": inputs}, batches, runtime)
+        for batch in batches:
+            found = told[batch]["output0"]
             case("%s: raw outputs, onnxruntime %s, batches of %d: within 1e-4 of ours" % (name, about["version"], batch),
-                 told["output0"].shape == expected.shape and beyond(told["output0"], expected) <= 1e-4,
-                 told["output0"].shape if told["output0"].shape != expected.shape else beyond(told["output0"], expected))
+                 found.shape == expected.shape and beyond(found, expected) <= 1e-4,
+                 found.shape if found.shape != expected.shape else beyond(found, expected))
 
 
-def check_nms(name, path, inputs, sizes, ours):
+def check_found(name, path, inputs, ours, batches, place):
+    """Behind the suppression; place(box, i): in pixels of picture i."""
     for runtime in runtimes:
-        for batch in (1, 16):
-            told, about = answers(path, {"images": inputs}, batch, runtime)
-            names = ast.literal_eval(about["metadata"]["names"])
-            side, wrong = inputs.shape[-1], []
-            for i, rows in enumerate(told["output0"]):
-                boxes = [(names[int(r[5])], r[4], in_picture(r[:4], sizes[i], side)) for r in rows if r[4] > 0]
+        told, about = answers(path, {"images": inputs}, batches, runtime)
+        names = ast.literal_eval(about["metadata"]["names"])
+        for batch in batches:
+            wrong = []
+            for i, rows in enumerate(told[batch]["output0"]):
+                boxes = [(names[int(r[5])], r[4], place(r[:4], i)) for r in rows if r[4] > 0]
                 boxes = [b for b in boxes if b[2][2] > b[2][0] and b[2][3] > b[2][1]]
                 wrong += [] if same_boxes(ours[i], boxes) else [(i, ours[i][:2], boxes[:2])]
-            case("%s: boxes, onnxruntime %s, batches of %d: predict's" % (name, about["version"], batch), not wrong, wrong)
+            case("%s: boxes, onnxruntime %s, batches of %d: predict's" % (name, about["version"], batch),
+                 len(told[batch]["output0"]) == len(ours) and not wrong, wrong)
 
 
-def check_int8(name, model, inputs, expected):
+def check_batches_of_pictures(name, whole, raw, files, side, expected, ours):
+    """--preprocess on those of the most common size, with --nms (`whole`) and without (`raw`)."""
+    size = collections.Counter(Image.open(f).size for f in files).most_common(1)[0][0]
+    at = [i for i, f in enumerate(files) if Image.open(f).size == size]
+    pixels = numpy.stack([numpy.array(Image.open(files[i]).convert("RGB")) for i in at])
+    scale, pads = letterbox(size, side)
+    expected = expected[at].copy()
+    expected[:, :2] -= numpy.array(pads)[:, None]
+    expected[:, :4] /= scale
+    check_raw("%s --preprocess" % name, raw, pixels, expected, (1, 3))
+    check_found("%s --nms --preprocess" % name, whole, pixels, [ours[i] for i in at], (1, 3), lambda box, i: box)
+
+
+def few_pictures():
+    """Arguments: to be calibrated on pictures like those that are asked, and measured on a few of them."""
+    if not data:
+        return []
+    folder = work / "few"
+    if not folder.exists():
+        folder.mkdir()
+        for name in ("images", "annotations", "train.txt"):
+            (folder / name).symlink_to(pathlib.Path(data, "masks", name).resolve())
+        names = pathlib.Path(data, "masks/val.txt").read_text().splitlines(keepends=True)
+        (folder / "val.txt").write_text("".join(names[::10]))
+    return ["data.root=%s" % folder]
+
+
+def check_int8(name, model, inputs, expected, described):
     """Quantised: onnxruntime runs it, and on the whole it answers the same."""
-    arguments = ["--int8", *(["data.root=%s/masks" % data] if data else [])]  # calibrated on pictures like those it is asked
+    arguments = ["--int8", *SCORE, *few_pictures()]
     path = export(model, "int8", *arguments)
-    check_file(name + " --int8", path)
+    check_file(name + " --int8", path, about_int8(path, described), (model, "int8-again", *arguments))
     kinds = [node.op_type for node in onnx.load(path).graph.node]
     case("%s --int8: pairs around convolutions" % name, kinds.count("QuantizeLinear") > kinds.count("Conv") / 2 > 10, kinds.count("QuantizeLinear"))
     for runtime in runtimes:
-        told, about = answers(path, {"images": inputs}, 16, runtime)
-        far = numpy.abs(told["output0"] - expected)[:, 4:].mean()
+        told, about = answers(path, {"images": inputs}, (16,), runtime)
+        far = numpy.abs(told[16]["output0"] - expected)[:, 4:].mean()
         case("%s --int8: scores, onnxruntime %s: on average within 0.01 of ours, and others" % (name, about["version"]), 1e-5 < far < 1e-2, far)
 
 
 def check_detector(model, files):
     name = model.name
     inputs, boxes, scores = engine_pictures(model, files)
+    expected, floats = raw_output(boxes, scores), inputs.astype("f4") / 255
     ours = predicted(model, files)
     case("%s: there are boxes to compare" % name, sum(map(len, ours)) > 2 * len(files), sum(map(len, ours)))
-    raw = export(model, "raw", *SCORE)
-    check_file(name, raw, (model, "raw-again", *SCORE))
-    floats = inputs.astype("f4") / 255
-    check_raw(name, raw, floats, raw_output(boxes, scores))
-    check_int8(name, model, floats, raw_output(boxes, scores))
-    nms = export(model, "nms", "--nms", *SCORE)
-    check_file(name + " --nms", nms, (model, "nms-again", "--nms", *SCORE))
-    check_nms(name, nms, floats, [Image.open(f).size for f in files], ours)
-    whole = export(model, "pictures", "--nms", "--preprocess", *SCORE)
-    check_file(name + " --nms --preprocess", whole, (model, "pictures-again", "--nms", "--preprocess", *SCORE))
-    check_stranger(name, whole, files, ours)
+    with h5py.File(model / "best.h5") as file:
+        names = [n.decode() for n in file["classes"]]
+
+    def exported(title, *arguments):
+        path = export(model, title, *arguments, *SCORE)
+        described = about_detector(model, names, "--nms" in arguments, "--preprocess" in arguments)
+        check_file(" ".join([name, *arguments]), path, described, (model, title + "-again", *arguments, *SCORE))
+        return path
+
+    raw, nms = exported("raw"), exported("nms", "--nms")
+    pictures, whole = exported("pictures", "--preprocess"), exported("whole", "--nms", "--preprocess")
+    sizes, side = [Image.open(f).size for f in files], inputs.shape[-1]
+    check_raw(name, raw, floats, expected, (1, 3, 16))
+    check_found(name + " --nms", nms, floats, ours, (1, 3, 16), lambda box, i: in_picture(box, sizes[i], side))
+    check_batches_of_pictures(name, whole, pictures, files, side, expected, ours)
+    check_int8(name, model, floats, expected, about_detector(model, names, False, False))
+    odd = odd_pictures(files[max(range(len(files)), key=lambda i: len(ours[i]))])
+    odder = predicted(model, odd)
+    case("%s: there are boxes in odd pictures" % name, all(odder), list(map(len, odder)))
+    check_stranger(name, whole, files + odd, ours + odder)
 
 
 # --- the scripts of docs/serving.md ---------------------------------------------------------------
@@ -221,25 +344,32 @@ TEXT_MODELS = {
     "n-grams by mean, a bag and a transformer": [
         "text.buckets=16384", "text.weights=mean", "text.char_min=1", "model.bag=8", "model.layers=2", "model.width=32",
         "model.heads=4", "text.subwords=500"],
-    "a gated CNN": ["model.wide=false", "model.encoder=gated_cnn", "model.layers=2", "model.width=32", "text.subwords=400"]}
+    "a gated CNN for two tasks": [
+        "model.wide=false", "model.encoder=gated_cnn", "model.layers=2", "model.width=32", "text.subwords=400"]}
+TASKS = ["irony", "stance/abortion"]  # of the last
 
 
 def texts():
-    """A folder to train on, and messages of all val parts: without RUNs each tenth."""
+    """A folder to train on, another with TASKS, and messages of all val parts: without RUNs each tenth."""
     if data:
         files = sorted(glob.glob(data + "/sms/val_text.txt") + glob.glob(data + "/tweeteval/**/val_text.txt", recursive=True))
         lines = b"".join(pathlib.Path(f).read_bytes() for f in files).splitlines(keepends=True)
-        return pathlib.Path(data, "sms"), b"".join(lines if runs else lines[::10])
+        return pathlib.Path(data, "sms"), pathlib.Path(data, "tweeteval"), b"".join(lines if runs else lines[::10])
     skip("texts of the val parts", "no $SPOTGRAD_DATA; drawn ones instead")
-    draw, folder = random.Random(1), work / "texts"
-    folder.mkdir()
+    folder, draw = work / "texts", random.Random(1)
+    for task in ["one", *TASKS]:
+        draw_texts(folder / task, draw)
+    return folder / "one", folder, (folder / "one/val_text.txt").read_bytes() + b"\n"
+
+
+def draw_texts(folder, draw):
     said = lambda k: " ".join(draw.choices(WORDS[k], k=2) + draw.choices(WORDS[2], k=draw.randrange(8))) + "\n"
+    folder.mkdir(parents=True)
     for part, n in (("train", 300), ("val", 200)):
         labels = [draw.randrange(2) for _ in range(n)]
         (folder / (part + "_text.txt")).write_text("".join(map(said, labels)))
         (folder / (part + "_labels.txt")).write_text("".join("%d\n" % k for k in labels))
     (folder / "mapping.txt").write_text("0\tsad\n1\tgood\n")
-    return folder, (folder / "val_text.txt").read_bytes() + b"\n"
 
 
 WORDS = (["сльози", "lonely", "rain", "😢"], ["сонце", "happy", "party", "😂"], "я ти the a @user #день 10:30 ... м’ята".split())
@@ -294,26 +424,59 @@ def text_inputs(engine, wanted):
     return {name: every[name] for name in wanted}
 
 
-def check_answers(name, model, engine, wanted):
+def tasks_of(model):
+    """[{"name", "classes"}], as predict answers."""
+    told = json.loads(run(["bin/predict", "--checkpoint", model, "--json", "a message"]))
+    tasks = told.get("tasks", {config_of(model)["data"]["task"]: told})
+    return [{"name": name, "classes": list(task["probabilities"])} for name, task in tasks.items()]
+
+
+def about_text(model, tasks):
+    config, several = config_of(model), len(tasks) > 1
+    with h5py.File(model / "best.h5") as file:
+        tokenizer = file["run/tokenizer"][()].decode()
+    names = [task["name"] + ":" + name if several else name for task in tasks for name in task["classes"]]
+    return {**about(model, "text_classifier"), "task": "classify", "names": dict(enumerate(names)), "spotgrad.tasks": tasks,
+            "spotgrad.length": config["model"]["input"] if config.getint("model", "layers") else "0",
+            "spotgrad.features": config["text"]["features"] if config.getboolean("model", "wide") else "0",
+            "spotgrad.tokenizer": tokenizer, "spotgrad.tokenizer_sha256": hashlib.sha256(tokenizer.encode()).hexdigest(),
+            "spotgrad.normalizer_version": "1"}
+
+
+def by_task(columns, tasks):
+    """(n, classes of all) -> of each task its (n, classes)"""
+    return numpy.split(columns, numpy.cumsum([len(t["classes"]) for t in tasks])[:-1], 1)
+
+
+def labels(columns, tasks):
+    """(n, tasks)"""
+    return numpy.stack([part.argmax(1) for part in by_task(columns, tasks)], 1)
+
+
+def check_answers(name, model, engine, wanted, tasks):
     for runtime in runtimes:
-        for batch, some in ((1, engine[::40]), (3, engine[::40]), (16, engine)):
+        for batches, some in (((1, 3), engine[::40]), ((16,), engine)):
             ours = numpy.array([e["probabilities"] for e in some])
-            told, about = answers(model, text_inputs(some, wanted), batch, runtime)
-            theirs = told["probabilities"]
-            title = "%s: %d messages in batches of %d, onnxruntime %s" % (name, len(some), batch, about["version"])
-            case(title + ": the same labels", (theirs.argmax(1) == ours.argmax(1)).all(), (theirs.argmax(1) != ours.argmax(1)).sum())
-            case(title + ": probabilities within 1e-5", numpy.abs(theirs - ours).max() <= 1e-5, numpy.abs(theirs - ours).max())
-            case(title + ": logits fit them", numpy.abs(softmax(told["logits"]) - theirs).max() <= 1e-5, told["logits"][:2])
+            told, about = answers(model, text_inputs(some, wanted), batches, runtime)
+            for batch in batches:
+                theirs, logits = told[batch]["probabilities"], told[batch]["logits"]
+                title = "%s: %d messages in batches of %d, onnxruntime %s" % (name, len(some), batch, about["version"])
+                wrong = (labels(theirs, tasks) != labels(ours, tasks)).sum()
+                case(title + ": the same labels", wrong == 0, wrong)
+                case(title + ": probabilities within 1e-5", numpy.abs(theirs - ours).max() <= 1e-5, numpy.abs(theirs - ours).max())
+                fit = numpy.concatenate([softmax(part) for part in by_task(logits, tasks)], 1)
+                case(title + ": logits fit them", numpy.abs(fit - theirs).max() <= 1e-5, logits[:2])
 
 
-def check_int8_answers(name, model, engine, wanted):
+def check_int8_answers(name, model, engine, wanted, tasks):
     """Quantised: onnxruntime runs it, and nearly always it answers the same."""
     path = export(model, "int8-" + model.name, "--int8")
-    check_file(name + " --int8", path)
+    check_file(name + " --int8", path, about_int8(path, about_text(model, tasks)))
     ours = numpy.array([e["probabilities"] for e in engine])
     for runtime in runtimes:
-        told, about = answers(path, text_inputs(engine, wanted), 16, runtime)
-        far, same = numpy.abs(told["probabilities"] - ours), (told["probabilities"].argmax(1) == ours.argmax(1)).mean()
+        told, about = answers(path, text_inputs(engine, wanted), (16,), runtime)
+        theirs = told[16]["probabilities"]
+        far, same = numpy.abs(theirs - ours), (labels(theirs, tasks) == labels(ours, tasks)).mean()
         case("%s --int8: onnxruntime %s: 98 %% of the labels, probabilities on average within 0.02, and others" % (name, about["version"]),
              same >= 0.98 and 1e-6 < far.mean() < 0.02, (same, far.mean()))
 
@@ -323,35 +486,40 @@ def softmax(x):
     return e / e.sum(1, keepdims=True)
 
 
-def check_script(name, model, messages, engine):
-    """classify.py, from messages to labels."""
-    names = list(ast.literal_eval(onnxruntime.InferenceSession(str(model)).get_modelmeta().custom_metadata_map["names"]).values())
-    some = engine[::40]
-    asked = b"".join(m + b"\n" for m in messages.split(b"\n")[:-1:40])
+def check_script(name, model, messages, engine, tasks):
+    """classify.py, from messages to labels; the last line has no end, and is the first message, which is not empty."""
+    asked, some = b"\n".join(messages.split(b"\n")[:-1:40][::-1]), engine[::40][::-1]
     lines = run([sys.executable, work / "classify.py", model], stdin=asked).split("\n")[:-1]
-    best = [max(range(len(names)), key=e["probabilities"].__getitem__) for e in some]
-    wrong = [line for line, e, b in zip(lines, some, best)
-             if line.split("\t")[0] != names[b] or not abs(float(line.split("\t")[1]) - e["probabilities"][b]) <= 1e-5]
+    wrong = []
+    for line, e in zip(lines, some):
+        told, rest = line.split("\t"), e["probabilities"]
+        for task in tasks:
+            p, rest = rest[:len(task["classes"])], rest[len(task["classes"]):]
+            label = (task["name"] + "=" if len(tasks) > 1 else "") + task["classes"][p.index(max(p))]
+            wrong += [] if told[0] == label and abs(float(told[1]) - max(p)) <= 1e-5 else [line]
+            told = told[2:]
     case("%s: classify.py of docs/serving.md: predict's labels" % name, len(lines) == len(some) and not wrong, wrong[:2])
 
 
 def check_texts():
-    folder, messages = texts()
+    folder, several, messages = texts()
     script("classify.py")
     shutil.copy("examples/clean.py", work)
     for name, keys in TEXT_MODELS.items():
         model = work / re.sub("[^a-z]", "", name.lower())
-        run(["bin/train", "--config", "configs/sms.ini", "data.root=%s" % folder, "run.dir=%s" % model, "train.epochs=1",
-             "run.plots=false", "spot.provider=none", *keys])
+        where = ["data.root=%s" % several, "data.task=" + ", ".join(TASKS)] if "tasks" in name else ["data.root=%s" % folder]
+        run(["bin/train", "--config", "configs/sms.ini", *where, "run.dir=%s" % model, "train.epochs=1", "run.plots=false",
+             "spot.provider=none", *keys])
         engine = [json.loads(line) for line in run([ENGINE, model / "best.h5", "texts"], stdin=messages).splitlines()]
-        path = export(model, model.name)
-        check_file(name, path, (model, model.name + "-again"))
+        tasks, path = tasks_of(model), export(model, model.name)
+        case("%s: its tasks" % name, len(tasks) == (2 if "tasks" in name else 1), tasks)
+        check_file(name, path, about_text(model, tasks), (model, model.name + "-again"))
         wanted = [i.name for i in onnx.load(path).graph.input]
-        check_answers(name, path, engine, wanted)
+        check_answers(name, path, engine, wanted, tasks)
         check_ids(name, path, messages, engine)
-        check_script(name, path, messages, engine)
+        check_script(name, path, messages, engine, tasks)
         if "input_ids" in wanted:
-            check_int8_answers(name, model, engine, wanted)
+            check_int8_answers(name, model, engine, wanted, tasks)
     check_clean(messages, engine)
 
 
@@ -359,6 +527,7 @@ def check_texts():
 
 try:
     sys.path.pop(0)  # this folder's modules are none of those
+    import h5py
     import numpy
     import onnx
     import onnxruntime
