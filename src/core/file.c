@@ -171,6 +171,7 @@ static sg_status write_named(const char *path, const void *data, size_t size, bo
 static sg_status open_nameless(const char *path, int *fd) {
     char *folder = folder_of(path);
 
+    *fd = -1;
     if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its folder's name", path);
     *fd = open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, kFileMode);
     sg_free(folder);
