@@ -1,5 +1,5 @@
 /* The writer of ONNX models and the interpreter that reads them back; the detector's ways in and
- * out; whole exports: what is written, what is refused. */
+ * out. */
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,11 +17,10 @@
 #include "data/letterbox.h"
 #include "nn/detect_decode.h"
 #include "onnx/boxes.h"
-#include "nn/mask_detector.h"
 #include "onnx/convert.h"
 #include "onnx/quantize.h"
 #include "onnx/run.h"
-#include "train/export_sample.h"
+#include "ops/ops.h"
 
 static sg_onnx *begin(void) {
     sg_onnx *m;
@@ -572,125 +571,6 @@ static void test_no_form(void **state) {
     assert_string_equal(sg_last_error(), "onnx: nothing stands for the input x");
 }
 
-/* --- whole exports ---------------------------------------------------------------------------- */
-
-static const char kConfig[] = "[data]\nroot = /nowhere\nclasses = it's, \xc3\xa9\n"
-                              "[model]\ntype = mask_detector\nsize = nano\ninput = 64\n"
-                              "[predict]\nscore = 0.004\nmax_boxes = 200\n";
-
-static char model_path[] = "/tmp/spotgrad-onnx-XXXXXX";
-
-/* A nano detector of drawn weights, with the scores that training would begin with moved up. */
-static int write_model(void **state) {
-    static char first[] = "it's", second[] = "\xc3\xa9";
-    static char *classes[] = {first, second};
-    const sg_model_about about = {.run_id = "r-1",
-                                  .version = "0.1.0",
-                                  .numeric_class = "cpu f32",
-                                  .data_fingerprint = "ffee",
-                                  .config = kConfig,
-                                  .history = "{\"step\":3,\"mAP50\":0.5}\n{\"train\":4}\n",
-                                  .classes = classes,
-                                  .n_classes = 2};
-    sg_mask_detector_options o = sg_mask_detector_defaults();
-    sg_table *table;
-    sg_graph *g;
-    sg_state *s;
-    int file = mkstemp(model_path);
-
-    (void)state;
-    o.classes = 2;
-    o.input = 64;
-    if (file < 0 || sg_table_create(&table) != SG_OK ||
-        sg_graph_create(SG_EVAL, table, &g) != SG_OK)
-        return -1;
-    if (sg_mask_detector_build(g, 1, &o) != SG_OK) return -1;
-    sg_table_freeze(table);
-    if (sg_state_create(table, 0, &s) != SG_OK) return -1;
-    sg_state_init(s, 7);
-    for (int i = 0; i < table->n_entries; i++) /* uneven, as those of a trained model */
-        for (int64_t k = 0; k < table->entry[i].count; k++)
-            s->ema[table->entry[i].offset + k] *= 1.0f + 0.03f * (float)((k * 7 + i) % 5);
-    if (sg_model_file_write(model_path, &about, s) != SG_OK) return -1;
-    sg_state_destroy(s);
-    sg_graph_destroy(g);
-    sg_table_destroy(table);
-    return 0;
-}
-
-static int remove_model(void **state) {
-    (void)state;
-    return remove(model_path);
-}
-
-static void export_bytes(const sg_export_options *o, uint8_t **bytes, size_t *size) {
-    const sg_trained_source source = {.path = model_path};
-    sg_onnx *m;
-
-    if (sg_export_model(&source, o, &m) != SG_OK) fail_msg("%s", sg_last_error());
-    assert_int_equal(sg_onnx_pack(m, bytes, size), SG_OK);
-    sg_onnx_destroy(m);
-}
-
-static void test_detector(void **state) {
-    const sg_trained_source source = {.path = model_path};
-
-    (void)state;
-    for (int way = 0; way < 4; way++) {
-        const sg_export_options o = {.nms = way & 1, .preprocess = way & 2};
-        sg_export_sample sample;
-        uint8_t *bytes;
-        size_t size;
-
-        export_bytes(&o, &bytes, &size);
-        assert_true(holds(bytes, size, "{0: 'it\\'s', 1: '\xc3\xa9'}"));
-        assert_true(holds(bytes, size, "{\"step\":3,\"mAP50\":0.5}"));
-        assert_int_equal(sg_export_sample_take(&source, &o, NULL, &sample), SG_OK);
-        assert_false(sample.real);
-        if (o.nms) assert_true(((const float *)sample.output[0].data)[4] > 0.004f);
-        if (sg_export_verify(bytes, size, &sample) != SG_OK) fail_msg("%s", sg_last_error());
-        sg_export_sample_clear(&sample);
-        sg_free(bytes);
-    }
-}
-
-/* Behind those of the first picture. */
-static void add_box(sg_onnx_array *rows) {
-    float *row = rows->data;
-
-    while (row[4] > 0.0f) row += 6;
-    memcpy(row, (const float[]){1, 2, 30, 40, 0.9f, 0}, 6 * sizeof *row);
-}
-
-/* What the graph answers otherwise is found. */
-static void test_difference_is_found(void **state) {
-    const sg_trained_source source = {.path = model_path};
-    const sg_export_options raw = {.nms = false}, found = {.nms = true};
-    sg_export_sample sample;
-    uint8_t *bytes;
-    size_t size;
-
-    (void)state;
-    export_bytes(&raw, &bytes, &size);
-    assert_int_equal(sg_export_sample_take(&source, &raw, NULL, &sample), SG_OK);
-    ((float *)sample.output[0].data)[sg_onnx_array_count(&sample.output[0]) - 1] += 1e-3f;
-    assert_int_equal(sg_export_verify(bytes, size, &sample), SG_ERR_DATA);
-    assert_non_null(strstr(sg_last_error(), "the exported graph differs: scores by 0.001"));
-    sg_export_sample_clear(&sample);
-    sg_free(bytes);
-    export_bytes(&found, &bytes, &size);
-    assert_int_equal(sg_export_sample_take(&source, &found, NULL, &sample), SG_OK);
-    ((float *)sample.output[0].data)[0] -= 20.0f;
-    assert_int_equal(sg_export_verify(bytes, size, &sample), SG_ERR_DATA);
-    assert_non_null(strstr(sg_last_error(), "only it finds a box"));
-    ((float *)sample.output[0].data)[0] += 20.0f;
-    add_box(&sample.output[0]);
-    assert_int_equal(sg_export_verify(bytes, size, &sample), SG_ERR_DATA);
-    assert_non_null(strstr(sg_last_error(), "only our own engine finds a box"));
-    sg_export_sample_clear(&sample);
-    sg_free(bytes);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand),
@@ -705,9 +585,7 @@ int main(void) {
         cmocka_unit_test(test_letterbox),
         cmocka_unit_test(test_found),
         cmocka_unit_test(test_no_form),
-        cmocka_unit_test(test_detector),
-        cmocka_unit_test(test_difference_is_found),
     };
 
-    return cmocka_run_group_tests(tests, write_model, remove_model);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,10 +124,12 @@ static sg_status check_int8(const request *r, const sg_trained_source *source, m
 static sg_status make(const request *r, const sg_trained_source *source, making *m) {
     SG_TRY(pack(source, &r->what, &m->bytes, &m->size));
     SG_TRY(check(r, source, m));
-    if (r->what.int8) {
-        SG_TRY(quantize(r, source, m));
-        SG_TRY(check_int8(r, source, m));
-    }
+    if (!r->what.int8) return SG_OK;
+    SG_TRY(quantize(r, source, m));
+    return check_int8(r, source, m);
+}
+
+static sg_status write_all(const request *r, const making *m) {
     SG_TRY(sg_file_write(r->output, m->bytes, m->size));
     cli_print("%s: %zu bytes, %s%s%s\n", r->output, m->size, r->what.int8 ? "the graph in floats " : "",
               m->checked, r->what.int8 && !r->unverified ? "; in int8 it answers alike" : "");
@@ -135,10 +137,11 @@ static sg_status make(const request *r, const sg_trained_source *source, making 
     return sg_export_write_vector(r->vector, r->what.int8 ? &m->quantised : &m->own);
 }
 
-static sg_status write_model(const request *r, const sg_trained_source *source) {
+static sg_status write_model(const request *r, const sg_export_source *source) {
     making m = {.bytes = NULL};
-    sg_status st = make(r, source, &m);
+    sg_status st = sg_export_unchanged(source, make(r, &source->file, &m));
 
+    if (st == SG_OK) st = write_all(r, &m);
     sg_export_sample_clear(&m.own);
     sg_export_sample_clear(&m.quantised);
     sg_free(m.bytes);
@@ -248,7 +251,7 @@ int cli_export(int argc, char **argv) {
     refuse_output(r.output, path);
     if (r.vector) refuse_vector(r.vector);
     st = sg_export_open(path, arguments.overrides, arguments.n_overrides, &source);
-    if (st == SG_OK) st = sg_export_named(&source, write_model(&r, &source.file));
+    if (st == SG_OK) st = write_model(&r, &source);
     if (st != SG_OK) die(st, NULL);
     sg_export_close(&source);
     sg_free(path);

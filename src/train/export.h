@@ -12,16 +12,19 @@
 extern "C" {
 #endif
 
-/* A model file on its way out. It is held open to the end, as a run that goes on puts others under
- * its name: what is written, what it is compared with and what it is calibrated by are of one file.
- * And all is computed on the CPU, wherever it was trained: the graph is in floats, and GPUs may
- * round to less. */
+/* Which file it is. */
 typedef struct {
-    sg_trained_source file; /* what the functions below take */
-    const char *named;      /* the path, borrowed */
-    char *held;             /* the file open, as a path; owned, as are the next two */
-    const char **overrides;
-    int fd;
+    int64_t device, inode, size, seconds, nanoseconds; /* the last two: of its last change */
+} sg_export_identity;
+
+/* A model file on its way out. It is read several times, and a run that goes on puts others under
+ * its name: so whoever is about to write what came of it asks whether it is still the same. And all
+ * is computed on the CPU, wherever it was trained: the graph is in floats, and GPUs may round to
+ * less. */
+typedef struct {
+    sg_trained_source file; /* what the functions below take; the path is borrowed */
+    const char **overrides; /* owned */
+    sg_export_identity began;
 } sg_export_source;
 
 /* Overrides of run.device and train.precision count for nothing. SG_ERR_MISSING, SG_ERR_IO,
@@ -29,8 +32,8 @@ typedef struct {
 sg_status sg_export_open(const char *path, const char *const *overrides, int n_overrides,
                          sg_export_source *out) SG_CHECKED;
 void sg_export_close(sg_export_source *source);
-/* Returns `st`, whose text then calls the file by its name. */
-sg_status sg_export_named(const sg_export_source *source, sg_status st);
+/* `st`, but SG_ERR_UNAVAILABLE where the file is another one than at the start. */
+sg_status sg_export_unchanged(const sg_export_source *source, sg_status st) SG_CHECKED;
 
 typedef struct {
     bool nms;        /* detector: boxes are suppressed in the graph */

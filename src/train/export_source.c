@@ -1,8 +1,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "core/file.h"
 #include "core/mem.h"
@@ -12,59 +11,50 @@
 static const char *const kOnCpu[] = {"run.device=cpu", "train.precision=auto"};
 enum { kOnCpuKeys = sizeof kOnCpu / sizeof kOnCpu[0] };
 
-static sg_status put_overrides(sg_export_source *s, const char *const *overrides, int n) {
-    s->overrides = sg_calloc((size_t)n + kOnCpuKeys, sizeof *s->overrides);
-    if (!s->overrides) return sg_fail(SG_ERR_OOM, "%s: no memory", s->named);
-    for (int i = 0; i < n; i++) s->overrides[i] = overrides[i];
-    for (int i = 0; i < kOnCpuKeys; i++) s->overrides[n + i] = kOnCpu[i];
-    return SG_OK;
-}
+/* Files of ours are published whole and never changed: another one has another number, or where
+ * that is used again another time. Not the time of its names' change: it gets names and loses them.
+ */
+static sg_status look(const char *path, sg_export_identity *out) {
+    struct stat s;
 
-static sg_status hold(sg_export_source *s) {
-    SG_TRY(sg_file_check(s->named)); /* opening a pipe might never end */
-    s->fd = open(s->named, O_RDONLY | O_CLOEXEC);
-    if (s->fd < 0)
+    if (stat(path, &s) != 0)
         return sg_fail(errno == ENOENT || errno == ENOTDIR ? SG_ERR_MISSING : SG_ERR_IO,
-                       "%s: cannot open: %s", s->named, strerror(errno));
-    s->held = sg_str_printf("/proc/self/fd/%d", s->fd);
-    if (!s->held) return sg_fail(SG_ERR_OOM, "%s: no memory", s->named);
-    if (sg_same_file(s->held, s->named) || sg_file_exists(s->held)) return SG_OK;
-    sg_free(s->held); /* no /proc */
-    s->held = sg_strdup(s->named);
-    return s->held ? SG_OK : sg_fail(SG_ERR_OOM, "%s: no memory", s->named);
+                       "%s: cannot open: %s", path, strerror(errno));
+    *out = (sg_export_identity){(int64_t)s.st_dev, (int64_t)s.st_ino, (int64_t)s.st_size,
+                                (int64_t)s.st_mtim.tv_sec, (int64_t)s.st_mtim.tv_nsec};
+    return SG_OK;
 }
 
 sg_status sg_export_open(const char *path, const char *const *overrides, int n_overrides,
                          sg_export_source *out) {
-    sg_export_source s = {.named = path, .fd = -1};
-    sg_status st = put_overrides(&s, overrides, n_overrides);
+    sg_export_source s = {.overrides = NULL};
 
-    if (st == SG_OK) st = hold(&s);
-    if (st != SG_OK) {
-        sg_export_close(&s);
-        return st;
-    }
-    s.file = (sg_trained_source){s.held, s.overrides, n_overrides + kOnCpuKeys};
+    SG_TRY(sg_file_check(path)); /* opening a pipe might never end */
+    SG_TRY(look(path, &s.began));
+    s.overrides = sg_calloc((size_t)n_overrides + kOnCpuKeys, sizeof *s.overrides);
+    if (!s.overrides) return sg_fail(SG_ERR_OOM, "%s: no memory", path);
+    for (int i = 0; i < n_overrides; i++) s.overrides[i] = overrides[i];
+    for (int i = 0; i < kOnCpuKeys; i++) s.overrides[n_overrides + i] = kOnCpu[i];
+    s.file = (sg_trained_source){path, s.overrides, n_overrides + kOnCpuKeys};
     *out = s;
     return SG_OK;
 }
 
 void sg_export_close(sg_export_source *s) {
-    if (s->fd >= 0) close(s->fd);
-    sg_free(s->held);
     sg_free(s->overrides);
-    *s = (sg_export_source){.fd = -1};
+    *s = (sg_export_source){.overrides = NULL};
 }
 
-sg_status sg_export_named(const sg_export_source *s, sg_status st) {
-    size_t from = 0, length = strlen(s->held);
+sg_status sg_export_unchanged(const sg_export_source *s, sg_status st) {
+    sg_export_identity now = {0};
+    bool there = look(s->file.path, &now) == SG_OK;
 
-    while (st != SG_OK && from < strlen(sg_last_error())) {
-        const char *text = sg_last_error(), *at = strstr(text + from, s->held);
-
-        if (!at) break;
-        from = (size_t)(at - text) + strlen(s->named);
-        st = sg_fail(st, "%.*s%s%s", (int)(at - text), text, s->named, at + length);
-    }
-    return st;
+    if (there && now.device == s->began.device && now.inode == s->began.inode &&
+        now.size == s->began.size && now.seconds == s->began.seconds &&
+        now.nanoseconds == s->began.nanoseconds)
+        return st;
+    return sg_fail(SG_ERR_UNAVAILABLE,
+                   "%s: was %s meanwhile; export again, or name a checkpoint that stays, such as a "
+                   "copy",
+                   s->file.path, there ? "replaced" : "removed");
 }

@@ -1,0 +1,137 @@
+/* Writing files: whole or not at all, and nothing beside them. */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/mem.h"
+
+static char folder[] = "/tmp/spotgrad-file-XXXXXX";
+static char path[64];
+
+static int make_folder(void **state) {
+    (void)state;
+    if (!mkdtemp(folder)) return -1;
+    snprintf(path, sizeof path, "%s/file", folder);
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    return rmdir(folder);
+}
+
+static int names(void) {
+    DIR *dir = opendir(folder);
+    int n = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir)) n++;
+    closedir(dir);
+    return n - 2; /* . and .. */
+}
+
+static void expect_content(const void *data, size_t size) {
+    uint8_t *got;
+    size_t n;
+
+    assert_int_equal(sg_file_read(path, 0, &got, &n), SG_OK);
+    assert_int_equal(n, size);
+    assert_memory_equal(got, data, size);
+    sg_free(got);
+}
+
+static void test_write(void **state) {
+    struct stat info;
+    mode_t mask = umask(022);
+
+    (void)state;
+    assert_int_equal(sg_file_write(path, "first", 5), SG_OK);
+    expect_content("first", 5);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0644);
+    assert_int_equal(sg_file_write(path, "the second", 10), SG_OK);
+    expect_content("the second", 10);
+    assert_int_equal(sg_file_write(path, "", 0), SG_OK);
+    expect_content("", 0);
+    assert_int_equal(names(), 1);
+    assert_int_equal(unlink(path), 0);
+    umask(mask);
+}
+
+static void refused(sg_status st, const char *text) {
+    assert_int_equal(st, SG_ERR_IO);
+    assert_string_equal(sg_last_error(), text);
+}
+
+static void test_refusals(void **state) {
+    char other[96], text[256];
+
+    (void)state;
+    snprintf(other, sizeof other, "%s/none/file", folder);
+    snprintf(text, sizeof text, "%s: cannot create: No such file or directory", other);
+    refused(sg_file_write(other, "x", 1), text);
+    refused(sg_file_try_write(other), text);
+    assert_int_equal(sg_file_try_write(path), SG_OK);
+    assert_int_equal(names(), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(sg_file_write(path, "x", 1), SG_ERR_IO); /* a folder is not replaced */
+    assert_int_equal(names(), 1);
+    assert_int_equal(rmdir(path), 0);
+}
+
+/* The process is killed at any time: a new file is there, whole, or nothing is. */
+static void test_killed(void **state) {
+    enum { kBytes = 1 << 22, kTimes = 60, kMicroseconds = 200 };
+    uint8_t *data = sg_calloc(kBytes, 1);
+    int fd = open(folder, O_WRONLY | O_TMPFILE, 0600), killed = 0;
+
+    (void)state;
+    assert_non_null(data);
+    if (fd < 0) {
+        sg_free(data);
+        skip(); /* a file system that always gives names */
+    }
+    close(fd);
+    memset(data, 'x', kBytes);
+    for (int i = 0; i < kTimes; i++) {
+        pid_t child = fork();
+        int status;
+
+        assert_true(child >= 0);
+        if (child == 0) _exit(sg_file_write(path, data, kBytes) == SG_OK ? 0 : 1);
+        usleep((useconds_t)(i * kMicroseconds));
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        killed += WIFSIGNALED(status);
+        if (names() == 0) continue;
+        assert_int_equal(names(), 1);
+        expect_content(data, kBytes);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_true(killed > 0);
+    sg_free(data);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_write),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_killed),
+    };
+
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
