@@ -1,4 +1,5 @@
 /* The loop: steps, evaluations, checkpoints, until the end or an interruption. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include "train/run_inside.h"
 #include "train/run_plots.h"
 
-enum { kErrorBytes = 1024 };
+enum { kErrorBytes = 1024, kIdBytes = 2048 };
 
 /* Seconds after a wish to stop at which a step, or an evaluation of several workers, is given up.
  * Alone nothing else is lost. The others of a group would have to make it again, so that one who
@@ -156,6 +157,23 @@ static bool may_launch(const sg_run *r) {
     return !finished_at(r, step, samples) && !evaluation_due_at(r, samples);
 }
 
+/* A line a step: which samples the loader has read for what this worker computes of it. */
+static void log_read(const sg_run *r, int64_t step) {
+    int64_t a_shard = r->config->train.batch / r->config->train.shards, position;
+    int64_t from = r->group ? a_shard * r->own.first : 0;
+    int64_t n = r->group ? a_shard * r->own.count : r->config->train.batch;
+    char ids[kIdBytes] = "";
+    const int64_t *sample;
+    int length = 0;
+
+    if (!sg_choice_is(r->config->run.log, "debug")) return;
+    position = r->task->read(r->task, &sample);
+    for (int64_t i = from; i < from + n && length < (int)sizeof ids; i++)
+        length += snprintf(ids + length, sizeof ids - (size_t)length, " %" PRId64, sample[i]);
+    sg_log(SG_LOG_DEBUG, "reads for step %" PRId64 ": positions %" PRId64 "+%" PRId64 ", samples%s",
+           step + 1, position + from, n, ids);
+}
+
 static sg_status launch(sg_run *r) {
     int64_t step = r->state->step + sg_trainer_under_way(r->trainer);
     const void *inputs[SG_MAX_INPUTS] = {NULL};
@@ -163,6 +181,7 @@ static sg_status launch(sg_run *r) {
 
     r->step_began = sg_now();
     SG_TRY(r->task->next(r->task, inputs, &shape));
+    log_read(r, step);
     if (step > r->state->step && r->saver && sg_saver_due(r->saver, step, in_a_hurry(r))) {
         SG_TRY(sg_trainer_snapshot(r->trainer));
         r->snapshot = true;

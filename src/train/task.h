@@ -61,6 +61,9 @@ struct sg_task {
     /* The next global batch: pointers for sg_trainer_step, valid until the next call, and its shape
      * (0 where there is one). */
     sg_status (*next)(sg_task *task, const void *inputs[SG_MAX_INPUTS], int *shape);
+    /* Of the batch that `next` gave last: the position of its first row in the run's order, and of
+     * each row the sample that was read into it. Rows that were not wanted may say anything. */
+    int64_t (*read)(const sg_task *task, const int64_t **sample);
     /* With a device: sg_trainer_options.fill, the task being its context. May be NULL. */
     sg_fill_fn fill;
     /* Seconds that `next` has waited for data, in all. */
