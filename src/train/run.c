@@ -18,10 +18,12 @@ enum { kErrorBytes = 1024, kIdBytes = 2048 };
 
 /* Seconds after a wish to stop at which a step, or an evaluation of several workers, is given up.
  * Alone nothing else is lost. The others of a group would have to make it again, so that one who
- * leaves them is patient: as patient as a cloud's shortest notice, half a minute, lets it be. A
- * writer to whom a signal came may be killed ten seconds later, as docker stop does, and has first
- * to save what nobody else may keep. */
-static const double kPatience = 0.4, kPatienceInCompany = 20.0, kPatienceUnsaved = 5.0;
+ * leaves them is patient: until kSaving before the machine goes, where its cloud says when that is,
+ * else as a cloud's shortest notice, half a minute, lets it be. A writer to whom a signal came may
+ * be killed ten seconds later, as docker stop does, and has first to save what nobody else may
+ * keep. */
+static const double kPatience = 0.4, kPatienceInCompany = 20.0, kPatienceUnsaved = 5.0,
+                    kSaving = 10.0;
 
 /* --- evaluation ------------------------------------------------------------------------------- */
 
@@ -84,10 +86,15 @@ bool sg_run_asked_to_stop(void *run) {
     return sg_notices_state(r->notices) == SG_NOTICE_INTERRUPT || told_by_signal(r);
 }
 
-static double patience(const sg_run *r) {
-    if (!sg_run_in_company(r)) return kPatience;
-    if (!r->saver || !told_by_signal(r) || sg_saver_is_durable(r->saver)) return kPatienceInCompany;
-    return kPatienceUnsaved;
+/* On sg_now()'s clock, when what is under way is given up after a wish to stop at `asked`. */
+static double give_up_at(const sg_run *r, double asked) {
+    double until = told_by_signal(r) ? 0.0 : sg_notices_until(r->notices);
+
+    if (!sg_run_in_company(r)) return asked + kPatience;
+    if (until > 0.0) return fmax(until - kSaving, asked + kPatience);
+    if (!r->saver || !told_by_signal(r) || sg_saver_is_durable(r->saver))
+        return asked + kPatienceInCompany;
+    return asked + kPatienceUnsaved;
 }
 
 bool sg_run_must_give_up(void *run) {
@@ -98,7 +105,7 @@ bool sg_run_must_give_up(void *run) {
     if (!sg_run_asked_to_stop(r)) return false;
     now = sg_now();
     atomic_compare_exchange_strong(&r->asked, &none, now);
-    return now - atomic_load(&r->asked) > patience(r);
+    return now > give_up_at(r, atomic_load(&r->asked));
 }
 
 /* An evaluation of one worker can be made at any time. */
