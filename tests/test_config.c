@@ -149,6 +149,7 @@ static void refuses_bad_arguments(void **state) {
          "command line: model.keep_bag: keeps the bag of another model; name "
          "its file with model.init and its width with model.bag"},
     };
+    static const char *const tuned[] = {"run.tune=true", "distributed.store=file:///group"};
     sg_config config;
 
     (void)state;
@@ -156,6 +157,13 @@ static void refuses_bad_arguments(void **state) {
         assert_int_equal(sg_config_load(NULL, &cases[i].argument, 1, &config), SG_ERR_CONFIG);
         assert_string_equal(sg_last_error(), cases[i].message);
     }
+    for (int i = 0; i < 2; i++) /* one without the other */
+        assert_int_equal(sg_config_load(NULL, &tuned[i], 1, &config), SG_OK);
+    assert_int_equal(sg_config_load(NULL, tuned, 2, &config), SG_ERR_CONFIG);
+    assert_string_equal(
+        sg_last_error(),
+        "command line: run.tune: workers would choose different kernels, and differ "
+        "in their bits; leave it out with distributed.store");
 }
 
 static void refuses_what_is_too_long(void **state) {

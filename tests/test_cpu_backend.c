@@ -991,6 +991,7 @@ static void instruction_set(void **state) {
     assert_non_null(strstr(text, "cpu avx2 oneDNN "));
     assert_int_equal(sg_cpu_block(), 8);
     assert_null(strstr(text, "OpenBLAS")); /* no matrix product yet: it is not loaded */
+    assert_non_null(strstr(text, " numerics "));
 }
 
 /* The class names whoever multiplies matrices once one was compiled. */
@@ -1002,6 +1003,21 @@ static void class_of_products(void **state) {
     assert_int_equal(sg_blas_load(&found), SG_OK);
     sg_cpu_class(text, sizeof text);
     assert_non_null(strstr(text, found ? " OpenBLAS " : " sgemm"));
+}
+
+/* Files of before have no number: they are of number 1. */
+static void same_class(void **state) {
+    (void)state;
+    assert_true(sg_cpu_same_class("cpu avx2 oneDNN 2.6.3", "cpu avx2 oneDNN 2.6.3 numerics 1"));
+    assert_true(
+        sg_cpu_same_class("cpu avx2 oneDNN 2.6.3 numerics 2", "cpu avx2 oneDNN 2.6.3 numerics 2"));
+    assert_false(sg_cpu_same_class("cpu avx2 oneDNN 2.6.3", "cpu avx2 oneDNN 2.6.3 numerics 2"));
+    assert_false(
+        sg_cpu_same_class("cpu avx2 oneDNN 2.6.3 numerics 1", "cpu avx2 oneDNN 2.6.4 numerics 1"));
+    assert_false(sg_cpu_same_class("cpu avx2 oneDNN 2.6.3 OpenBLAS 0.3.21 numerics 1",
+                                   "cpu avx2 oneDNN 2.6.3"));
+    assert_true(sg_cpu_same_class("cuda sm_90 132 MP bf16", "cuda sm_90 132 MP bf16"));
+    assert_false(sg_cpu_same_class("cuda sm_90 132 MP bf16", "cuda sm_90 132 MP fp32"));
 }
 
 /* oneDNN's product, which serves where OpenBLAS is not installed, against sums in double. */
@@ -1076,9 +1092,13 @@ static int run_kernels(void) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(instruction_set), cmocka_unit_test(class_of_products),
-        cmocka_unit_test(onednn_products), cmocka_unit_test(peaks),
-        cmocka_unit_test(exponentials),    cmocka_unit_test(normal_distribution),
+        cmocka_unit_test(instruction_set),
+        cmocka_unit_test(class_of_products),
+        cmocka_unit_test(same_class),
+        cmocka_unit_test(onednn_products),
+        cmocka_unit_test(peaks),
+        cmocka_unit_test(exponentials),
+        cmocka_unit_test(normal_distribution),
     };
     int failed = op_run_native(run_kernels);
 

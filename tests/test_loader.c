@@ -76,6 +76,7 @@ static record *collect(const sg_dataset *d, const sg_loader_options *o, int64_t 
     assert_ok(sg_loader_create(d, o, &loader));
     for (int64_t k = 0; k < batches; k++) {
         assert_ok(sg_loader_next(loader, &batch));
+        if (o->augment) assert_int_equal(batch.first_sample, o->start + k * o->batch);
         for (int64_t row = 0; row < o->batch; row++) {
             record *r = &all[k * o->batch + row];
 

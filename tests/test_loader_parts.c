@@ -147,6 +147,7 @@ static void a_part_is_its_rows_of_the_whole(void **state) {
                 for (int k = 0; k < 8; k++) {
                     assert_ok(sg_loader_next(loader, &batch));
                     check_part(&batch, &part, whole + k * B);
+                    if (!evaluation) assert_int_equal(batch.first_sample, k * B);
                     if (k > o.prefetch) check_scribbles(&batch, &part);
                     for (int64_t row = 0; row < B; row++)
                         if (!is_in(&part, row)) scribble(&batch, row);
@@ -192,6 +193,7 @@ static void restarts_at_random_moments(void **state) {
             for (int k = 0; k < n; k++) {
                 assert_ok(sg_loader_next(loader, &batch));
                 check_part(&batch, &part, whole + at + k * B);
+                if (!evaluation) assert_int_equal(batch.first_sample, start + k * B);
             }
         }
         sg_loader_destroy(loader);

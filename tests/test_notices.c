@@ -2,6 +2,7 @@
  * says to the log and asks; services that fail, hang and lie; and that it ends at once. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -204,6 +205,7 @@ static void test_aws(void **state) {
     AWAIT(asked(ACTION " 404") >= 3);
     assert_true(is_found(SG_SPOT_AWS) && is_state(SG_NOTICE_NONE));
     assert_int_equal(logged("this machine"), 0);
+    assert_false(sg_notices_until(watcher) > 0.0 || sg_notices_until(NULL) > 0.0);
     assert_int_equal(logged("info spot: AWS's metadata service answers: notices"), 1);
     set("{\"rebalance\": \"{\\\"noticeTime\\\": \\\"2020-10-27T08:22:00Z\\\"}\"}");
     AWAIT(is_state(SG_NOTICE_REBALANCE));
@@ -215,7 +217,8 @@ static void test_aws(void **state) {
     AWAIT(is_state(SG_NOTICE_INTERRUPT));
     assert_int_equal(
         logged("warn spot: AWS takes this machine away: terminate, at 2040-02-29T01:02:03Z\n"), 1);
-    sg_notices_acknowledge(watcher); /* nothing to do, and no wait */
+    assert_false(sg_notices_until(watcher) > 0.0); /* some clock is wrong */
+    sg_notices_acknowledge(watcher);               /* nothing to do, and no wait */
     assert_int_equal(asked("api/token"), 1);
     assert_int_equal(asked("401"), 0);
     stop_at_once();
@@ -237,6 +240,7 @@ static void test_aws_time(void **state) {
     AWAIT(is_state(SG_NOTICE_INTERRUPT));
     assert_int_equal(sscanf(strstr(log_text, "(in "), "(in %d s)", &left), 1);
     assert_true(left >= 100 && left <= 120);
+    assert_true(fabs(sg_notices_until(watcher) - sg_now() - left) < 10.0);
 }
 
 static void test_aws_renews_before_the_end(void **state) {

@@ -316,6 +316,11 @@ int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
     if (n > config->train.shards)
         die_usage("--workers %d: at most train.shards = %lld have something to do", n,
                   (long long)config->train.shards);
+    if (config->run.tune)
+        die(sg_fail(SG_ERR_CONFIG,
+                    "run.tune: workers would choose different kernels, and differ in "
+                    "their bits; leave it out with --workers"),
+            NULL);
     cli_team_prepare(&team, config, file, n, fresh, arguments);
     s.arguments = team.arguments;
     s.worker = sg_calloc((size_t)n, sizeof *s.worker);

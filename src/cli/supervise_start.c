@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "cli/supervise.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,7 +21,9 @@
 #include "dist/rendezvous.h"
 #include "train/run.h"
 
-enum { kMostAdded = 12 }; /* arguments */
+enum { kMostAdded = 12, /* arguments */ kTries = 3 };
+
+static const char kMemory[] = "/dev/shm";
 
 static noreturn void no_memory(void) { die(sg_fail(SG_ERR_OOM, "no memory"), NULL); }
 
@@ -55,26 +58,64 @@ static void prepare_folder(const sg_config *c, bool fresh) {
 
 /* --- the place to meet ------------------------------------------------------------------------ */
 
-/* One in memory, named after the run's folder: the disk may be full, or far away. Others may write
- * to /dev/shm too: what is there by that name must be a folder of this user's, and nobody's now.
- * NULL: there is none. */
+/* Hold the folder, to the end of this process: others may write there too, so it must be one of
+ * this user's, and nobody's now. Negative: it cannot be had. */
+static int hold(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat held, named;
+
+    if (fd < 0) return fd;
+    /* whoever held it may have removed it meanwhile */
+    if (fstat(fd, &held) == 0 && held.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+        lstat(path, &named) == 0 && named.st_dev == held.st_dev && named.st_ino == held.st_ino)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* One in memory, named after the run's folder: the disk may be full, or far away. NULL: there is
+ * none. */
 static char *place_in_memory(const char *dir) {
     struct stat info;
     char *path;
-    int fd = -1;
 
     if (stat(dir, &info) != 0) return NULL;
-    path = sg_str_printf("/dev/shm/spotgrad-%u-%llx-%llx", (unsigned)geteuid(),
+    path = sg_str_printf("%s/spotgrad-%u-%llx-%llx", kMemory, (unsigned)geteuid(),
                          (unsigned long long)info.st_dev, (unsigned long long)info.st_ino);
     if (!path) no_memory();
-    if (mkdir(path, S_IRWXU) == 0 || errno == EEXIST)
-        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0 && fstat(fd, &info) == 0 && info.st_uid == geteuid() &&
-        flock(fd, LOCK_EX | LOCK_NB) == 0)
-        return path; /* locked to the end */
-    if (fd >= 0) close(fd);
+    for (int i = 0; i < kTries; i++)
+        if ((mkdir(path, S_IRWXU) == 0 || errno == EEXIST) && hold(path) >= 0) return path;
     sg_free(path);
     return NULL;
+}
+
+/* A place whose supervisor was killed, with nobody to train in its folder since: while it can be
+ * held nobody meets there. */
+static void remove_if_left(const char *name) {
+    unsigned long long device, number;
+    unsigned user;
+    int end = 0, fd;
+    char *path;
+
+    if (sscanf(name, "spotgrad-%u-%llx-%llx%n", &user, &device, &number, &end) != 3 || name[end] ||
+        user != (unsigned)geteuid())
+        return;
+    path = sg_path_join(kMemory, name);
+    fd = path ? hold(path) : -1;
+    if (fd >= 0) {
+        if (sg_rendezvous_empty(path) == SG_OK) rmdir(path);
+        close(fd);
+    }
+    sg_free(path);
+}
+
+static void remove_left(void) {
+    DIR *memory = opendir(kMemory);
+    struct dirent *entry;
+
+    if (!memory) return;
+    while ((entry = readdir(memory))) remove_if_left(entry->d_name);
+    closedir(memory);
 }
 
 static char *place_on_disk(const char *dir) {
@@ -94,9 +135,11 @@ static char *place_on_disk(const char *dir) {
 
 /* Without distributed.store the workers are all here. */
 static char *make_place(const char *dir) {
-    char *place = place_in_memory(dir);
+    char *place;
     sg_status st;
 
+    remove_left();
+    place = place_in_memory(dir);
     if (!place) place = place_on_disk(dir);
     st = sg_rendezvous_empty(place); /* of those who were killed with their supervisor */
     if (st != SG_OK) die(st, NULL);

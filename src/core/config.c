@@ -468,6 +468,18 @@ static sg_status check_kept_bag(const sg_config *config, const origins *from) {
                    where);
 }
 
+/* Each worker would time its own, and the bits would be none's. */
+static sg_status check_tune(const sg_config *config, const origins *from) {
+    char where[kWhere];
+
+    if (!config->run.tune || !config->distributed.store[0]) return SG_OK;
+    write_where(from->file, from->line[find_key("run", "tune") - keys], where, sizeof where);
+    return sg_fail(SG_ERR_CONFIG,
+                   "%srun.tune: workers would choose different kernels, and differ in their bits; "
+                   "leave it out with distributed.store",
+                   where);
+}
+
 /* What is told, over the defaults of one kind of model. */
 static sg_status apply_all(const sg_ini *ini, const char *const *overrides, int n_overrides,
                            bool texts, origins *from, sg_config *config) {
@@ -489,6 +501,7 @@ static sg_status resolve(const char *name, const sg_ini *ini, const char *const 
     SG_TRY(check_format(&resolved, &from));
     SG_TRY(check_together(&resolved, &from));
     SG_TRY(check_kept_bag(&resolved, &from));
+    SG_TRY(check_tune(&resolved, &from));
     *config = resolved;
     return SG_OK;
 }

@@ -22,6 +22,8 @@ enum { kRowMajor = 101, kNoTranspose = 111, kTranspose = 112 };
 
 typedef enum { ISA_OPEN, ISA_AVX2, ISA_NATIVE } isa_choice;
 
+static const char kNumerics[] = " numerics ";
+
 /* The instruction set is a property of the process, for oneDNN and OpenBLAS keep it so. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static isa_choice chosen = ISA_OPEN;
@@ -169,9 +171,23 @@ void sg_cpu_class(char *text, size_t bytes) {
     } else if (asked) {
         snprintf(blas, sizeof blas, " sgemm");
     }
-    snprintf(text, bytes, "cpu %s%s oneDNN %s%s", chosen == ISA_NATIVE ? "native" : "avx2",
-             block() == 16 ? " avx512" : "", version, blas);
+    snprintf(text, bytes, "cpu %s%s oneDNN %s%s%s%d", chosen == ISA_NATIVE ? "native" : "avx2",
+             block() == 16 ? " avx512" : "", version, blas, kNumerics, SG_CPU_NUMERICS);
     pthread_mutex_unlock(&lock);
+}
+
+/* The number of a class, and how much stands before it. */
+static int numerics_of(const char *text, size_t *length) {
+    const char *at = strstr(text, kNumerics);
+
+    *length = at ? (size_t)(at - text) : strlen(text);
+    return at ? atoi(at + strlen(kNumerics)) : 1;
+}
+
+bool sg_cpu_same_class(const char *a, const char *b) {
+    size_t n, m;
+
+    return numerics_of(a, &n) == numerics_of(b, &m) && n == m && strncmp(a, b, n) == 0;
 }
 
 void sg_blas_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,

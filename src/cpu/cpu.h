@@ -2,6 +2,7 @@
 #ifndef SG_CPU_CPU_H
 #define SG_CPU_CPU_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/status.h"
@@ -21,10 +22,19 @@ sg_status sg_cpu_set_isa(const char *isa) SG_CHECKED;
  * AVX-512, else 8. Settles the choice. */
 int sg_cpu_block(void);
 
-/* The numeric class of what this process has compiled: "cpu avx2 oneDNN 2.6.3", or "native" or
- * "native avx512" instead of "avx2"; once there was a matrix product among it, " OpenBLAS 0.3.21"
- * follows, or " sgemm" (oneDNN's) where that is not installed. */
+/* One more whenever a training on CPUs comes to other bits than before, by whatever change in this
+ * program: tests/integration/numerics.sh tells. Workers of different numbers do not train together,
+ * and no run goes on under another one, but with run.exact=false. */
+enum { SG_CPU_NUMERICS = 1 };
+
+/* The numeric class of what this process has compiled: "cpu avx2 oneDNN 2.6.3 numerics 1", or
+ * "native" or "native avx512" instead of "avx2"; once there was a matrix product among it,
+ * " OpenBLAS 0.3.21" stands before "numerics", or " sgemm" (oneDNN's) where that is not installed.
+ */
 void sg_cpu_class(char *text, size_t bytes);
+/* Whether two of them promise the same bits. Files from before there was a number are of number 1.
+ */
+bool sg_cpu_same_class(const char *a, const char *b);
 
 #ifdef __cplusplus
 }

@@ -112,7 +112,7 @@ static bool batch_failed(const sg_loader *l, int64_t batch) {
 }
 
 sg_status sg_loader_next(sg_loader *loader, sg_batch *batch) {
-    int64_t number = loader->taken;
+    int64_t B = loader->options.batch, number = loader->taken;
     sg_loader_slot *s = &loader->slot[number % loader->slots];
     double start = sg_now();
     bool failed;
@@ -134,6 +134,8 @@ sg_status sg_loader_next(sg_loader *loader, sg_batch *batch) {
     pthread_mutex_unlock(&loader->lock);
     loader->waited += sg_now() - start;
     if (failed) return sg_fail(loader->status, "%s", loader->text);
+    s->batch.first_sample = loader->options.augment ? loader->options.start + number * B
+                                                    : number % sg_loader_batches(loader) * B;
     s->batch.part = loader->part;
     s->batch.dropped = 0;
     for (int64_t i = 0; i < loader->part.count; i++)

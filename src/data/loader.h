@@ -57,14 +57,15 @@ typedef struct {
 
 /* One batch, borrowed from the loader until its next call. */
 typedef struct {
-    uint8_t *image;    /* (B, 3, S, S) RGB planes; NULL when raw */
-    float *boxes;      /* (B, SG_MAX_BOXES, 4) xyxy input pixels, unused rows 0 */
-    int32_t *classes;  /* (B, SG_MAX_BOXES), unused 0 */
-    int32_t *count;    /* (B) boxes used */
-    int64_t *sample;   /* (B) index in the data set; -1: padding */
-    sg_letterbox *map; /* (B) evaluation: picture -> input; zero in training */
-    sg_part part;      /* the rows that are filled */
-    int64_t dropped;   /* boxes over SG_MAX_BOXES in them */
+    uint8_t *image;       /* (B, 3, S, S) RGB planes; NULL when raw */
+    float *boxes;         /* (B, SG_MAX_BOXES, 4) xyxy input pixels, unused rows 0 */
+    int32_t *classes;     /* (B, SG_MAX_BOXES), unused 0 */
+    int32_t *count;       /* (B) boxes used */
+    int64_t *sample;      /* (B) index in the data set; -1: padding */
+    sg_letterbox *map;    /* (B) evaluation: picture -> input; zero in training */
+    int64_t first_sample; /* position of row 0: samples consumed before this batch */
+    sg_part part;         /* the rows that are filled */
+    int64_t dropped;      /* boxes over SG_MAX_BOXES in them */
 
     /* Raw, else NULL and 0. The block holds B jobs at its start, of which those of the part count,
      * then pictures; what is to be kept is copied before the jobs are done. */

@@ -134,7 +134,9 @@ sg_status sg_text_loader_create(const sg_encoded_set *set, const sg_text_loader_
     l->key = sg_key_mix(options->seed, sg_key_name("window"));
     l->window = sg_malloc((size_t)(l->batches * B) * sizeof *l->window);
     l->batch.target = sg_malloc((size_t)(B * options->classes) * sizeof(float) + 1);
-    if (!l->window || !l->batch.target) st = sg_fail(SG_ERR_OOM, "texts: no memory for a batch");
+    l->batch.sample = sg_malloc((size_t)B * sizeof *l->batch.sample);
+    if (!l->window || !l->batch.target || !l->batch.sample)
+        st = sg_fail(SG_ERR_OOM, "texts: no memory for a batch");
     if (st == SG_OK) st = sg_text_rows_init(&options->shapes, B, &l->batch.rows);
     if (st != SG_OK) {
         sg_text_loader_destroy(l);
@@ -149,6 +151,7 @@ void sg_text_loader_destroy(sg_text_loader *l) {
     if (!l) return;
     sg_free(l->window);
     sg_free(l->batch.target);
+    sg_free(l->batch.sample);
     sg_text_rows_clear(&l->batch.rows);
     sg_free(l);
 }
@@ -218,12 +221,14 @@ const sg_text_batch *sg_text_loader_next(sg_text_loader *l) {
         sg_encoded text = sg_encoded_at(l->set, row[i].sample);
 
         sg_text_rows_put(&l->batch.rows, &o->shapes, shape, i, &text);
+        l->batch.sample[i] = row[i].sample;
         if (o->masking)
             put_guesses(l, &row[i], shape, i);
         else
             put_target(l, row[i].sample, l->batch.target + i * o->classes);
     }
     l->batch.shape = shape;
+    l->batch.first = o->batch * l->next;
     l->next++;
     return &l->batch;
 }

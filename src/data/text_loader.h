@@ -73,6 +73,8 @@ typedef struct {
 
 typedef struct {
     int shape;
+    int64_t first;   /* position of row 0: samples consumed before this batch */
+    int64_t *sample; /* (B) which texts */
     sg_text_rows rows;
     float *target; /* (B, classes), for sg_soft_cross_entropy */
 } sg_text_batch;

@@ -22,6 +22,7 @@
 enum {
     kRounds = 3,      /* in which "auto" looks for a service */
     kLostWarning = 3, /* failures in a row that are worth a line */
+    kNear = 3600,     /* seconds */
 };
 
 static const double kTimeout = 2, kRetry = 10; /* seconds */
@@ -41,6 +42,7 @@ struct sg_notices {
     atomic_bool stop;
     _Atomic(sg_web *) web; /* made by the thread; destroyed after its end */
     atomic_int state, provider;
+    _Atomic double until; /* of the interruption; 0 */
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -118,6 +120,8 @@ static const sg_provider *look(const sg_notices *n, sg_session *s) {
 
 /* --- listening -------------------------------------------------------------------------------- */
 
+static bool is_near(time_t left) { return left >= 0 && left <= kNear; }
+
 /* ", at 2017-09-18T08:22:00Z (in 118 s)"; a time that is not near says more of the clock. */
 static void describe_time(int64_t when, char *text, size_t size) {
     time_t t = (time_t)when, left = t - time(NULL);
@@ -129,10 +133,16 @@ static void describe_time(int64_t when, char *text, size_t size) {
         return;
     }
     strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    if (left >= 0 && left <= 3600)
+    if (is_near(left))
         snprintf(text, size, ", at %s (in %d s)", at, (int)left);
     else
         snprintf(text, size, ", at %s", at);
+}
+
+static void note_time(sg_notices *n, int64_t when) {
+    time_t left = (time_t)when - time(NULL);
+
+    if (when != 0 && is_near(left)) atomic_store(&n->until, sg_now() + (double)left);
 }
 
 /* The line first, then the state that others see. */
@@ -144,6 +154,7 @@ static void announce(sg_notices *n, const sg_provider *p, sg_heard heard, const 
     sg_log(SG_LOG_WARN, "spot: %s %s: %s%s", p->name,
            interrupt ? "takes this machine away" : "warns that this machine may go", notice->what,
            time);
+    if (interrupt) note_time(n, notice->when);
     atomic_store(&n->state, interrupt ? SG_NOTICE_INTERRUPT : SG_NOTICE_REBALANCE);
 }
 
@@ -331,6 +342,8 @@ sg_notice_state sg_notices_state(const sg_notices *n) {
 sg_spot_provider sg_notices_provider(const sg_notices *n) {
     return n ? (sg_spot_provider)atomic_load(&n->provider) : SG_SPOT_NONE;
 }
+
+double sg_notices_until(const sg_notices *n) { return n ? atomic_load(&n->until) : 0.0; }
 
 void sg_notices_acknowledge(sg_notices *n) {
     struct timespec until;

@@ -55,6 +55,10 @@ void sg_notices_stop(sg_notices *notices);
 sg_notice_state sg_notices_state(const sg_notices *notices);
 sg_spot_provider sg_notices_provider(const sg_notices *notices);
 
+/* On sg_now()'s clock, when the machine may go, as the notice of an interruption says; 0: nothing
+ * was heard, or no time, or one that is not near, which says more of the clock. */
+double sg_notices_until(const sg_notices *notices);
+
 /* To be called once the state is durable: Azure is told that the machine may go now, and so stops
  * charging for it. Waits for the answer, at most the timeout. Nothing happens elsewhere, without
  * an interruption, or where the event takes other machines along. */

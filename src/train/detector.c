@@ -144,6 +144,13 @@ static sg_status detector_next(sg_task *task, const void *inputs[SG_MAX_INPUTS],
     return SG_OK;
 }
 
+static int64_t detector_read(const sg_task *task, const int64_t **sample) {
+    const detector_task *t = (const detector_task *)task;
+
+    *sample = t->batch.sample;
+    return t->batch.first_sample;
+}
+
 static sg_status detector_fill(void *context, void *queue, const void *input, void *to) {
     return sg_staging_put(((detector_task *)context)->staging, queue, input, to);
 }
@@ -253,6 +260,7 @@ sg_status sg_detector_task_create(const sg_config *config, sg_task **out) {
     t->task.start = detector_start;
     t->task.next = detector_next;
     t->task.fill = detector_fill;
+    t->task.read = detector_read;
     t->task.wait_seconds = detector_wait_seconds;
     t->task.evaluate = detector_evaluate;
     if (t->report) t->task.report = detector_report;

@@ -15,7 +15,8 @@ typedef struct {
     sg_masked_model model;
     char *tokenizer; /* as text; owned */
     sg_encoded_set *train_set, *val_set;
-    sg_text_loader *loader; /* NULL before start */
+    sg_text_loader *loader;     /* NULL before start */
+    const sg_text_batch *batch; /* the last one */
     double waited;
     sg_text_runner *runner; /* made at the first evaluation */
     char fingerprint[SG_FINGERPRINT_BYTES];
@@ -75,8 +76,16 @@ static sg_status masked_next(sg_task *task, const void *inputs[SG_MAX_INPUTS], i
 
     memcpy(inputs, in, sizeof in);
     *shape = batch->shape;
+    t->batch = batch;
     t->waited += sg_now() - start;
     return SG_OK;
+}
+
+static int64_t masked_read(const sg_task *task, const int64_t **sample) {
+    const sg_text_batch *batch = ((const masked_task *)task)->batch;
+
+    *sample = batch->sample;
+    return batch->first;
 }
 
 static double masked_wait_seconds(const sg_task *task) {
@@ -146,6 +155,7 @@ sg_status sg_masked_task_create(const sg_config *config, sg_task **out) {
     t->task.prepare = masked_prepare;
     t->task.start = masked_start;
     t->task.next = masked_next;
+    t->task.read = masked_read;
     t->task.wait_seconds = masked_wait_seconds;
     t->task.evaluate = masked_evaluate;
     t->task.destroy = masked_destroy;

@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "cpu/cpu.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -189,7 +190,7 @@ static sg_status check_same_class(const sg_resume *resume, const sg_config *conf
                                   const char *here) {
     const sg_model_file *file = &resume->file;
 
-    if (strcmp(file->numeric_class, here) == 0) return SG_OK;
+    if (sg_cpu_same_class(file->numeric_class, here)) return SG_OK;
     if (config->run.exact)
         return sg_fail(SG_ERR_UNAVAILABLE,
                        "%s: was computed on \"%s\", here is \"%s\": the same bits cannot be "

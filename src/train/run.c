@@ -1,4 +1,5 @@
 /* The loop: steps, evaluations, checkpoints, until the end or an interruption. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,14 +14,16 @@
 #include "train/run_inside.h"
 #include "train/run_plots.h"
 
-enum { kErrorBytes = 1024 };
+enum { kErrorBytes = 1024, kIdBytes = 2048 };
 
 /* Seconds after a wish to stop at which a step, or an evaluation of several workers, is given up.
  * Alone nothing else is lost. The others of a group would have to make it again, so that one who
- * leaves them is patient: as patient as a cloud's shortest notice, half a minute, lets it be. A
- * writer to whom a signal came may be killed ten seconds later, as docker stop does, and has first
- * to save what nobody else may keep. */
-static const double kPatience = 0.4, kPatienceInCompany = 20.0, kPatienceUnsaved = 5.0;
+ * leaves them is patient: until kSaving before the machine goes, where its cloud says when that is,
+ * else as a cloud's shortest notice, half a minute, lets it be. A writer to whom a signal came may
+ * be killed ten seconds later, as docker stop does, and has first to save what nobody else may
+ * keep. */
+static const double kPatience = 0.4, kPatienceInCompany = 20.0, kPatienceUnsaved = 5.0,
+                    kSaving = 10.0;
 
 /* --- evaluation ------------------------------------------------------------------------------- */
 
@@ -83,10 +86,15 @@ bool sg_run_asked_to_stop(void *run) {
     return sg_notices_state(r->notices) == SG_NOTICE_INTERRUPT || told_by_signal(r);
 }
 
-static double patience(const sg_run *r) {
-    if (!sg_run_in_company(r)) return kPatience;
-    if (!r->saver || !told_by_signal(r) || sg_saver_is_durable(r->saver)) return kPatienceInCompany;
-    return kPatienceUnsaved;
+/* On sg_now()'s clock, when what is under way is given up after a wish to stop at `asked`. */
+static double give_up_at(const sg_run *r, double asked) {
+    double until = told_by_signal(r) ? 0.0 : sg_notices_until(r->notices);
+
+    if (!sg_run_in_company(r)) return asked + kPatience;
+    if (until > 0.0) return fmax(until - kSaving, asked + kPatience);
+    if (!r->saver || !told_by_signal(r) || sg_saver_is_durable(r->saver))
+        return asked + kPatienceInCompany;
+    return asked + kPatienceUnsaved;
 }
 
 bool sg_run_must_give_up(void *run) {
@@ -97,7 +105,7 @@ bool sg_run_must_give_up(void *run) {
     if (!sg_run_asked_to_stop(r)) return false;
     now = sg_now();
     atomic_compare_exchange_strong(&r->asked, &none, now);
-    return now - atomic_load(&r->asked) > patience(r);
+    return now > give_up_at(r, atomic_load(&r->asked));
 }
 
 /* An evaluation of one worker can be made at any time. */
@@ -156,6 +164,23 @@ static bool may_launch(const sg_run *r) {
     return !finished_at(r, step, samples) && !evaluation_due_at(r, samples);
 }
 
+/* A line a step: which samples the loader has read for what this worker computes of it. */
+static void log_read(const sg_run *r, int64_t step) {
+    int64_t a_shard = r->config->train.batch / r->config->train.shards, position;
+    int64_t from = r->group ? a_shard * r->own.first : 0;
+    int64_t n = r->group ? a_shard * r->own.count : r->config->train.batch;
+    char ids[kIdBytes] = "";
+    const int64_t *sample;
+    int length = 0;
+
+    if (!sg_choice_is(r->config->run.log, "debug")) return;
+    position = r->task->read(r->task, &sample);
+    for (int64_t i = from; i < from + n && length < (int)sizeof ids; i++)
+        length += snprintf(ids + length, sizeof ids - (size_t)length, " %" PRId64, sample[i]);
+    sg_log(SG_LOG_DEBUG, "reads for step %" PRId64 ": positions %" PRId64 "+%" PRId64 ", samples%s",
+           step + 1, position + from, n, ids);
+}
+
 static sg_status launch(sg_run *r) {
     int64_t step = r->state->step + sg_trainer_under_way(r->trainer);
     const void *inputs[SG_MAX_INPUTS] = {NULL};
@@ -163,6 +188,7 @@ static sg_status launch(sg_run *r) {
 
     r->step_began = sg_now();
     SG_TRY(r->task->next(r->task, inputs, &shape));
+    log_read(r, step);
     if (step > r->state->step && r->saver && sg_saver_due(r->saver, step, in_a_hurry(r))) {
         SG_TRY(sg_trainer_snapshot(r->trainer));
         r->snapshot = true;

@@ -40,8 +40,8 @@ struct sg_task {
     char *const *classes;   /* (n_classes) names, the task's */
     int64_t n_classes;
     int (*class_axis)(const char *parameter); /* of sg_class_outputs; NULL where there are none */
-    const char *fingerprint; /* of the data, hex, the task's */
-    const char *tokenizer;   /* what a checkpoint keeps of it, the task's; NULL: nothing */
+    const char *fingerprint;                  /* of the data, hex, the task's */
+    const char *tokenizer; /* what a checkpoint keeps of it, the task's; NULL: nothing */
 
     /* Before anything below, where a task has it: with the tokenizer of the checkpoint that it goes
      * on or starts from, or NULL for one of its own. `file` is for messages. */
@@ -61,6 +61,9 @@ struct sg_task {
     /* The next global batch: pointers for sg_trainer_step, valid until the next call, and its shape
      * (0 where there is one). */
     sg_status (*next)(sg_task *task, const void *inputs[SG_MAX_INPUTS], int *shape);
+    /* Of the batch that `next` gave last: the position of its first row in the run's order, and of
+     * each row the sample that was read into it. Rows that were not wanted may say anything. */
+    int64_t (*read)(const sg_task *task, const int64_t **sample);
     /* With a device: sg_trainer_options.fill, the task being its context. May be NULL. */
     sg_fill_fn fill;
     /* Seconds that `next` has waited for data, in all. */

@@ -19,7 +19,8 @@ typedef struct {
     int32_t (*label)[3]; /* (n_train), for the loader */
     float *class_weight; /* (classes) */
     sg_encoded_set *train_set, *val_set;
-    sg_text_loader *loader; /* NULL before start */
+    sg_text_loader *loader;     /* NULL before start */
+    const sg_text_batch *batch; /* the last one */
     double waited;
     sg_text_runner *runner; /* made at the first evaluation */
     float *probabilities;   /* (n_val, classes), of the last */
@@ -197,8 +198,16 @@ static sg_status text_next(sg_task *task, const void *inputs[SG_MAX_INPUTS], int
     }
     inputs[k] = batch->target;
     *shape = batch->shape;
+    t->batch = batch;
     t->waited += sg_now() - start;
     return SG_OK;
+}
+
+static int64_t text_read(const sg_task *task, const int64_t **sample) {
+    const sg_text_batch *batch = ((const text_task *)task)->batch;
+
+    *sample = batch->sample;
+    return batch->first;
 }
 
 static double text_wait_seconds(const sg_task *task) { return ((const text_task *)task)->waited; }
@@ -288,6 +297,7 @@ sg_status sg_text_task_create(const sg_config *config, sg_task **out) {
     t->task.prepare = text_prepare;
     t->task.start = text_start;
     t->task.next = text_next;
+    t->task.read = text_read;
     t->task.wait_seconds = text_wait_seconds;
     t->task.evaluate = text_evaluate;
     if (config->run.plots) t->task.report = text_report;

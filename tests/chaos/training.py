@@ -22,12 +22,12 @@ TEXTS = ["--config", "configs/sms.ini", "model.bag=32", "model.layers=2", "model
 subject = PICTURES
 
 
-def write_texts(folder):
+def write_texts(folder, samples=16):
     """The data set of TEXTS, where it is not there yet."""
     if os.path.exists(folder):
         return
     made = tempfile.mkdtemp(dir=os.path.dirname(folder))
-    for part, n in (("train", 16), ("val", 4)):
+    for part, n in (("train", samples), ("val", 4)):
         with open(os.path.join(made, part + "_text.txt"), "w", encoding="utf-8") as file:
             for i in range(n):
                 file.write("%s number %d%s\n" % (("a good day", "a bad night")[i % 2], i, " and on" * (i % 5)))

@@ -39,13 +39,13 @@ declare -A process
 # --- the other one is killed, and fewer than min_workers are left: the state is nowhere else ---
 for way in wait SIGTERM; do
     at=$work/last-$way
-    start last-$way distributed.pace=0.02 distributed.min_workers=2 distributed.wait=$([ $way = wait ] && echo 2 || echo 60)
+    start last-$way distributed.pace=0.02 distributed.min_workers=2 distributed.wait="$([ $way = wait ] && echo 2 || echo 60)"
     wait_for 60 "step 20 in epoch" "$at/$other.err"
-    kill -KILL ${process[$first]}
-    wait ${process[$first]} 2>/dev/null
-    if [ $way = SIGTERM ]; then sleep 1.8; kill -TERM ${process[$other]}; fi
-    wait ${process[$other]}
-    same "the last, $way: its status" $? $([ $way = wait ] && echo 69 || echo 75)
+    kill -KILL "${process[$first]}"
+    wait "${process[$first]}" 2>/dev/null
+    if [ $way = SIGTERM ]; then sleep 1.8; kill -TERM "${process[$other]}"; fi
+    wait "${process[$other]}"
+    same "the last, $way: its status" $? "$([ $way = wait ] && echo 69 || echo 75)"
     step=$(last_step "$at/$other.err")
     same "the last, $way: what it had finished is in its folder" "$(newest "$at/$other")" "$(printf "step-%09d" "$step")"
     if grep -qs "saved step $step" "$at/$other.err" "$at/$other.out"; then pass "the last, $way: says so"
@@ -59,8 +59,8 @@ for who in other first; do
     if [ $who = first ]; then leaver=$first stayer=$other; else leaver=$other stayer=$first; fi
     wait_for 60 "step 3 in epoch" "$at/$leaver.err"
     before=$(last_step "$at/$leaver.err")
-    kill -TERM ${process[$leaver]}
-    wait ${process[$leaver]}
+    kill -TERM "${process[$leaver]}"
+    wait "${process[$leaver]}"
     same "$who leaves: its status" $? 75
     after=$(last_step "$at/$leaver.err")
     if [ "$after" -gt "$before" ]; then pass "$who leaves: the step under way is finished"
@@ -70,9 +70,45 @@ for who in other first; do
     same "$who leaves: says what became of it" "$(tail -n 1 "$at/$leaver.out")" "interrupted: $said step $after"
     wait_for 20 "step $((after + 1)) in epoch [0-9]* of the group: positions $((16 * after))+16" "$at/$stayer.err"
     same "$who leaves: the other one goes on alone behind it" $? 0
-    kill -KILL ${process[$stayer]}
-    wait ${process[$stayer]} 2>/dev/null
+    kill -KILL "${process[$stayer]}"
+    wait "${process[$stayer]}" 2>/dev/null
 done
+
+# --- Azure's notice to one that does not write: once the others have its state the machine may go ---
+mkfifo "$work/input"
+exec 8<>"$work/input"
+python3 tests/metadata_server.py <"$work/input" >"$work/port" 8>&- &
+for _ in $(seq 100); do if [ -s "$work/port" ]; then break; fi; sleep 0.1; done
+endpoint=http://127.0.0.1:$(cat "$work/port")
+# tell [JSON]: change the stand-in; what it is then
+tell() {
+    python3 - "$endpoint" "$@" <<'PYTHON'
+import sys, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+data = sys.argv[2].encode() if len(sys.argv) > 2 else None
+print(opener.open(sys.argv[1] + "/control", data).read().decode())
+PYTHON
+}
+at=$work/azure
+tell '{"cloud": "azure"}' >/dev/null
+start azure distributed.pace=0.1
+bin/train "${tiny[@]}" run.dir="$at/c" distributed.store="file://$at/group" distributed.pace=0.1 \
+    spot.provider=azure spot.endpoint="$endpoint" >"$at/c.out" 2>"$at/c.err" &
+process[c]=$!
+wait_for 60 "notices of an interruption are heard" "$at/c.err"
+wait_for 60 "step [0-9]* in epoch" "$at/c.err"
+tell '{"events": [{"EventId": "A-1", "EventType": "Preempt", "ResourceType": "VirtualMachine", "Resources": ["train-7"],
+    "EventStatus": "Scheduled", "NotBefore": ""}]}' >/dev/null
+wait "${process[c]}"
+same "Azure: its status" $? 75
+same "Azure: it leaves" "$(tail -n 1 "$at/c.out" | cut -d " " -f 1-5)" "interrupted: the other workers have"
+case $(tell) in
+    *'"acknowledged": ["A-1"]'*) pass "Azure: is told that the machine may go" ;;
+    *) fail "Azure: is told that the machine may go" "$(tell)" ;;
+esac
+kill -KILL "${process[a]}" "${process[b]}"
+wait "${process[a]}" "${process[b]}" 2>/dev/null
+exec 8>&-
 
 # --- the writer is killed behind the only evaluation: where is the best one? ---
 for where in store nowhere; do
@@ -84,9 +120,9 @@ for where in store nowhere; do
     if [ $where = store ]; then
         for _ in $(seq 500); do if [ -e "$at/store/best.h5" ]; then break; fi; sleep 0.02; done
     fi
-    kill -KILL ${process[$first]}
-    wait ${process[$first]} 2>/dev/null
-    wait ${process[$other]}
+    kill -KILL "${process[$first]}"
+    wait "${process[$first]}" 2>/dev/null
+    wait "${process[$other]}"
     same "best, $where: the other one comes to the end" $? 0
     bin/evaluate --checkpoint "$at/$other" data.root="$work/data" >"$at/out" 2>"$at/err"
     same "best, $where: and can be evaluated" $? 0

@@ -38,6 +38,9 @@ done
 train "$work/none" --workers 9
 expect_error "more workers than shards" 64 \
     "train: --workers 9: at most train.shards = 8 have something to do; try \`train --help\`"
+train "$work/none" --workers 2 run.tune=true
+expect_error "--workers with run.tune" 78 \
+    "train: run.tune: workers would choose different kernels, and differ in their bits; leave it out with --workers"
 train "$work/none" --workers 2 --profile
 expect_error "--workers with --profile" 64 \
     "train: --profile is of one process: without --workers; try \`train --help\`"
@@ -71,6 +74,21 @@ for run in mended stored; do
         fail "nothing is left where they met: $run" "$(ls -d "$(place "$work/$run")" "$work/$run/group")"
     else pass "nothing is left where they met: $run"; fi
 done
+
+# --- where they met is left behind by a supervisor that is killed, and removed by the next one, of whatever folder ---
+start "$work/killed" --workers 2 train.epochs=100 distributed.pace=0.02
+wait_for 60 grep -q "^epoch" "$work/err"
+kill -KILL $pid
+finish
+if [ -d "$(place "$work/killed")" ]; then pass "killed: their place stays"; else fail "killed: their place stays" "it is gone"; fi
+start "$work/living" --workers 2 distributed.pace=0.02
+wait_for 60 grep -q "^epoch" "$work/err"
+bin/train "${tiny[@]}" run.dir="$work/next" train.steps=2 --workers 2 >/dev/null 2>&1
+if [ -e "$(place "$work/killed")" ]; then fail "the next one removes it" "it is there"; else pass "the next one removes it"; fi
+if [ -d "$(place "$work/living")" ]; then pass "but not that of one that lives"
+else fail "but not that of one that lives" "it is gone"; fi
+finish
+expect "which comes to its end" 0 "done: 24 steps"
 
 # --- Ctrl-C, to all processes at once as a terminal sends it ---
 ctrl_c() {
