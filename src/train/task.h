@@ -40,8 +40,8 @@ struct sg_task {
     char *const *classes;   /* (n_classes) names, the task's */
     int64_t n_classes;
     int (*class_axis)(const char *parameter); /* of sg_class_outputs; NULL where there are none */
-    const char *fingerprint; /* of the data, hex, the task's */
-    const char *tokenizer;   /* what a checkpoint keeps of it, the task's; NULL: nothing */
+    const char *fingerprint;                  /* of the data, hex, the task's */
+    const char *tokenizer; /* what a checkpoint keeps of it, the task's; NULL: nothing */
 
     /* Before anything below, where a task has it: with the tokenizer of the checkpoint that it goes
      * on or starts from, or NULL for one of its own. `file` is for messages. */
