@@ -128,6 +128,14 @@ static sg_status take_link(finder *f, const char *run_dir, const char *name) {
     return append(f, path, step);
 }
 
+static sg_status take_damaged_link(finder *f, const char *run_dir, const char *name) {
+    char *path = sg_str_printf("%s/%s.damaged", run_dir, name);
+
+    if (!path || sg_file_exists(path)) return append(f, path, -1);
+    sg_free(path);
+    return SG_OK;
+}
+
 static int newest_first(const void *a, const void *b) {
     const sg_checkpoint *x = a, *y = b;
 
@@ -136,15 +144,18 @@ static int newest_first(const void *a, const void *b) {
     return strcmp(x->path, y->path);
 }
 
-sg_status sg_checkpoints_find(const char *run_dir, sg_checkpoint_list *out) {
+/* What is in the folder of checkpoints, and what lies beside it. */
+static sg_status find(const char *run_dir, sg_status (*take)(void *finder, const char *name),
+                      sg_status (*take_beside)(finder *f, const char *run_dir, const char *name),
+                      sg_checkpoint_list *out) {
     sg_checkpoint_list list = {0};
     char *folder = folder_of(run_dir);
     finder f = {&list, folder, 0};
     sg_status st;
 
     if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
-    st = each_entry(folder, take_entry, &f);
-    for (int i = 0; i < 2 && st == SG_OK; i++) st = take_link(&f, run_dir, kLinks[i]);
+    st = each_entry(folder, take, &f);
+    for (int i = 0; i < 2 && st == SG_OK; i++) st = take_beside(&f, run_dir, kLinks[i]);
     if (st == SG_OK && list.n > 0)
         qsort(list.item, (size_t)list.n, sizeof *list.item, newest_first);
     if (st == SG_OK)
@@ -155,30 +166,12 @@ sg_status sg_checkpoints_find(const char *run_dir, sg_checkpoint_list *out) {
     return st;
 }
 
+sg_status sg_checkpoints_find(const char *run_dir, sg_checkpoint_list *out) {
+    return find(run_dir, take_entry, take_link, out);
+}
+
 sg_status sg_checkpoints_damaged(const char *run_dir, sg_checkpoint_list *out) {
-    sg_checkpoint_list list = {0};
-    char *folder = folder_of(run_dir);
-    finder f = {&list, folder, 0};
-    sg_status st;
-
-    if (!folder) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
-    st = each_entry(folder, take_damaged, &f);
-    for (int i = 0; i < 2 && st == SG_OK; i++) {
-        char *path = sg_str_printf("%s/%s.damaged", run_dir, kLinks[i]);
-
-        if (!path || sg_file_exists(path))
-            st = append(&f, path, -1);
-        else
-            sg_free(path);
-    }
-    if (st == SG_OK && list.n > 0)
-        qsort(list.item, (size_t)list.n, sizeof *list.item, newest_first);
-    if (st == SG_OK)
-        *out = list;
-    else
-        sg_checkpoint_list_clear(&list);
-    sg_free(folder);
-    return st;
+    return find(run_dir, take_damaged, take_damaged_link, out);
 }
 
 void sg_checkpoint_list_clear(sg_checkpoint_list *list) {

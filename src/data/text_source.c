@@ -124,14 +124,6 @@ static char *folder_of(const sg_text_place *place, const char *task) {
     return *task ? sg_path_join(place->root, task) : sg_strdup(place->root);
 }
 
-char *sg_text_part_path(const sg_text_place *place, const char *task, const char *split) {
-    char *folder = folder_of(place, task);
-    char *path = folder ? find_file(folder, split, place->format) : NULL;
-
-    sg_free(folder);
-    return path;
-}
-
 static sg_status read_rows(const sg_text_place *place, const char *folder,
                            const sg_fault_sink *sink, sg_text_part *part) {
     size_t size;

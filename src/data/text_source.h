@@ -35,8 +35,6 @@ typedef struct {
 sg_status sg_text_part_read(const sg_text_place *place, const char *task, const char *split,
                             const sg_fault_sink *sink, sg_text_part *out) SG_CHECKED;
 void sg_text_part_clear(sg_text_part *part);
-/* The file that it reads, there or not; the caller's. NULL: no memory. */
-char *sg_text_part_path(const sg_text_place *place, const char *task, const char *split);
 /* The classes that the part itself tells: mapping.txt's, or the sorted values of its labels.
  * SG_ERR_DATA: more than SG_MAX_CLASSES; SG_ERR_OOM. */
 sg_status sg_text_part_classes(const sg_text_part *part, sg_classes *out) SG_CHECKED;

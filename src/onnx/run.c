@@ -13,7 +13,7 @@ enum { kMost = 1 << 30 }; /* elements of a tensor */
 /* A name of the graph. */
 typedef struct {
     const char *name; /* the message's */
-    sg_run_tensor tensor;
+    sg_onnx_run_tensor tensor;
     bool there;
     size_t last; /* node that reads it last */
 } value;
@@ -28,7 +28,7 @@ typedef struct {
 
 /* --- what operators ask for ------------------------------------------------------------------- */
 
-sg_status sg_run_fail(const sg_run_call *c, const char *fmt, ...) {
+sg_status sg_onnx_run_fail(const sg_onnx_run_call *c, const char *fmt, ...) {
     char text[256];
     va_list args;
 
@@ -39,15 +39,15 @@ sg_status sg_run_fail(const sg_run_call *c, const char *fmt, ...) {
                    c->node->op_type, text);
 }
 
-sg_status sg_run_need(const sg_run_call *c, int n) {
+sg_status sg_onnx_run_need(const sg_onnx_run_call *c, int n) {
     for (int i = 0; i < n; i++)
-        if (i >= c->n_in || !c->in[i]) return sg_run_fail(c, "input %d is missing", i);
+        if (i >= c->n_in || !c->in[i]) return sg_onnx_run_fail(c, "input %d is missing", i);
     return SG_OK;
 }
 
 /* Without elements yet. */
-static sg_status shape_tensor(sg_run_tensor *t, int type, int rank, const int64_t *dim) {
-    *t = (sg_run_tensor){.type = type, .rank = rank, .count = 1};
+static sg_status shape_tensor(sg_onnx_run_tensor *t, int type, int rank, const int64_t *dim) {
+    *t = (sg_onnx_run_tensor){.type = type, .rank = rank, .count = 1};
     if (rank > SG_ONNX_RANK) return sg_fail(SG_ERR_UNSUPPORTED, "onnx: a tensor of rank %d", rank);
     if (sg_onnx_type_bytes(type) == 0)
         return sg_fail(SG_ERR_UNSUPPORTED, "onnx: a tensor of type %d", type);
@@ -61,17 +61,17 @@ static sg_status shape_tensor(sg_run_tensor *t, int type, int rank, const int64_
     return SG_OK;
 }
 
-static sg_status fill_zeros(sg_run_tensor *t) {
+static sg_status fill_zeros(sg_onnx_run_tensor *t) {
     t->v = sg_calloc((size_t)t->count + 1, sizeof *t->v);
     return t->v ? SG_OK : sg_fail(SG_ERR_OOM, "onnx: no memory for a tensor");
 }
 
-sg_status sg_run_make(sg_run_call *c, int o, int type, int rank, const int64_t *dim) {
+sg_status sg_onnx_run_make(sg_onnx_run_call *c, int o, int type, int rank, const int64_t *dim) {
     SG_TRY(shape_tensor(&c->out[o], type, rank, dim));
     return fill_zeros(&c->out[o]);
 }
 
-static const Onnx__AttributeProto *find_attribute(const sg_run_call *c, const char *name) {
+static const Onnx__AttributeProto *find_attribute(const sg_onnx_run_call *c, const char *name) {
     for (size_t i = 0; i < c->node->n_attribute; i++) {
         const Onnx__AttributeProto *a = c->node->attribute[i];
 
@@ -80,47 +80,49 @@ static const Onnx__AttributeProto *find_attribute(const sg_run_call *c, const ch
     return NULL;
 }
 
-int64_t sg_run_int(const sg_run_call *c, const char *name, int64_t otherwise) {
+int64_t sg_onnx_run_int(const sg_onnx_run_call *c, const char *name, int64_t otherwise) {
     const Onnx__AttributeProto *a = find_attribute(c, name);
 
     return a && a->has_i ? a->i : otherwise;
 }
 
-double sg_run_float(const sg_run_call *c, const char *name, double otherwise) {
+double sg_onnx_run_float(const sg_onnx_run_call *c, const char *name, double otherwise) {
     const Onnx__AttributeProto *a = find_attribute(c, name);
 
     return a && a->has_f ? (double)a->f : otherwise;
 }
 
-const int64_t *sg_run_ints(const sg_run_call *c, const char *name, int *n) {
+const int64_t *sg_onnx_run_ints(const sg_onnx_run_call *c, const char *name, int *n) {
     const Onnx__AttributeProto *a = find_attribute(c, name);
 
     *n = a ? (int)a->n_ints : 0;
     return a ? a->ints : NULL;
 }
 
-bool sg_run_is(const sg_run_call *c, const char *name, const char *otherwise, const char *value_) {
+bool sg_onnx_run_is(const sg_onnx_run_call *c, const char *name, const char *otherwise,
+                    const char *value_) {
     const Onnx__AttributeProto *a = find_attribute(c, name);
 
     if (!a || !a->has_s) return strcmp(otherwise, value_) == 0;
     return a->s.len == strlen(value_) && memcmp(a->s.data, value_, a->s.len) == 0;
 }
 
-sg_status sg_run_axis(const sg_run_call *c, int64_t axis, int rank, int *out) {
+sg_status sg_onnx_run_axis(const sg_onnx_run_call *c, int64_t axis, int rank, int *out) {
     if (axis < -rank || axis >= rank)
-        return sg_run_fail(c, "axis %lld of a tensor of rank %d", (long long)axis, rank);
+        return sg_onnx_run_fail(c, "axis %lld of a tensor of rank %d", (long long)axis, rank);
     *out = (int)(axis < 0 ? axis + rank : axis);
     return SG_OK;
 }
 
-int64_t sg_run_count(const sg_run_tensor *t, int from, int to) {
+int64_t sg_onnx_run_count(const sg_onnx_run_tensor *t, int from, int to) {
     int64_t count = 1;
 
     for (int i = from; i < to; i++) count *= t->dim[i];
     return count;
 }
 
-bool sg_run_broadcast(const sg_run_tensor *a, const sg_run_tensor *b, int *rank, int64_t *dim) {
+bool sg_onnx_run_broadcast(const sg_onnx_run_tensor *a, const sg_onnx_run_tensor *b, int *rank,
+                           int64_t *dim) {
     *rank = a->rank > b->rank ? a->rank : b->rank;
     for (int i = 0; i < *rank; i++) {
         int at_a = i - *rank + a->rank, at_b = i - *rank + b->rank;
@@ -132,7 +134,7 @@ bool sg_run_broadcast(const sg_run_tensor *a, const sg_run_tensor *b, int *rank,
     return true;
 }
 
-int64_t sg_run_at(const sg_run_tensor *t, int rank, const int64_t *index) {
+int64_t sg_onnx_run_at(const sg_onnx_run_tensor *t, int rank, const int64_t *index) {
     int64_t at = 0;
 
     for (int i = 0; i < t->rank; i++)
@@ -140,7 +142,7 @@ int64_t sg_run_at(const sg_run_tensor *t, int rank, const int64_t *index) {
     return at;
 }
 
-void sg_run_next(int rank, const int64_t *dim, int64_t *index) {
+void sg_onnx_run_next(int rank, const int64_t *dim, int64_t *index) {
     for (int i = rank - 1; i >= 0; i--) {
         if (++index[i] < dim[i]) return;
         index[i] = 0;
@@ -150,7 +152,7 @@ void sg_run_next(int rank, const int64_t *dim, int64_t *index) {
 /* --- elements --------------------------------------------------------------------------------- */
 
 /* Rounded to the type, as a runtime would keep it. */
-static void settle(sg_run_tensor *t) {
+static void settle(sg_onnx_run_tensor *t) {
     if (t->type == SG_ONNX_FLOAT)
         for (int64_t i = 0; i < t->count; i++) t->v[i] = (double)(float)t->v[i];
 }
@@ -185,7 +187,7 @@ static double element(int type, const uint8_t *at) {
 }
 
 static sg_status take_elements(const char *name, int type, int rank, const int64_t *dim,
-                               const uint8_t *bytes, size_t size, sg_run_tensor *t) {
+                               const uint8_t *bytes, size_t size, sg_onnx_run_tensor *t) {
     size_t each = sg_onnx_type_bytes(type);
 
     SG_TRY(shape_tensor(t, type, rank, dim));
@@ -286,21 +288,23 @@ static void forget(value *v) {
     v->there = false;
 }
 
-static sg_status collect(machine *x, sg_run_call *c) {
+static sg_status collect(machine *x, sg_onnx_run_call *c) {
     if (c->node->domain && *c->node->domain)
-        return sg_run_fail(c, "is of the domain %s", c->node->domain);
+        return sg_onnx_run_fail(c, "is of the domain %s", c->node->domain);
     if (c->node->n_input > SG_RUN_INPUTS || c->node->n_output > SG_RUN_OUTPUTS)
-        return sg_run_fail(c, "%zu inputs and %zu outputs", c->node->n_input, c->node->n_output);
+        return sg_onnx_run_fail(c, "%zu inputs and %zu outputs", c->node->n_input,
+                                c->node->n_output);
     c->n_in = (int)c->node->n_input;
     for (int i = 0; i < c->n_in; i++)
         if (*c->node->input[i]) c->in[i] = &find(x, c->node->input[i])->tensor;
     return SG_OK;
 }
 
-static sg_run_op find_op(const char *op) {
-    static sg_run_op (*const finders[])(const char *op) = {sg_run_find_math, sg_run_find_picture,
-                                                           sg_run_find_shape, sg_run_find_best};
-    sg_run_op found = NULL;
+static sg_onnx_run_op find_op(const char *op) {
+    static sg_onnx_run_op (*const finders[])(const char *op) = {
+        sg_onnx_run_find_math, sg_onnx_run_find_picture, sg_onnx_run_find_shape,
+        sg_onnx_run_find_best};
+    sg_onnx_run_op found = NULL;
 
     for (size_t i = 0; i < sizeof finders / sizeof finders[0] && !found; i++)
         found = finders[i](op);
@@ -308,8 +312,8 @@ static sg_run_op find_op(const char *op) {
 }
 
 static sg_status run_node(machine *x, size_t n) {
-    sg_run_call c = {.node = x->graph->node[n]};
-    sg_run_op op;
+    sg_onnx_run_call c = {.node = x->graph->node[n]};
+    sg_onnx_run_op op;
     sg_status st;
 
     SG_TRY(collect(x, &c));
@@ -352,7 +356,7 @@ static sg_status give(machine *x, sg_onnx_array *outputs, int n) {
         return sg_fail(SG_ERR_ARG, "onnx: the graph has %zu outputs, not %d", x->graph->n_output,
                        n);
     for (int i = 0; i < n; i++) {
-        const sg_run_tensor *t = &find(x, x->graph->output[i]->name)->tensor;
+        const sg_onnx_run_tensor *t = &find(x, x->graph->output[i]->name)->tensor;
         size_t each = sg_onnx_type_bytes(t->type);
 
         if (each < 4 || t->type == SG_ONNX_INT32)

@@ -20,22 +20,23 @@ static int by_value(const void *a, const void *b) {
 }
 
 /* Of each row of the last axis, greatest first, the first of equals before others. */
-static sg_status op_top_k(sg_run_call *c) {
+static sg_status op_top_k(sg_onnx_run_call *c) {
     int64_t dim[SG_ONNX_RANK], n, k;
-    const sg_run_tensor *x;
+    const sg_onnx_run_tensor *x;
     ranked *row;
 
-    SG_TRY(sg_run_need(c, 2));
+    SG_TRY(sg_onnx_run_need(c, 2));
     x = c->in[0];
-    if (x->rank < 1 || sg_run_int(c, "axis", -1) != -1 || sg_run_int(c, "largest", 1) != 1)
-        return sg_run_fail(c, "is known along the last axis, greatest first");
+    if (x->rank < 1 || sg_onnx_run_int(c, "axis", -1) != -1 ||
+        sg_onnx_run_int(c, "largest", 1) != 1)
+        return sg_onnx_run_fail(c, "is known along the last axis, greatest first");
     n = x->dim[x->rank - 1];
     k = (int64_t)c->in[1]->v[0];
-    if (k < 0 || k > n) return sg_run_fail(c, "%lld of %lld", (long long)k, (long long)n);
+    if (k < 0 || k > n) return sg_onnx_run_fail(c, "%lld of %lld", (long long)k, (long long)n);
     memcpy(dim, x->dim, sizeof dim);
     dim[x->rank - 1] = k;
-    SG_TRY(sg_run_make(c, 0, x->type, x->rank, dim));
-    SG_TRY(sg_run_make(c, 1, SG_ONNX_INT64, x->rank, dim));
+    SG_TRY(sg_onnx_run_make(c, 0, x->type, x->rank, dim));
+    SG_TRY(sg_onnx_run_make(c, 1, SG_ONNX_INT64, x->rank, dim));
     row = sg_malloc((size_t)n * sizeof *row + 1);
     if (!row) return sg_fail(SG_ERR_OOM, "onnx: no memory");
     for (int64_t r = 0; n > 0 && r < x->count / n; r++) {
@@ -82,19 +83,19 @@ static int64_t suppress(const suppression *s, const double *boxes, const double 
 }
 
 /* boxes (N, A, 4), scores (N, K, A) -> (n, 3) picture, class, box. */
-static sg_status op_nms(sg_run_call *c) {
-    const sg_run_tensor *boxes, *scores;
+static sg_status op_nms(sg_onnx_run_call *c) {
+    const sg_onnx_run_tensor *boxes, *scores;
     int64_t N, K, A, n = 0, *all, *kept;
     suppression s;
     ranked *row;
     sg_status st = SG_OK;
 
-    SG_TRY(sg_run_need(c, 5));
+    SG_TRY(sg_onnx_run_need(c, 5));
     boxes = c->in[0];
     scores = c->in[1];
     if (boxes->rank != 3 || boxes->dim[2] != 4 || scores->rank != 3 ||
-        scores->dim[2] != boxes->dim[1] || sg_run_int(c, "center_point_box", 0) != 0)
-        return sg_run_fail(c, "boxes and scores do not fit");
+        scores->dim[2] != boxes->dim[1] || sg_onnx_run_int(c, "center_point_box", 0) != 0)
+        return sg_onnx_run_fail(c, "boxes and scores do not fit");
     N = scores->dim[0];
     K = scores->dim[1];
     A = scores->dim[2];
@@ -109,7 +110,7 @@ static sg_status op_nms(sg_run_call *c) {
         for (int64_t k = 0; k < found; k++, n++)
             memcpy(all + 3 * n, (const int64_t[]){i / K, i % K, kept[k]}, 3 * sizeof *all);
     }
-    if (st == SG_OK) st = sg_run_make(c, 0, SG_ONNX_INT64, 2, (const int64_t[]){n, 3});
+    if (st == SG_OK) st = sg_onnx_run_make(c, 0, SG_ONNX_INT64, 2, (const int64_t[]){n, 3});
     for (int64_t i = 0; st == SG_OK && i < 3 * n; i++) c->out[0].v[i] = (double)all[i];
     sg_free(all);
     sg_free(kept);
@@ -117,7 +118,7 @@ static sg_status op_nms(sg_run_call *c) {
     return st;
 }
 
-sg_run_op sg_run_find_best(const char *op) {
+sg_onnx_run_op sg_onnx_run_find_best(const char *op) {
     if (strcmp(op, "TopK") == 0) return op_top_k;
     return strcmp(op, "NonMaxSuppression") == 0 ? op_nms : NULL;
 }

@@ -5,31 +5,31 @@
 
 #include "onnx/run_inside.h"
 
-static void copy(sg_run_tensor *to, const sg_run_tensor *from) {
+static void copy(sg_onnx_run_tensor *to, const sg_onnx_run_tensor *from) {
     memcpy(to->v, from->v, (size_t)from->count * sizeof *to->v);
 }
 
 /* --- shapes ----------------------------------------------------------------------------------- */
 
-static sg_status op_shape(sg_run_call *c) {
-    int64_t start = sg_run_int(c, "start", 0);
+static sg_status op_shape(sg_onnx_run_call *c) {
+    int64_t start = sg_onnx_run_int(c, "start", 0);
     int n;
 
-    SG_TRY(sg_run_need(c, 1));
+    SG_TRY(sg_onnx_run_need(c, 1));
     n = c->in[0]->rank - (int)start;
-    if (start < 0 || n < 0) return sg_run_fail(c, "starts at %lld", (long long)start);
-    SG_TRY(sg_run_make(c, 0, SG_ONNX_INT64, 1, &(int64_t){n}));
+    if (start < 0 || n < 0) return sg_onnx_run_fail(c, "starts at %lld", (long long)start);
+    SG_TRY(sg_onnx_run_make(c, 0, SG_ONNX_INT64, 1, &(int64_t){n}));
     for (int i = 0; i < n; i++) c->out[0].v[i] = (double)c->in[0]->dim[i + start];
     return SG_OK;
 }
 
 /* 0 keeps a dimension, -1 is what is left over. */
-static sg_status op_reshape(sg_run_call *c) {
+static sg_status op_reshape(sg_onnx_run_call *c) {
     int64_t dim[SG_ONNX_RANK], known = 1;
     int rank, open = -1;
 
-    SG_TRY(sg_run_need(c, 2));
-    if (c->in[1]->count > SG_ONNX_RANK) return sg_run_fail(c, "too many dimensions");
+    SG_TRY(sg_onnx_run_need(c, 2));
+    if (c->in[1]->count > SG_ONNX_RANK) return sg_onnx_run_fail(c, "too many dimensions");
     rank = (int)c->in[1]->count;
     for (int i = 0; i < rank; i++) {
         dim[i] = (int64_t)c->in[1]->v[i];
@@ -40,95 +40,95 @@ static sg_status op_reshape(sg_run_call *c) {
             known *= dim[i];
     }
     if (open >= 0) dim[open] = known > 0 ? c->in[0]->count / known : 0;
-    SG_TRY(sg_run_make(c, 0, c->in[0]->type, rank, dim));
+    SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, rank, dim));
     if (c->out[0].count != c->in[0]->count)
-        return sg_run_fail(c, "%lld elements become %lld", (long long)c->in[0]->count,
-                           (long long)c->out[0].count);
+        return sg_onnx_run_fail(c, "%lld elements become %lld", (long long)c->in[0]->count,
+                                (long long)c->out[0].count);
     copy(&c->out[0], c->in[0]);
     return SG_OK;
 }
 
 /* Input 1 lists axes, of the output for Unsqueeze, of the input for Squeeze. */
-static sg_status marked(const sg_run_call *c, int rank, bool mark[SG_ONNX_RANK]) {
-    SG_TRY(sg_run_need(c, 2));
-    if (rank > SG_ONNX_RANK) return sg_run_fail(c, "too many dimensions");
+static sg_status marked(const sg_onnx_run_call *c, int rank, bool mark[SG_ONNX_RANK]) {
+    SG_TRY(sg_onnx_run_need(c, 2));
+    if (rank > SG_ONNX_RANK) return sg_onnx_run_fail(c, "too many dimensions");
     for (int64_t i = 0; i < c->in[1]->count; i++) {
         int axis;
 
-        SG_TRY(sg_run_axis(c, (int64_t)c->in[1]->v[i], rank, &axis));
+        SG_TRY(sg_onnx_run_axis(c, (int64_t)c->in[1]->v[i], rank, &axis));
         mark[axis] = true;
     }
     return SG_OK;
 }
 
-static sg_status op_unsqueeze(sg_run_call *c) {
+static sg_status op_unsqueeze(sg_onnx_run_call *c) {
     bool mark[SG_ONNX_RANK] = {false};
     int64_t dim[SG_ONNX_RANK];
     int rank, k = 0;
 
-    SG_TRY(sg_run_need(c, 2));
+    SG_TRY(sg_onnx_run_need(c, 2));
     rank = c->in[0]->rank + (int)c->in[1]->count;
     SG_TRY(marked(c, rank, mark));
     for (int i = 0; i < rank; i++) dim[i] = mark[i] ? 1 : c->in[0]->dim[k++];
-    SG_TRY(sg_run_make(c, 0, c->in[0]->type, rank, dim));
+    SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, rank, dim));
     copy(&c->out[0], c->in[0]);
     return SG_OK;
 }
 
-static sg_status op_squeeze(sg_run_call *c) {
+static sg_status op_squeeze(sg_onnx_run_call *c) {
     bool mark[SG_ONNX_RANK] = {false};
     int64_t dim[SG_ONNX_RANK];
     int rank = 0;
 
-    SG_TRY(sg_run_need(c, 2));
+    SG_TRY(sg_onnx_run_need(c, 2));
     SG_TRY(marked(c, c->in[0]->rank, mark));
     for (int i = 0; i < c->in[0]->rank; i++) {
-        if (mark[i] && c->in[0]->dim[i] != 1) return sg_run_fail(c, "axis %d is not 1", i);
+        if (mark[i] && c->in[0]->dim[i] != 1) return sg_onnx_run_fail(c, "axis %d is not 1", i);
         if (!mark[i]) dim[rank++] = c->in[0]->dim[i];
     }
-    SG_TRY(sg_run_make(c, 0, c->in[0]->type, rank, dim));
+    SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, rank, dim));
     copy(&c->out[0], c->in[0]);
     return SG_OK;
 }
 
-static sg_status op_transpose(sg_run_call *c) {
+static sg_status op_transpose(sg_onnx_run_call *c) {
     int64_t dim[SG_ONNX_RANK], from[SG_ONNX_RANK], index[SG_ONNX_RANK] = {0};
-    const sg_run_tensor *x;
+    const sg_onnx_run_tensor *x;
     const int64_t *perm;
     int n;
 
-    SG_TRY(sg_run_need(c, 1));
+    SG_TRY(sg_onnx_run_need(c, 1));
     x = c->in[0];
-    perm = sg_run_ints(c, "perm", &n);
-    if (n != x->rank) return sg_run_fail(c, "perm is not of rank %d", x->rank);
+    perm = sg_onnx_run_ints(c, "perm", &n);
+    if (n != x->rank) return sg_onnx_run_fail(c, "perm is not of rank %d", x->rank);
     for (int i = 0; i < n; i++) {
-        if (perm[i] < 0 || perm[i] >= n) return sg_run_fail(c, "perm is out of range");
+        if (perm[i] < 0 || perm[i] >= n) return sg_onnx_run_fail(c, "perm is out of range");
         dim[i] = x->dim[perm[i]];
     }
-    SG_TRY(sg_run_make(c, 0, x->type, n, dim));
-    for (int64_t i = 0; i < x->count; i++, sg_run_next(n, dim, index)) {
+    SG_TRY(sg_onnx_run_make(c, 0, x->type, n, dim));
+    for (int64_t i = 0; i < x->count; i++, sg_onnx_run_next(n, dim, index)) {
         for (int k = 0; k < n; k++) from[perm[k]] = index[k];
-        c->out[0].v[i] = x->v[sg_run_at(x, n, from)];
+        c->out[0].v[i] = x->v[sg_onnx_run_at(x, n, from)];
     }
     return SG_OK;
 }
 
-static sg_status op_concat(sg_run_call *c) {
+static sg_status op_concat(sg_onnx_run_call *c) {
     int64_t dim[SG_ONNX_RANK], at = 0, before, after;
     int axis;
 
-    SG_TRY(sg_run_need(c, c->n_in > 0 ? c->n_in : 1));
-    SG_TRY(sg_run_axis(c, sg_run_int(c, "axis", 0), c->in[0]->rank, &axis));
+    SG_TRY(sg_onnx_run_need(c, c->n_in > 0 ? c->n_in : 1));
+    SG_TRY(sg_onnx_run_axis(c, sg_onnx_run_int(c, "axis", 0), c->in[0]->rank, &axis));
     memcpy(dim, c->in[0]->dim, sizeof dim);
     for (int i = 1; i < c->n_in; i++) {
         for (int k = 0; k < c->in[0]->rank; k++)
             if (c->in[i]->rank != c->in[0]->rank || (k != axis && c->in[i]->dim[k] != dim[k]))
-                return sg_run_fail(c, "input %d has another shape", i);
+                return sg_onnx_run_fail(c, "input %d has another shape", i);
         dim[axis] += c->in[i]->dim[axis];
     }
-    SG_TRY(sg_run_make(c, 0, c->in[0]->type, c->in[0]->rank, dim));
-    before = sg_run_count(&c->out[0], 0, axis);
-    after = sg_run_count(&c->out[0], axis + 1, c->out[0].rank);
+    SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, c->in[0]->rank, dim));
+    before = sg_onnx_run_count(&c->out[0], 0, axis);
+    after = sg_onnx_run_count(&c->out[0], axis + 1, c->out[0].rank);
     for (int i = 0; i < c->n_in; i++) {
         int64_t row = c->in[i]->dim[axis] * after;
 
@@ -141,27 +141,27 @@ static sg_status op_concat(sg_run_call *c) {
 }
 
 /* starts, ends, axes are lists; steps are 1. */
-static sg_status op_slice(sg_run_call *c) {
+static sg_status op_slice(sg_onnx_run_call *c) {
     int64_t dim[SG_ONNX_RANK], start[SG_ONNX_RANK] = {0}, index[SG_ONNX_RANK] = {0};
-    const sg_run_tensor *x;
+    const sg_onnx_run_tensor *x;
 
-    SG_TRY(sg_run_need(c, 4));
-    if (c->n_in > 4 && c->in[4]) return sg_run_fail(c, "steps are not known");
+    SG_TRY(sg_onnx_run_need(c, 4));
+    if (c->n_in > 4 && c->in[4]) return sg_onnx_run_fail(c, "steps are not known");
     x = c->in[0];
     memcpy(dim, x->dim, sizeof dim);
     for (int64_t i = 0; i < c->in[3]->count; i++) {
         double from = c->in[1]->v[i], to = c->in[2]->v[i], n;
         int axis;
 
-        SG_TRY(sg_run_axis(c, (int64_t)c->in[3]->v[i], x->rank, &axis));
+        SG_TRY(sg_onnx_run_axis(c, (int64_t)c->in[3]->v[i], x->rank, &axis));
         n = (double)x->dim[axis];
         from = fmin(fmax(from < 0 ? from + n : from, 0.0), n);
         to = fmin(fmax(to < 0 ? to + n : to, 0.0), n);
         start[axis] = (int64_t)from;
         dim[axis] = to > from ? (int64_t)(to - from) : 0;
     }
-    SG_TRY(sg_run_make(c, 0, x->type, x->rank, dim));
-    for (int64_t i = 0; i < c->out[0].count; i++, sg_run_next(x->rank, dim, index)) {
+    SG_TRY(sg_onnx_run_make(c, 0, x->type, x->rank, dim));
+    for (int64_t i = 0; i < c->out[0].count; i++, sg_onnx_run_next(x->rank, dim, index)) {
         int64_t at = 0;
 
         for (int k = 0; k < x->rank; k++) at = at * x->dim[k] + start[k] + index[k];
@@ -171,22 +171,22 @@ static sg_status op_slice(sg_run_call *c) {
 }
 
 /* Zeros before and behind, as many as the list says of each axis, at least 0. */
-static sg_status op_pad(sg_run_call *c) {
+static sg_status op_pad(sg_onnx_run_call *c) {
     int64_t dim[SG_ONNX_RANK], index[SG_ONNX_RANK] = {0};
-    const sg_run_tensor *x;
+    const sg_onnx_run_tensor *x;
 
-    SG_TRY(sg_run_need(c, 2));
+    SG_TRY(sg_onnx_run_need(c, 2));
     x = c->in[0];
-    if (c->in[1]->count != 2 * x->rank || !sg_run_is(c, "mode", "constant", "constant") ||
+    if (c->in[1]->count != 2 * x->rank || !sg_onnx_run_is(c, "mode", "constant", "constant") ||
         (c->n_in > 2 && c->in[2]))
-        return sg_run_fail(c, "is known with zeros on both sides alone");
+        return sg_onnx_run_fail(c, "is known with zeros on both sides alone");
     for (int k = 0; k < x->rank; k++) {
         if (c->in[1]->v[k] < 0.0 || c->in[1]->v[k + x->rank] < 0.0)
-            return sg_run_fail(c, "takes away");
+            return sg_onnx_run_fail(c, "takes away");
         dim[k] = x->dim[k] + (int64_t)(c->in[1]->v[k] + c->in[1]->v[k + x->rank]);
     }
-    SG_TRY(sg_run_make(c, 0, x->type, x->rank, dim));
-    for (int64_t i = 0; i < x->count; i++, sg_run_next(x->rank, x->dim, index)) {
+    SG_TRY(sg_onnx_run_make(c, 0, x->type, x->rank, dim));
+    for (int64_t i = 0; i < x->count; i++, sg_onnx_run_next(x->rank, x->dim, index)) {
         int64_t at = 0;
 
         for (int k = 0; k < x->rank; k++) at = at * dim[k] + (int64_t)c->in[1]->v[k] + index[k];
@@ -195,42 +195,42 @@ static sg_status op_pad(sg_run_call *c) {
     return SG_OK;
 }
 
-static sg_status op_expand(sg_run_call *c) {
+static sg_status op_expand(sg_onnx_run_call *c) {
     int64_t dim[SG_ONNX_RANK], index[SG_ONNX_RANK] = {0};
-    sg_run_tensor shape = {.rank = 0};
+    sg_onnx_run_tensor shape = {.rank = 0};
     int rank;
 
-    SG_TRY(sg_run_need(c, 2));
-    if (c->in[1]->count > SG_ONNX_RANK) return sg_run_fail(c, "too many dimensions");
+    SG_TRY(sg_onnx_run_need(c, 2));
+    if (c->in[1]->count > SG_ONNX_RANK) return sg_onnx_run_fail(c, "too many dimensions");
     shape.rank = (int)c->in[1]->count;
     for (int i = 0; i < shape.rank; i++) shape.dim[i] = (int64_t)c->in[1]->v[i];
-    if (!sg_run_broadcast(c->in[0], &shape, &rank, dim))
-        return sg_run_fail(c, "shapes that do not broadcast");
-    SG_TRY(sg_run_make(c, 0, c->in[0]->type, rank, dim));
-    for (int64_t i = 0; i < c->out[0].count; i++, sg_run_next(rank, dim, index))
-        c->out[0].v[i] = c->in[0]->v[sg_run_at(c->in[0], rank, index)];
+    if (!sg_onnx_run_broadcast(c->in[0], &shape, &rank, dim))
+        return sg_onnx_run_fail(c, "shapes that do not broadcast");
+    SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, rank, dim));
+    for (int64_t i = 0; i < c->out[0].count; i++, sg_onnx_run_next(rank, dim, index))
+        c->out[0].v[i] = c->in[0]->v[sg_onnx_run_at(c->in[0], rank, index)];
     return SG_OK;
 }
 
 /* Zeros of that shape. */
-static sg_status op_constant_of_shape(sg_run_call *c) {
+static sg_status op_constant_of_shape(sg_onnx_run_call *c) {
     int64_t dim[SG_ONNX_RANK];
 
-    SG_TRY(sg_run_need(c, 1));
+    SG_TRY(sg_onnx_run_need(c, 1));
     if (c->in[0]->count > SG_ONNX_RANK || c->node->n_attribute > 0)
-        return sg_run_fail(c, "is known for zeros alone");
+        return sg_onnx_run_fail(c, "is known for zeros alone");
     for (int64_t i = 0; i < c->in[0]->count; i++) dim[i] = (int64_t)c->in[0]->v[i];
-    return sg_run_make(c, 0, SG_ONNX_FLOAT, (int)c->in[0]->count, dim);
+    return sg_onnx_run_make(c, 0, SG_ONNX_FLOAT, (int)c->in[0]->count, dim);
 }
 
-static sg_status op_range(sg_run_call *c) {
+static sg_status op_range(sg_onnx_run_call *c) {
     double n;
     int64_t whole;
 
-    SG_TRY(sg_run_need(c, 3));
+    SG_TRY(sg_onnx_run_need(c, 3));
     n = ceil((c->in[1]->v[0] - c->in[0]->v[0]) / c->in[2]->v[0]);
     whole = n >= 1.0 ? (int64_t)fmin(n, 1e9) : 0; /* NaN is none */
-    SG_TRY(sg_run_make(c, 0, c->in[0]->type, 1, &whole));
+    SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, 1, &whole));
     for (int64_t i = 0; i < c->out[0].count; i++)
         c->out[0].v[i] = c->in[0]->v[0] + (double)i * c->in[2]->v[0];
     return SG_OK;
@@ -239,30 +239,30 @@ static sg_status op_range(sg_run_call *c) {
 /* --- by number -------------------------------------------------------------------------------- */
 
 /* Number `at` of n, counted from the end where it is negative. */
-static sg_status number(const sg_run_call *c, double at, int64_t n, int64_t *out) {
+static sg_status number(const sg_onnx_run_call *c, double at, int64_t n, int64_t *out) {
     double whole = at < 0.0 ? at + (double)n : at;
 
     if (!(whole >= 0.0 && whole < (double)n))
-        return sg_run_fail(c, "number %g of %lld", at, (long long)n);
+        return sg_onnx_run_fail(c, "number %g of %lld", at, (long long)n);
     *out = (int64_t)whole;
     return SG_OK;
 }
 
-static sg_status op_gather(sg_run_call *c) {
-    const sg_run_tensor *x, *ids;
+static sg_status op_gather(sg_onnx_run_call *c) {
+    const sg_onnx_run_tensor *x, *ids;
     int64_t dim[2 * SG_ONNX_RANK], before, after;
     int axis, rank = 0;
 
-    SG_TRY(sg_run_need(c, 2));
+    SG_TRY(sg_onnx_run_need(c, 2));
     x = c->in[0];
     ids = c->in[1];
-    SG_TRY(sg_run_axis(c, sg_run_int(c, "axis", 0), x->rank, &axis));
+    SG_TRY(sg_onnx_run_axis(c, sg_onnx_run_int(c, "axis", 0), x->rank, &axis));
     for (int i = 0; i < axis; i++) dim[rank++] = x->dim[i];
     for (int i = 0; i < ids->rank; i++) dim[rank++] = ids->dim[i];
     for (int i = axis + 1; i < x->rank; i++) dim[rank++] = x->dim[i];
-    SG_TRY(sg_run_make(c, 0, x->type, rank, dim));
-    before = sg_run_count(x, 0, axis);
-    after = sg_run_count(x, axis + 1, x->rank);
+    SG_TRY(sg_onnx_run_make(c, 0, x->type, rank, dim));
+    before = sg_onnx_run_count(x, 0, axis);
+    after = sg_onnx_run_count(x, axis + 1, x->rank);
     for (int64_t b = 0; b < before; b++)
         for (int64_t i = 0; i < ids->count; i++) {
             int64_t at = 0;
@@ -274,20 +274,21 @@ static sg_status op_gather(sg_run_call *c) {
     return SG_OK;
 }
 
-static sg_status op_gather_elements(sg_run_call *c) {
+static sg_status op_gather_elements(sg_onnx_run_call *c) {
     int64_t index[SG_ONNX_RANK] = {0}, from[SG_ONNX_RANK];
-    const sg_run_tensor *x, *ids;
+    const sg_onnx_run_tensor *x, *ids;
     int axis;
 
-    SG_TRY(sg_run_need(c, 2));
+    SG_TRY(sg_onnx_run_need(c, 2));
     x = c->in[0];
     ids = c->in[1];
-    SG_TRY(sg_run_axis(c, sg_run_int(c, "axis", 0), x->rank, &axis));
-    if (ids->rank != x->rank) return sg_run_fail(c, "numbers of another rank");
+    SG_TRY(sg_onnx_run_axis(c, sg_onnx_run_int(c, "axis", 0), x->rank, &axis));
+    if (ids->rank != x->rank) return sg_onnx_run_fail(c, "numbers of another rank");
     for (int k = 0; k < x->rank; k++)
-        if (k != axis && ids->dim[k] > x->dim[k]) return sg_run_fail(c, "more numbers than rows");
-    SG_TRY(sg_run_make(c, 0, x->type, ids->rank, ids->dim));
-    for (int64_t i = 0; i < ids->count; i++, sg_run_next(ids->rank, ids->dim, index)) {
+        if (k != axis && ids->dim[k] > x->dim[k])
+            return sg_onnx_run_fail(c, "more numbers than rows");
+    SG_TRY(sg_onnx_run_make(c, 0, x->type, ids->rank, ids->dim));
+    for (int64_t i = 0; i < ids->count; i++, sg_onnx_run_next(ids->rank, ids->dim, index)) {
         int64_t at = 0;
 
         memcpy(from, index, sizeof from);
@@ -299,23 +300,24 @@ static sg_status op_gather_elements(sg_run_call *c) {
 }
 
 /* Along one axis; of an element that is named twice the last counts. */
-static sg_status op_scatter_elements(sg_run_call *c) {
+static sg_status op_scatter_elements(sg_onnx_run_call *c) {
     int64_t index[SG_ONNX_RANK] = {0}, to[SG_ONNX_RANK];
-    const sg_run_tensor *x, *ids;
+    const sg_onnx_run_tensor *x, *ids;
     int axis;
 
-    SG_TRY(sg_run_need(c, 3));
+    SG_TRY(sg_onnx_run_need(c, 3));
     x = c->in[0];
     ids = c->in[1];
-    SG_TRY(sg_run_axis(c, sg_run_int(c, "axis", 0), x->rank, &axis));
+    SG_TRY(sg_onnx_run_axis(c, sg_onnx_run_int(c, "axis", 0), x->rank, &axis));
     if (ids->rank != x->rank || c->in[2]->count != ids->count ||
-        !sg_run_is(c, "reduction", "none", "none"))
-        return sg_run_fail(c, "as many values as numbers, which replace");
+        !sg_onnx_run_is(c, "reduction", "none", "none"))
+        return sg_onnx_run_fail(c, "as many values as numbers, which replace");
     for (int k = 0; k < x->rank; k++)
-        if (k != axis && ids->dim[k] > x->dim[k]) return sg_run_fail(c, "more numbers than rows");
-    SG_TRY(sg_run_make(c, 0, x->type, x->rank, x->dim));
+        if (k != axis && ids->dim[k] > x->dim[k])
+            return sg_onnx_run_fail(c, "more numbers than rows");
+    SG_TRY(sg_onnx_run_make(c, 0, x->type, x->rank, x->dim));
     copy(&c->out[0], x);
-    for (int64_t i = 0; i < ids->count; i++, sg_run_next(ids->rank, ids->dim, index)) {
+    for (int64_t i = 0; i < ids->count; i++, sg_onnx_run_next(ids->rank, ids->dim, index)) {
         int64_t at = 0;
 
         memcpy(to, index, sizeof to);
@@ -327,8 +329,8 @@ static sg_status op_scatter_elements(sg_run_call *c) {
 }
 
 /* Which element the whole index number i of (n, rank) names. */
-static sg_status place(const sg_run_call *c, const sg_run_tensor *x, const sg_run_tensor *ids,
-                       int64_t i, int64_t *out) {
+static sg_status place(const sg_onnx_run_call *c, const sg_onnx_run_tensor *x,
+                       const sg_onnx_run_tensor *ids, int64_t i, int64_t *out) {
     int64_t at = 0;
 
     for (int k = 0; k < x->rank; k++) {
@@ -341,16 +343,16 @@ static sg_status place(const sg_run_call *c, const sg_run_tensor *x, const sg_ru
     return SG_OK;
 }
 
-static sg_status check_places(const sg_run_call *c, int n) {
-    SG_TRY(sg_run_need(c, n));
+static sg_status check_places(const sg_onnx_run_call *c, int n) {
+    SG_TRY(sg_onnx_run_need(c, n));
     if (c->in[1]->rank != 2 || c->in[1]->dim[1] != c->in[0]->rank)
-        return sg_run_fail(c, "is known for whole indices alone");
+        return sg_onnx_run_fail(c, "is known for whole indices alone");
     return SG_OK;
 }
 
-static sg_status op_gather_nd(sg_run_call *c) {
+static sg_status op_gather_nd(sg_onnx_run_call *c) {
     SG_TRY(check_places(c, 2));
-    SG_TRY(sg_run_make(c, 0, c->in[0]->type, 1, &c->in[1]->dim[0]));
+    SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, 1, &c->in[1]->dim[0]));
     for (int64_t i = 0; i < c->in[1]->dim[0]; i++) {
         int64_t at = 0;
 
@@ -360,10 +362,10 @@ static sg_status op_gather_nd(sg_run_call *c) {
     return SG_OK;
 }
 
-static sg_status op_scatter_nd(sg_run_call *c) {
+static sg_status op_scatter_nd(sg_onnx_run_call *c) {
     SG_TRY(check_places(c, 3));
-    if (c->in[2]->count != c->in[1]->dim[0]) return sg_run_fail(c, "as many values as places");
-    SG_TRY(sg_run_make(c, 0, c->in[0]->type, c->in[0]->rank, c->in[0]->dim));
+    if (c->in[2]->count != c->in[1]->dim[0]) return sg_onnx_run_fail(c, "as many values as places");
+    SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, c->in[0]->rank, c->in[0]->dim));
     copy(&c->out[0], c->in[0]);
     for (int64_t i = 0; i < c->in[1]->dim[0]; i++) {
         int64_t at = 0;
@@ -374,10 +376,10 @@ static sg_status op_scatter_nd(sg_run_call *c) {
     return SG_OK;
 }
 
-sg_run_op sg_run_find_shape(const char *op) {
+sg_onnx_run_op sg_onnx_run_find_shape(const char *op) {
     static const struct {
         const char *name;
-        sg_run_op run;
+        sg_onnx_run_op run;
     } known[] = {
         {"Shape", op_shape},
         {"Reshape", op_reshape},

@@ -51,7 +51,6 @@ typedef struct {
     int legend_rows;
 } layout;
 
-static sg_color ink(void) { return sg_rgb(38.0f, 38.0f, 38.0f); }
 static sg_color grid_color(void) { return sg_rgb(226.0f, 226.0f, 226.0f); }
 
 static sg_color color_of(int i) {
@@ -61,7 +60,7 @@ static sg_color color_of(int i) {
 }
 
 static sg_plot_font font_of(const sheet *s, float dot, sg_text_anchor anchor) {
-    return (sg_plot_font){.dot = dot * s->u, .anchor = anchor, .color = ink()};
+    return (sg_plot_font){.dot = dot * s->u, .anchor = anchor, .color = sg_plot_ink()};
 }
 
 /* --- axes
@@ -314,7 +313,7 @@ static void draw_mark(sheet *s, const layout *l, const sg_plot_mark *mark) {
     float y = at.y - (kMark + 11.0f) * s->u, edge = 5.0f * s->u, high = 5.5f * font.dot;
 
     if (!isfinite(mark->x) || !isfinite(mark->y)) return;
-    draw_ring(s, at, kMark * s->u, sg_paint_solid(ink()));
+    draw_ring(s, at, kMark * s->u, sg_paint_solid(sg_plot_ink()));
     if (y - high < l->top) y = at.y + (kMark + 11.0f) * s->u;
     if (x - half < l->left + edge) x = l->left + edge + half;
     if (x + half > l->right - edge) x = l->right - edge - half;

@@ -30,8 +30,6 @@ typedef struct {
     bool named;
 } sheet;
 
-static sg_color ink(void) { return sg_rgb(38.0f, 38.0f, 38.0f); }
-
 /* `name` broken behind '_', '-' and ' ' into lines of at most `letters`. */
 static lines break_name(const char *name, int64_t letters) {
     lines l = {.n = 0};
@@ -107,7 +105,7 @@ static sg_color shade(double share) {
 }
 
 static void draw_number(sheet *s, float x, float y, int64_t count, double share) {
-    sg_plot_font font = {.dot = s->dot, .anchor = SG_TEXT_CENTER, .color = ink()};
+    sg_plot_font font = {.dot = s->dot, .anchor = SG_TEXT_CENTER, .color = sg_plot_ink()};
     float room = s->cell - 4.0f * s->u, wide;
     char text[32], percent[32];
     bool two;
@@ -147,7 +145,7 @@ static void draw_cells(sheet *s) {
 }
 
 static void draw_column_name(sheet *s, int i) {
-    sg_plot_font font = {.dot = s->dot, .anchor = SG_TEXT_CENTER, .color = ink()};
+    sg_plot_font font = {.dot = s->dot, .anchor = SG_TEXT_CENTER, .color = sg_plot_ink()};
     float x = s->left + ((float)i + 0.5f) * s->cell, y = s->top - 12.0f * s->u;
     char name[SG_PLOT_TEXT_BYTES];
     lines l;
@@ -165,7 +163,7 @@ static void draw_column_name(sheet *s, int i) {
 }
 
 static void draw_words(sheet *s) {
-    sg_plot_font font = {.dot = s->dot, .anchor = SG_TEXT_RIGHT, .color = ink()};
+    sg_plot_font font = {.dot = s->dot, .anchor = SG_TEXT_RIGHT, .color = sg_plot_ink()};
     float side = s->cell * (float)s->t->n, middle = s->left + 0.5f * side, y = kMargin * s->u;
     char name[SG_PLOT_TEXT_BYTES];
 

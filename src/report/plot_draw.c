@@ -16,6 +16,8 @@ static const float kPen = 1.08f;    /* dots */
 static const float kMiddle = 3.0f;  /* row of a capital's middle */
 static const float kTooFar = 1e-6f; /* below: a point */
 
+sg_color sg_plot_ink(void) { return sg_rgb(38.0f, 38.0f, 38.0f); }
+
 void sg_plot_stroke(sg_canvas *c, sg_frame f, sg_point a, sg_point b, float width, sg_paint paint) {
     float dx = b.x - a.x, dy = b.y - a.y, length = sqrtf(dx * dx + dy * dy), r = 0.5f * width;
     sg_point circle[kCircle], p[kCircle + 2];

@@ -6,6 +6,9 @@
 
 #include "data/raster.h"
 
+/* Of text and axes. */
+sg_color sg_plot_ink(void);
+
 /* From a to b in the frame, `width` wide there; a dot where they are one point. */
 void sg_plot_stroke(sg_canvas *c, sg_frame f, sg_point a, sg_point b, float width, sg_paint paint);
 
