@@ -155,7 +155,7 @@ train "$work/none" --profile
 expect "profile" 0 "cuda:0, Fake GPU 10: one shard of 1 pictures, of 2" "stand-in" "detect_assign" \
     "the whole step, recorded, none ahead of it" "its shards' nodes, each alone"
 same "a profile tells no CPU's roofline" "$(grep -c 'peaks of one thread\|largest gaps' "$work/out")" 0
-same "the profile's nodes add up" "$(awk '/^ +[0-9.]+ +100.0 / && !/step/ { all = $1 } / nodes, each/ { print ($1 > 1.9 * all && $1 < 2.1 * all && all > 0) ? "yes" : $1 " of " all }' "$work/out")" yes
+same "the profile's nodes add up" "$(awk '/^ *[0-9.]+ +100.0 / && !/step/ { all = $1 } / nodes, each/ { print ($1 > 1.9 * all && $1 < 2.1 * all && all > 0) ? "yes" : $1 " of " all }' "$work/out")" yes
 
 # --- elsewhere ---
 cp -r "$work/parts" "$work/moved"; cp -r "$work/parts" "$work/fp32"
