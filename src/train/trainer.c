@@ -247,8 +247,17 @@ static sg_status draw_state(sg_trainer *t) {
     return SG_OK;
 }
 
+/* What cannot be created has failed with `st`. */
+static sg_status give_up(sg_trainer *t, sg_status st) {
+    bool suggests = st == SG_ERR_OOM && t->device;
+    sg_trainer_need need = {.known = false};
+
+    if (suggests) need = sg_trainer_measure(t);
+    sg_trainer_destroy(t);
+    return suggests ? sg_trainer_suggest(&need) : st;
+}
+
 sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out) {
-    size_t free_bytes = 0, total;
     int pool_threads;
     sg_trainer *t;
     sg_status st;
@@ -262,19 +271,16 @@ sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out)
     t->device = t->backend->device;
     choose_threads(t, &pool_threads);
     st = sg_pool_create(pool_threads, t->backend->enter_thread, &t->pool);
-    if (st == SG_OK && t->device) st = t->device->memory(&free_bytes, &total);
     if (st == SG_OK) st = build_shapes(t);
     if (st == SG_OK) st = build_update(t);
     if (st == SG_OK) st = allocate(t);
     if (st == SG_OK && !options->blank) st = draw_state(t);
     if (st == SG_OK && t->device) st = sg_trainer_device_create(t);
-    if (st == SG_ERR_OOM && t->device) st = sg_trainer_suggest(t, free_bytes);
-    if (st != SG_OK) {
-        sg_trainer_destroy(t);
-        return st;
+    if (st == SG_OK) {
+        *out = t;
+        return SG_OK;
     }
-    *out = t;
-    return SG_OK;
+    return give_up(t, st);
 }
 
 void sg_trainer_destroy(sg_trainer *t) {

@@ -182,6 +182,17 @@ expect "out of memory" 71 "no device memory for" "MiB asked for" "would fit"
 fits=$(grep -o 'train.batch=[0-9]* would fit' "$work/err" | grep -o '[0-9]*')
 train "$work/full" train.batch="${fits:-16}" train.steps=1
 expect "the batch that would fit does" 0 "done: 1 steps"
+train "$work/full" train.batch=256 --fresh
+expect "out of memory, and where" 71 "activations, most of them at " "MiB asked for" "MiB in all"
+extra=(SG_EMULATION_MEMORY=49000000)
+train "$work/full-later" train.batch=16 train.steps=1
+expect "no room for an evaluation" 71 "no device memory for a model's " "MiB in all: train.batch=" "leaves room for it"
+fits=$(grep -o 'train.batch=[0-9]* leaves' "$work/err" | grep -o '[0-9]*')
+train "$work/full-fits" train.batch="${fits:-16}" train.steps=0
+expect "the batch that leaves room does" 0 "mAP"
+extra=(SG_EMULATION_MEMORY=9500000)
+on bin evaluate --checkpoint "$work/epoch" run.device=cuda
+expect "evaluate: no room for the model" 71 "most of them at " "in all: run.device=cpu does without"
 extra=(SG_EMULATION_MEMORY=3000000)
 train "$work/full" --fresh
 expect "nothing would fit" 71 "no device memory for"
