@@ -544,6 +544,20 @@ static void test_stopped(void **state) {
     assert_string_equal(want, got);
 }
 
+static void test_too_many_shards(void **state) {
+    sg_trainer_options o = sg_trainer_defaults();
+    sg_trainer *t = NULL;
+
+    (void)state;
+    o.build = build_classifier;
+    o.backend = &sg_backend_cuda;
+    o.shards = SG_DEVICE_SHARDS + 1;
+    o.batch = o.shards;
+    assert_int_equal(sg_trainer_create(&o, &t), SG_ERR_UNSUPPORTED);
+    assert_non_null(strstr(sg_last_error(), "train.shards=65: a device adds at most 64"));
+    assert_null(t);
+}
+
 static void test_no_memory(void **state) {
     sg_trainer_options o = sg_trainer_defaults();
     long live = sg_mem_live(), n = 0;
@@ -569,13 +583,14 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_classifier), cmocka_unit_test(test_classifier_bf16),
-        cmocka_unit_test(test_detector),   cmocka_unit_test(test_detector_bf16),
-        cmocka_unit_test(test_same_bits),  cmocka_unit_test(test_shards_count),
-        cmocka_unit_test(test_resume),     cmocka_unit_test(test_diverged),
-        cmocka_unit_test(test_ahead),      cmocka_unit_test(test_diverged_ahead),
-        cmocka_unit_test(test_stopped),    cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_garbage),    cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_classifier),      cmocka_unit_test(test_classifier_bf16),
+        cmocka_unit_test(test_detector),        cmocka_unit_test(test_detector_bf16),
+        cmocka_unit_test(test_same_bits),       cmocka_unit_test(test_shards_count),
+        cmocka_unit_test(test_resume),          cmocka_unit_test(test_diverged),
+        cmocka_unit_test(test_ahead),           cmocka_unit_test(test_diverged_ahead),
+        cmocka_unit_test(test_stopped),         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_too_many_shards), cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_waits),
     };
 
     return cmocka_run_group_tests_name("cuda trainer", tests, NULL, NULL);

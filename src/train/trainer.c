@@ -41,6 +41,13 @@ static sg_status check_options(const sg_trainer_options *o) {
     return SG_OK;
 }
 
+static sg_status check_device(const sg_trainer *t) {
+    if (!t->device || t->options.shards <= SG_DEVICE_SHARDS) return SG_OK;
+    return sg_fail(SG_ERR_UNSUPPORTED,
+                   "train.shards=%d: a device adds at most %d: fewer, or run.device=cpu",
+                   t->options.shards, (int)SG_DEVICE_SHARDS);
+}
+
 /* Notes what a shard's part of each input is, which all shapes must have under the same names. */
 static sg_status check_inputs(const sg_trainer *t, sg_trainer_shape *s) {
     int64_t n = t->options.batch / t->options.shards;
@@ -271,6 +278,7 @@ sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out)
     t->device = t->backend->device;
     choose_threads(t, &pool_threads);
     st = sg_pool_create(pool_threads, t->backend->enter_thread, &t->pool);
+    if (st == SG_OK) st = check_device(t);
     if (st == SG_OK) st = build_shapes(t);
     if (st == SG_OK) st = build_update(t);
     if (st == SG_OK) st = allocate(t);
