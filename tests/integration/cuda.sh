@@ -189,7 +189,7 @@ train "$work/full-later" train.batch=16 train.steps=1
 expect "no room for an evaluation" 71 "no device memory for a model's " "MiB in all: train.batch=" "leaves room for it"
 fits=$(grep -o 'train.batch=[0-9]* leaves' "$work/err" | grep -o '[0-9]*')
 train "$work/full-fits" train.batch="${fits:-16}" train.steps=0
-expect "the batch that leaves room does" 0 "mAP"
+expect "the batch that leaves room does" 0 "AP50" "done: "
 extra=(SG_EMULATION_MEMORY=9500000)
 on bin evaluate --checkpoint "$work/epoch" run.device=cuda
 expect "evaluate: no room for the model" 71 "most of them at " "in all: run.device=cpu does without"
