@@ -307,7 +307,7 @@ STAGED     = -Dsg_backend_cuda=sg_backend_staged -Dsg_cuda_nms=sg_staged_nms
 $(CHECK)/%.o: tests/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,cc,"$< (for a GPU)")
-	$(Q)$(CC) $(CPPFLAGS) -Itests -Icuda -DOP_TOLERANCE=5e-6 $(if $(filter-out $(DIRECT),$(filter test_cuda_%,$*)),$(STAGED)) \
+	$(Q)$(CC) $(CPPFLAGS) -Itests -Icuda $(if $(filter-out $(DIRECT),$(filter test_cuda_%,$*)),$(STAGED)) \
 	    $(if $(filter test_vendor,$*),-DSG_WITH_VENDOR) \
 	    $(CFLAGS) -MMD -MP -c $< -o $@
 

@@ -10,6 +10,7 @@
 #include "core/mem.h"
 #include "core/threads.h"
 #include "cpu/cpu.h"
+#include "ops/ops.h"
 
 bench_request bench_defaults(int64_t batch) {
     bench_request r = {.batch = batch,
@@ -122,6 +123,36 @@ double bench_run_steps(sg_trainer *trainer, bench_feed feed, void *context, int6
         bench_must(sg_trainer_settle(trainer, report));
     }
     return sg_now() - start;
+}
+
+/* A line a kernel. */
+static void print_op(const sg_step_view *view, double seconds) {
+    printf("{\"node\": \"%s\", \"op\": \"%s\", \"kernel\": \"%s\", \"ms\": %.6f, \"flop\": %.0f, "
+           "\"bytes\": %.0f}\n",
+           view->node->name, view->conversion ? "convert" : view->node->op->name, view->label,
+           1e3 * seconds, view->flop, view->bytes);
+}
+
+void bench_print_ops(sg_trainer *trainer, const void *inputs[SG_MAX_INPUTS], int shards) {
+    const sg_program *program = sg_trainer_program(trainer, 0);
+    int n = sg_program_steps(program), threads = sg_trainer_threads(trainer);
+    double *seconds = bench_block((size_t)(n * threads) * sizeof *seconds);
+    sg_step_times times = {0};
+    sg_step_report report;
+    sg_status st;
+
+    bench_run_steps(trainer, bench_same, inputs, 1, 0.0, &report);
+    sg_trainer_profile(trainer, 0, seconds, &times);
+    bench_must(sg_trainer_launch(trainer, 0, inputs, 0.0));
+    st = sg_trainer_settle(trainer, &report);
+    if (st != SG_ERR_DIVERGED) bench_must(st); /* kernels that are repeated compute nonsense */
+    for (int i = 0; i < n; i++) {
+        sg_step_view view = sg_program_step(program, i);
+
+        for (int t = 1; t < threads; t++) seconds[i] += seconds[t * n + i];
+        print_op(&view, seconds[i] / (double)shards);
+    }
+    sg_free(seconds);
 }
 
 double bench_processor_time(void) {

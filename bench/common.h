@@ -51,6 +51,10 @@ void bench_same(void *inputs, int64_t step, const void *to[SG_MAX_INPUTS]);
  * host. */
 double bench_run_steps(sg_trainer *trainer, bench_feed feed, void *context, int64_t n, double lr,
                        sg_step_report *report);
+/* Instead of times of steps, of a trainer that has made none: a JSON object a kernel of one shard's
+ * program, milliseconds (the mean of all `shards`; on a GPU of ten runs each), operations and
+ * bytes. `inputs` are a batch's SG_MAX_INPUTS. */
+void bench_print_ops(sg_trainer *trainer, const void *inputs[SG_MAX_INPUTS], int shards);
 /* Seconds of processor time that this process, all its threads, has had: of two programs on a busy
  * machine these can be compared where seconds cannot, if neither waits by spinning. */
 double bench_processor_time(void);

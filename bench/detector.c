@@ -10,7 +10,7 @@
  * divided among them. Prints one JSON object: seconds a step of every group of steps (--group,
  * 1), after two steps that warm up, peak memory in MiB, parameters; on a GPU also the MiB of its
  * memory that are in use at the end. --ops: instead a JSON object a kernel of the step:
- * milliseconds (on a GPU the mean of ten runs), operations and bytes. */
+ * milliseconds, operations and bytes (bench_print_ops). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,35 +86,12 @@ static int64_t time_training(const request *r, const batch *b, double seconds[],
     return parameters;
 }
 
-/* A line a kernel of one shard's program. */
-static void print_op(const sg_step_view *view, double seconds) {
-    printf("{\"node\": \"%s\", \"op\": \"%s\", \"kernel\": \"%s\", \"ms\": %.6f, \"flop\": %.0f, "
-           "\"bytes\": %.0f}\n",
-           view->node->name, view->conversion ? "convert" : view->node->op->name, view->label,
-           1e3 * seconds, view->flop, view->bytes);
-}
-
-static void time_ops(const request *r, const batch *b) {
+static void print_ops(const request *r, const batch *b) {
     const void *inputs[SG_MAX_INPUTS] = {b->image, b->boxes, b->classes, b->count};
     sg_mask_detector_options model = r->model;
     sg_trainer *trainer = bench_trainer(&r->run, sg_detector_build, &model);
-    const sg_program *program = sg_trainer_program(trainer, 0);
-    double *seconds = bench_block((size_t)sg_program_steps(program) * sizeof *seconds);
-    sg_step_times times = {0};
-    sg_step_report report;
-    sg_status st;
 
-    bench_run_steps(trainer, bench_same, inputs, 1, kLearningRate, &report);
-    sg_trainer_profile(trainer, 0, seconds, &times);
-    bench_must(sg_trainer_launch(trainer, 0, inputs, 0.0));
-    st = sg_trainer_settle(trainer, &report);
-    if (st != SG_ERR_DIVERGED) bench_must(st); /* kernels that are repeated compute nonsense */
-    for (int i = 0; i < sg_program_steps(program); i++) {
-        sg_step_view view = sg_program_step(program, i);
-
-        print_op(&view, seconds[i]);
-    }
-    sg_free(seconds);
+    bench_print_ops(trainer, inputs, r->run.shards);
     sg_trainer_destroy(trainer);
 }
 
@@ -230,7 +207,7 @@ int main(int argc, char **argv) {
     bench_open(&r.run);
     b = draw(&r);
     if (r.ops)
-        time_ops(&r, &b);
+        print_ops(&r, &b);
     else
         print_times(&r, &b);
     release(&b);

@@ -4,13 +4,15 @@
  *   text_encoder [--vocabulary N] [--length N] [--layers N] [--width N] [--heads N] [--classes N]
  *                [--dropout P] [--batch N] [--lengths full|random] [--shards N] [--threads N]
  *                [--steps N] [--group N] [--isa avx2|native] [--profile]
- *                [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--tune]
+ *                [--device cpu|cuda] [--precision auto|fp32|tf32|bf16] [--tune] [--ops]
  *
  * A step is forward, loss, backward, AdamW with clipping and the average of weights, and the batch
  * is handed over anew. Prints one JSON object: seconds a step of every group of steps (--group, 1)
  * after two steps that warm up, processor time a step, peak memory in MiB, parameters, the last
  * loss; on a GPU also the MiB of its memory that are in use at the end. --profile: the table of
- * train's --profile on standard error, over the steps that are timed; of the CPU alone. */
+ * train's --profile on standard error, over the steps that are timed; of the CPU alone. --ops:
+ * instead of all that a JSON object a kernel of the step: milliseconds, operations and bytes
+ * (bench_print_ops), also of a GPU. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +30,7 @@ typedef struct {
     bench_request run;
     sg_text_encoder_options model;
     bool full; /* all texts are as long as the model */
-    bool profile;
+    bool profile, ops;
 } request;
 
 /* One batch, the same for every step. */
@@ -121,12 +123,30 @@ static void time_training(const request *r, sg_trainer *trainer, const batch *b,
     sg_free(by_node);
 }
 
+static void print_ops(const request *r, sg_trainer *trainer, const batch *b) {
+    const void *inputs[SG_MAX_INPUTS] = {b->ids, b->length, b->label};
+
+    bench_print_ops(trainer, inputs, r->run.shards);
+}
+
+/* One JSON object, of steps. */
+static void print_times(const request *r, sg_trainer *trainer, const batch *b) {
+    double *seconds = bench_block((size_t)r->run.steps * sizeof *seconds), used, loss;
+    char more[160];
+
+    time_training(r, trainer, b, seconds, &used, &loss);
+    snprintf(more, sizeof more,
+             "\"processor\": %.6f, \"device_mib\": %.1f, \"parameters\": %lld, \"loss\": %.6f",
+             used, bench_device_mib(&r->run),
+             (long long)count_parameters(sg_trainer_table(trainer)), loss);
+    bench_print(&r->run, seconds, more);
+    sg_free(seconds);
+}
+
 static void usage(void) {
-    fprintf(
-        stderr,
-        "usage: text_encoder [--vocabulary N] [--length N] [--layers N] [--width N] "
-        "[--heads N] [--classes N] [--dropout P] [--lengths full|random] [--profile] " BENCH_USAGE
-        "\n");
+    fprintf(stderr, "usage: text_encoder [--vocabulary N] [--length N] [--layers N] [--width N] "
+                    "[--heads N] [--classes N] [--dropout P] [--lengths full|random] [--profile] "
+                    "[--ops] " BENCH_USAGE "\n");
     exit(64);
 }
 
@@ -137,10 +157,11 @@ static int take(request *r, const char *name, const char *value) {
                                     {"--layers", &m->layers},         {"--width", &m->width},
                                     {"--heads", &m->heads},           {"--classes", &m->classes}};
 
-    if (strcmp(name, "--profile") == 0) {
-        r->profile = true;
-        return 1;
-    }
+    bool profile = strcmp(name, "--profile") == 0, ops = strcmp(name, "--ops") == 0;
+
+    r->profile |= profile;
+    r->ops |= ops;
+    if (profile || ops) return 1;
     if (!value) return bench_take(&r->run, name, value);
     if (strcmp(name, "--dropout") == 0)
         m->dropout = strtof(value, NULL);
@@ -165,9 +186,7 @@ static request parse(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     request r = parse(argc, argv);
-    double *seconds = bench_block((size_t)r.run.steps * sizeof *seconds), used, loss;
     sg_trainer *trainer;
-    char more[160];
     batch b;
 
     bench_must(sg_text_encoder_check(&r.model));
@@ -175,15 +194,12 @@ int main(int argc, char **argv) {
     r.profile = r.profile && !r.run.compute.plugin;
     b = draw(&r);
     trainer = bench_trainer(&r.run, sg_text_encoder_build, &r.model);
-    time_training(&r, trainer, &b, seconds, &used, &loss);
-    snprintf(more, sizeof more,
-             "\"processor\": %.6f, \"device_mib\": %.1f, \"parameters\": %lld, \"loss\": %.6f",
-             used, bench_device_mib(&r.run), (long long)count_parameters(sg_trainer_table(trainer)),
-             loss);
-    bench_print(&r.run, seconds, more);
+    if (r.ops)
+        print_ops(&r, trainer, &b);
+    else
+        print_times(&r, trainer, &b);
     sg_trainer_destroy(trainer);
     release(&b);
-    sg_free(seconds);
     bench_close(&r.run);
     return 0;
 }

@@ -465,7 +465,9 @@ static sg_status select_attention(const sg_node *node, const sg_layout have[], s
     s.D = s.C / s.H;
     s.scale = 1.0f / sqrtf((float)s.D);
     if (s.D > kWide)
-        return sg_fail(SG_ERR_UNSUPPORTED, "%s: heads of %lld channels; cuda has a kernel for %d",
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "%s: heads of %lld channels; cuda's attention takes at most %d: more "
+                       "model.heads, or run.device=cpu",
                        node->name, (long long)s.D, kWide);
     if (s.N * s.H * s.T > INT32_MAX)
         return sg_fail(SG_ERR_UNSUPPORTED, "%s: too many tokens for one launch", node->name);

@@ -169,8 +169,10 @@ static sg_status select_max_pool2d(const sg_node *node, const sg_layout have[], 
                     (int)attr->pad,       node->op == &sg_op_max_pool2d_dx};
 
     if (attr->kernel > kMaxKernel || attr->stride > kMaxKernel)
-        return sg_fail(SG_ERR_UNSUPPORTED, "%s: cuda pools windows of at most %d x %d pixels",
-                       node->name, kMaxKernel, kMaxKernel);
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "%s: a window of %lld pixels by steps of %lld; cuda's max_pool2d takes at "
+                       "most %d",
+                       node->name, (long long)attr->kernel, (long long)attr->stride, kMaxKernel);
     sg_cuda_plan(plan, node, sg_cuda_is_bf16(layout) ? max_pool2d_run<bf16> : max_pool2d_run<float>,
                  layout);
     if (s.dx) plan->scratch = (size_t)sg_shape_count(&y->shape) * sizeof(uint32_t);

@@ -41,12 +41,12 @@ static const float kSmall[64] = {0.05f, -0.05f, 0.1f, 0.0f, -0.1f, 0.02f, -0.03f
 #define NORM(title, act, n, C, h, w)                                                               \
     {"batch_norm: " title, norm, 3,                                                                \
      {P(n, C, h, w, .fill = OP_FAR), V(C, .fill = OP_POSITIVE), V(C, .data = kSmall)},             \
-     .f = {1e-3f}, .p = {act}, .n_project = 1, .fd_tolerance = 2e-3, .tolerance = 5e-5}
+     .f = {1e-3f}, .p = {act}, .n_project = 1, .fd_tolerance = 2e-3}
 #define NORM_ADD(title, act, n, C, h, w)                                                           \
     {"batch_norm: " title, norm, 4,                                                                \
      {P(n, C, h, w, .fill = OP_FAR), V(C, .fill = OP_POSITIVE), V(C, .data = kSmall),              \
       P(n, C, h, w)},                                                                              \
-     .f = {1e-3f}, .p = {act}, .n_project = 1, .fd_tolerance = 2e-3, .tolerance = 5e-5}
+     .f = {1e-3f}, .p = {act}, .n_project = 1, .fd_tolerance = 2e-3}
 
 static const op_case cases[] = {
     {"batch_norm: by hand", norm, 3,
@@ -73,13 +73,13 @@ static const op_case cases[] = {
     NORM_ADD("maps of 667, odd channels", SG_ACT_SILU, 1, 5, 29, 23),
     {"batch_norm: far from zero", norm, 3,
      {P(2, 8, 23, 29, .fill = OP_OFFSET), V(8, .fill = OP_POSITIVE), V(8)}, .f = {1e-3f},
-     .p = {SG_ACT_SILU}, .n_project = 1, .fd_tolerance = 3e-3, .tolerance = 1e-4},
+     .p = {SG_ACT_SILU}, .n_project = 1, .fd_tolerance = 3e-3},
     {"batch_norm: 1031 channels", norm, 3,
      {P(2, 1031, 1, 2, .fill = OP_FAR), V(1031, .fill = OP_POSITIVE), V(1031)},
-     .f = {0.1f}, .p = {SG_ACT_SILU}, .n_project = 1, .fd_tolerance = 3e-3, .tolerance = 5e-5},
+     .f = {0.1f}, .p = {SG_ACT_SILU}, .n_project = 1, .fd_tolerance = 3e-3},
     {"batch_norm: 1032 channels", norm, 3,
      {P(2, 1032, 1, 2, .fill = OP_FAR), V(1032, .fill = OP_POSITIVE), V(1032)},
-     .f = {0.1f}, .p = {SG_ACT_SILU}, .n_project = 1, .fd_tolerance = 3e-3, .tolerance = 5e-5},
+     .f = {0.1f}, .p = {SG_ACT_SILU}, .n_project = 1, .fd_tolerance = 3e-3},
     {"batch_norm: one element", norm, 3,
      {P(1, 3, 1, 1), V(3, .fill = OP_POSITIVE), V(3)}, .f = {1e-3f}, .p = {SG_ACT_SILU},
      .n_project = 1, .zero_ok = 3},

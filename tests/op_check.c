@@ -21,9 +21,6 @@ enum {
     kPatternB = 0x33
 };
 
-/* Of other backends, at the least. */
-static const double kTolerance = OP_TOLERANCE, kTolerance16 = 1e-2;
-
 unsigned op_coverage[SG_OP_COUNT];
 
 /* A case under way. */
@@ -426,7 +423,7 @@ static void gather_copies(const run *r, const sg_node *node, bool bf16, void *in
 /* The node on the backend, fed with what the reference had. */
 static void check_node_on(const run *r, const sg_node *node, const sg_backend *backend, bool bf16,
                           const char *what) {
-    double tolerance = fmax(r->c->tolerance, bf16 ? kTolerance16 : kTolerance);
+    double tolerance = fmax(r->c->tolerance, bf16 ? OP_TOLERANCE_16 : OP_TOLERANCE);
     sg_value *copy[SG_MAX_OUT];
     sg_graph *g = single_node(node, copy);
     sg_bindings b = {.seconds = NULL};
@@ -470,7 +467,7 @@ static void check_node_on(const run *r, const sg_node *node, const sg_backend *b
  * wider; inputs are of the order of 1. */
 static void check_graph_on(const run *r, const sg_backend *backend, bool keep_memory, bool exact,
                            const char *what) {
-    double tolerance = 10.0 * fmax(r->c->tolerance, kTolerance);
+    double tolerance = 10.0 * fmax(r->c->tolerance, OP_TOLERANCE);
     sg_compile_options options = {.keep_memory = keep_memory};
     sg_bindings b = {.seconds = NULL};
     sg_program *p;

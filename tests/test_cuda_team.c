@@ -44,6 +44,43 @@ static void check_bits(const subject *s) {
         }
 }
 
+static int queue_waits, event_waits;
+
+static sg_status wait_counted(void *queue) {
+    queue_waits++;
+    return sg_cuda_device.wait(queue);
+}
+
+static sg_status event_wait_counted(void *event) {
+    event_waits++;
+    return sg_cuda_device.event_wait(event);
+}
+
+/* Workers that share a step wait for each bucket, which is when the device has computed it and not
+ * the rest, and for its copy where it goes through the host's memory; for the sources of tables;
+ * and for the answer. */
+static void test_waits(void **state) {
+    sg_device device = sg_cuda_device;
+    sg_backend backend = sg_backend_cuda;
+    subject s = pictures();
+    team m = new_team(&s, 2, false);
+    int buckets;
+
+    (void)state;
+    device.wait = wait_counted;
+    device.event_wait = event_wait_counted;
+    backend.device = &device;
+    s.options.backend = &backend;
+    team_open(&m, 1);
+    queue_waits = event_waits = 0;
+    team_work(&m, kSteps);
+    buckets = m.worker[0].trainer->buckets.n;
+    assert_true(buckets > 1);
+    assert_int_equal(event_waits, m.size * kSteps * (buckets + 1));
+    assert_int_equal(queue_waits, m.size * kSteps * (buckets + 1));
+    team_close(&m);
+}
+
 static void test_same_bits(void **state) {
     subject p = pictures(), b = bags();
 
@@ -116,10 +153,9 @@ static void test_exchange_fails(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_plainly),
-        cmocka_unit_test(test_other_shares),
-        cmocka_unit_test(test_exchange_fails),
+        cmocka_unit_test(test_same_bits),    cmocka_unit_test(test_plainly),
+        cmocka_unit_test(test_other_shares), cmocka_unit_test(test_exchange_fails),
+        cmocka_unit_test(test_waits),
     };
 
     sg_emulation_guard();

@@ -404,6 +404,61 @@ static void test_ahead(void **state) {
     assert_string_equal(want, got);
 }
 
+/* --- who waits -------------------------------------------------------------------------------- */
+
+static int queue_waits, event_waits;
+
+static sg_status wait_counted(void *queue) {
+    queue_waits++;
+    return sg_cuda_device.wait(queue);
+}
+
+static sg_status event_wait_counted(void *event) {
+    event_waits++;
+    return sg_cuda_device.event_wait(event);
+}
+
+static void check_waits(int events) {
+    assert_int_equal(event_waits, events);
+    assert_int_equal(queue_waits, 0);
+    event_waits = 0;
+}
+
+/* As docs/architecture.md has it: the host waits for a step's answer, when the step behind it is on
+ * the queue, and for a snapshot that it asked for; never to launch, plainly or recorded, and never
+ * for a whole queue. */
+static void test_waits(void **state) {
+    sg_device device = sg_cuda_device;
+    sg_backend backend = sg_backend_cuda;
+    double lr = kClassifier.lr[SG_OPTIMIZER_SGD];
+    sg_step_report report;
+    bool saved = false;
+    sg_trainer *t;
+
+    (void)state;
+    device.wait = wait_counted;
+    device.event_wait = event_wait_counted;
+    backend.device = &device;
+    t = new_trainer(&kClassifier, &backend, SG_OPTIMIZER_SGD, 2);
+    queue_waits = event_waits = 0;
+    for (int i = 0; i < 8; i++) {
+        bool saves = i % 3 == 2; /* the state after the step launched last */
+
+        if (saves) CHECK_OK(sg_trainer_snapshot(t));
+        CHECK_OK(sg_trainer_launch(t, 0, kClassifier.draw(i), lr));
+        check_waits(0);
+        if (sg_trainer_under_way(t) == sg_trainer_ahead(t)) {
+            CHECK_OK(sg_trainer_settle(t, &report));
+            check_waits(saves ? 2 : 1);
+        }
+        saved = saved || saves;
+    }
+    assert_true(saved);
+    CHECK_OK(sg_trainer_settle(t, &report));
+    check_waits(1);
+    sg_trainer_destroy(t);
+}
+
 /* --- steps that fail -------------------------------------------------------------------------- */
 
 /* A step on a picture with a NaN. */
@@ -489,6 +544,20 @@ static void test_stopped(void **state) {
     assert_string_equal(want, got);
 }
 
+static void test_too_many_shards(void **state) {
+    sg_trainer_options o = sg_trainer_defaults();
+    sg_trainer *t = NULL;
+
+    (void)state;
+    o.build = build_classifier;
+    o.backend = &sg_backend_cuda;
+    o.shards = SG_DEVICE_SHARDS + 1;
+    o.batch = o.shards;
+    assert_int_equal(sg_trainer_create(&o, &t), SG_ERR_UNSUPPORTED);
+    assert_non_null(strstr(sg_last_error(), "train.shards=65: a device adds at most 64"));
+    assert_null(t);
+}
+
 static void test_no_memory(void **state) {
     sg_trainer_options o = sg_trainer_defaults();
     long live = sg_mem_live(), n = 0;
@@ -514,13 +583,14 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_classifier), cmocka_unit_test(test_classifier_bf16),
-        cmocka_unit_test(test_detector),   cmocka_unit_test(test_detector_bf16),
-        cmocka_unit_test(test_same_bits),  cmocka_unit_test(test_shards_count),
-        cmocka_unit_test(test_resume),     cmocka_unit_test(test_diverged),
-        cmocka_unit_test(test_ahead),      cmocka_unit_test(test_diverged_ahead),
-        cmocka_unit_test(test_stopped),    cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_classifier),      cmocka_unit_test(test_classifier_bf16),
+        cmocka_unit_test(test_detector),        cmocka_unit_test(test_detector_bf16),
+        cmocka_unit_test(test_same_bits),       cmocka_unit_test(test_shards_count),
+        cmocka_unit_test(test_resume),          cmocka_unit_test(test_diverged),
+        cmocka_unit_test(test_ahead),           cmocka_unit_test(test_diverged_ahead),
+        cmocka_unit_test(test_stopped),         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_too_many_shards), cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_waits),
     };
 
     return cmocka_run_group_tests_name("cuda trainer", tests, NULL, NULL);

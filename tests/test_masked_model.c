@@ -72,13 +72,12 @@ static void clear(fixture *f) {
 }
 
 static sg_status measure(fixture *f, const sg_encoded_set *set, int threads, sg_evaluation *out) {
-    sg_table *table = (sg_table *)(uintptr_t)sg_trainer_table(f->trainer); /* frozen */
     sg_text_runner *runner = NULL;
     sg_pool *pool = NULL;
     sg_status st = sg_pool_create(threads, sg_trainer_backend(f->trainer)->enter_thread, &pool);
 
     if (st == SG_OK)
-        st = sg_masked_model_runner(&f->model, sg_trainer_backend(f->trainer), table, threads,
+        st = sg_masked_model_runner(&f->model, sg_trainer_backend(f->trainer), f->trainer, threads,
                                     &runner);
     if (st == SG_OK) st = sg_text_runner_use(runner, f->trainer);
     if (st == SG_OK)

@@ -171,6 +171,7 @@ static sg_status detector_evaluate(sg_task *task, sg_trainer *trainer, const sg_
         o.context = task->build_context;
         o.backend = sg_trainer_backend(trainer);
         o.table = (sg_table *)(uintptr_t)sg_trainer_table(trainer); /* frozen: read only */
+        o.beside = trainer;
         o.batch = SG_DETECTOR_EVAL_BATCH;
         o.workers = sg_pool_threads(sg_trainer_pool(trainer));
         SG_TRY(sg_inference_create(&o, &t->inference));

@@ -1,6 +1,7 @@
 #include "train/inference.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "checkpoint/model_file.h"
@@ -47,14 +48,18 @@ static sg_status build(sg_inference *f, const sg_inference_options *o, const sg_
 }
 
 static sg_status allocate(sg_inference *f) {
+    const sg_node *peak = sg_program_arena_peak(f->program);
+    char what[256];
+
+    snprintf(what, sizeof what, "a model's activations, most of them at %s",
+             peak ? peak->name : "no node");
     SG_TRY(sg_block_alloc(f->device, sg_program_weights_bytes(f->program), "a model's weights",
                           &f->weights));
     f->arenas = f->device ? 1 : f->workers;
     f->arena = sg_calloc((size_t)f->arenas, sizeof *f->arena);
     if (!f->arena) return sg_fail(SG_ERR_OOM, "inference: no memory");
     for (int i = 0; i < f->arenas; i++)
-        SG_TRY(sg_block_alloc(f->device, sg_program_arena_bytes(f->program),
-                              "a model's activations", &f->arena[i]));
+        SG_TRY(sg_block_alloc(f->device, sg_program_arena_bytes(f->program), what, &f->arena[i]));
     return SG_OK;
 }
 
@@ -102,6 +107,35 @@ static void release_there(sg_inference *f) {
     d->release(f->on.rows);
 }
 
+/* On the device, but for the values: a trainer's are there. A quarter more is for what an
+ * evaluation has beside the model, such as its pictures. */
+static size_t bytes_there(const sg_inference *f) {
+    size_t bytes = sg_program_weights_bytes(f->program) + sg_program_arena_bytes(f->program);
+
+    for (int i = 0; i < sg_graph_inputs(f->graph); i++) bytes += input_bytes(f, i);
+    for (int i = 0; i < sg_graph_outputs(f->graph); i++) bytes += output_bytes(f, i);
+    return bytes + bytes / 4;
+}
+
+/* Without a trainer the batch is the smallest that there is. */
+static sg_status suggest(const sg_inference_options *o, size_t bytes) {
+    char reason[512];
+
+    if (o->beside) return sg_trainer_suggest_beside(o->beside, bytes);
+    snprintf(reason, sizeof reason, "%s", sg_last_error());
+    return sg_fail(SG_ERR_OOM,
+                   "%s; a model for %lld at a time needs %.0f MiB in all: "
+                   "run.device=cpu does without",
+                   reason, (long long)o->batch, (double)bytes / 1048576.0);
+}
+
+static sg_status give_up(sg_inference *f, const sg_inference_options *o, sg_status st) {
+    size_t bytes = st == SG_ERR_OOM && f->device && f->program ? bytes_there(f) : 0;
+
+    sg_inference_destroy(f);
+    return bytes > 0 ? suggest(o, bytes) : st;
+}
+
 sg_status sg_inference_create(const sg_inference_options *options, sg_inference **out) {
     const sg_backend *backend = options->backend ? options->backend : &sg_backend_cpu;
     sg_inference *f = sg_calloc(1, sizeof *f);
@@ -114,10 +148,7 @@ sg_status sg_inference_create(const sg_inference_options *options, sg_inference 
     st = build(f, options, backend);
     if (st == SG_OK) st = allocate(f);
     if (st == SG_OK && f->device) st = allocate_there(f);
-    if (st != SG_OK) {
-        sg_inference_destroy(f);
-        return st;
-    }
+    if (st != SG_OK) return give_up(f, options, st);
     *out = f;
     return SG_OK;
 }

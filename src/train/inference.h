@@ -16,11 +16,13 @@ typedef struct {
     void *context;
     const sg_backend *backend; /* NULL: the CPU's */
     sg_table *table;           /* NULL: a fresh one, owned; else borrowed (a trainer's) */
+    const sg_trainer *beside;  /* that has memory of the same device, for messages; or NULL */
     int64_t batch;             /* samples of one run */
     int workers;               /* runs at the same time, each with an arena; 0: 1 */
     int op_threads;            /* threads inside an op; > 1 only with workers = 1 */
 } sg_inference_options;
 
+/* SG_ERR_OOM on a device says at which node most is needed, and what would fit. */
 sg_status sg_inference_create(const sg_inference_options *options, sg_inference **out) SG_CHECKED;
 void sg_inference_destroy(sg_inference *inference);
 

@@ -37,14 +37,14 @@ void sg_masked_model_clear(sg_masked_model *m) {
 }
 
 sg_status sg_masked_model_runner(const sg_masked_model *m, const sg_backend *backend,
-                                 sg_table *table, int workers, sg_text_runner **out) {
+                                 const sg_trainer *trainer, int workers, sg_text_runner **out) {
     const sg_text_runner_options o = {.build = sg_masked_tokens_build,
                                       .contexts = m->contexts,
                                       .shapes = &m->shapes,
                                       .answer = m->answer,
                                       .masking = &m->masking,
                                       .backend = backend,
-                                      .table = table,
+                                      .trainer = trainer,
                                       .batch = kBatch,
                                       .workers = workers};
 

@@ -28,9 +28,10 @@ sg_status sg_masked_model_init(sg_masked_model *model, const sg_config *config,
                                sg_tokenizer *tokenizer) SG_CHECKED;
 void sg_masked_model_clear(sg_masked_model *model);
 
-/* `model` is borrowed. `table` NULL: a fresh one. */
+/* `model` is borrowed. `trainer`: whose table it is; NULL: a fresh one. */
 sg_status sg_masked_model_runner(const sg_masked_model *model, const sg_backend *backend,
-                                 sg_table *table, int workers, sg_text_runner **out) SG_CHECKED;
+                                 const sg_trainer *trainer, int workers,
+                                 sg_text_runner **out) SG_CHECKED;
 
 /* {"metric": "probability", "value": V, "accuracy": A, "masked": {"loss": L, "perplexity": P,
  * "count": N}}: L is the mean of -log p over the N guesses, p being the probability that the right

@@ -98,9 +98,7 @@ static sg_status masked_evaluate(sg_task *task, sg_trainer *trainer, const sg_sh
     sg_pool *pool = sg_trainer_pool(trainer);
 
     if (!t->runner)
-        SG_TRY(sg_masked_model_runner(&t->model, sg_trainer_backend(trainer),
-                                      /* frozen: read only */
-                                      (sg_table *)(uintptr_t)sg_trainer_table(trainer),
+        SG_TRY(sg_masked_model_runner(&t->model, sg_trainer_backend(trainer), trainer,
                                       sg_pool_threads(pool), &t->runner));
     SG_TRY(sg_text_runner_use(t->runner, trainer));
     return sg_masked_model_measure(&t->model, t->runner, t->val_set, pool, share, stop,

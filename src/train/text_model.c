@@ -199,13 +199,14 @@ int32_t sg_text_best(const sg_text_model *m, int task, const float *probabilitie
 /* --- running it ------------------------------------------------------------------------------- */
 
 sg_status sg_text_model_runner(const sg_text_model *model, const sg_backend *backend,
-                               sg_table *table, int64_t batch, int workers, sg_text_runner **out) {
+                               const sg_trainer *trainer, int64_t batch, int workers,
+                               sg_text_runner **out) {
     const sg_text_runner_options o = {.build = sg_text_classifier_build,
                                       .contexts = model->contexts,
                                       .shapes = &model->shapes,
                                       .answer = model->answer,
                                       .backend = backend,
-                                      .table = table,
+                                      .trainer = trainer,
                                       .batch = batch,
                                       .workers = workers};
 

@@ -54,9 +54,9 @@ sg_status sg_text_model_class_names(const sg_text_model *model, sg_classes *name
 /* --- running it ------------------------------------------------------------------------------- */
 
 /* A runner (train/text_runner.h) whose answers are probabilities (n, classes), which add up to 1 in
- * each task. `model` is borrowed. `table` NULL: a fresh one. */
+ * each task. `model` is borrowed. `trainer`: whose table it is; NULL: a fresh one. */
 sg_status sg_text_model_runner(const sg_text_model *model, const sg_backend *backend,
-                               sg_table *table, int64_t batch, int workers,
+                               const sg_trainer *trainer, int64_t batch, int workers,
                                sg_text_runner **out) SG_CHECKED;
 
 /* The class of greatest probability in a task's, the first of equals: 0 .. its classes - 1. */

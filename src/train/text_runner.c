@@ -30,7 +30,9 @@ static sg_status allocate(sg_text_runner *r) {
 
 /* All shapes have the table of the first. */
 static sg_status create_inferences(sg_text_runner *r) {
-    sg_table *table = r->options.table;
+    const sg_trainer *trainer = r->options.trainer;
+    /* frozen: read only */
+    sg_table *table = trainer ? (sg_table *)(uintptr_t)sg_trainer_table(trainer) : NULL;
 
     for (int i = 0; i < r->options.shapes->n; i++) {
         sg_inference_options o;
@@ -40,6 +42,7 @@ static sg_status create_inferences(sg_text_runner *r) {
         o.context = r->options.contexts[i];
         o.backend = r->options.backend;
         o.table = table;
+        o.beside = trainer;
         o.batch = r->options.batch;
         o.workers = r->options.workers;
         SG_TRY(sg_inference_create(&o, &r->inference[i]));

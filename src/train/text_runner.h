@@ -20,8 +20,8 @@ typedef struct {
     const int64_t *answer;        /* (shapes->n) floats of a text's answer; borrowed */
     const sg_masking *masking; /* guesses (SG_MASKING_FIXED) are an input; NULL: none; borrowed */
     const sg_backend *backend;
-    sg_table *table; /* NULL: a fresh one */
-    int64_t batch;   /* texts of one run */
+    const sg_trainer *trainer; /* whose table it is; NULL: a fresh one */
+    int64_t batch;             /* texts of one run */
     int workers;
 } sg_text_runner_options;
 

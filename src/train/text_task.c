@@ -216,12 +216,10 @@ static double text_wait_seconds(const sg_task *task) { return ((const text_task 
 
 static sg_status make_runner(text_task *t, sg_trainer *trainer) {
     size_t count = (size_t)(t->val->n * t->model.n_classes);
-    /* frozen: read only */
-    sg_table *table = (sg_table *)(uintptr_t)sg_trainer_table(trainer);
 
     if (!t->probabilities) t->probabilities = sg_malloc(count * sizeof(float));
     if (!t->probabilities) return sg_fail(SG_ERR_OOM, "evaluation: no memory");
-    return sg_text_model_runner(&t->model, sg_trainer_backend(trainer), table, SG_TEXT_EVAL_BATCH,
+    return sg_text_model_runner(&t->model, sg_trainer_backend(trainer), trainer, SG_TEXT_EVAL_BATCH,
                                 sg_pool_threads(sg_trainer_pool(trainer)), &t->runner);
 }
 

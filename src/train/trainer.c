@@ -35,6 +35,13 @@ static sg_status check_options(const sg_trainer_options *o) {
     return SG_OK;
 }
 
+static sg_status check_device(const sg_trainer *t) {
+    if (!t->device || t->options.shards <= SG_DEVICE_SHARDS) return SG_OK;
+    return sg_fail(SG_ERR_UNSUPPORTED,
+                   "train.shards=%d: a device adds at most %d: fewer, or run.device=cpu",
+                   t->options.shards, (int)SG_DEVICE_SHARDS);
+}
+
 /* Notes what a shard's part of each input is, which all shapes must have under the same names. */
 static sg_status check_inputs(const sg_trainer *t, sg_trainer_shape *s) {
     int64_t n = t->options.batch / t->options.shards;
@@ -241,8 +248,17 @@ static sg_status draw_state(sg_trainer *t) {
     return SG_OK;
 }
 
+/* What cannot be created has failed with `st`. */
+static sg_status give_up(sg_trainer *t, sg_status st) {
+    bool suggests = st == SG_ERR_OOM && t->device;
+    sg_trainer_need need = {.known = false};
+
+    if (suggests) need = sg_trainer_measure(t);
+    sg_trainer_destroy(t);
+    return suggests ? sg_trainer_suggest(&need) : st;
+}
+
 sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out) {
-    size_t free_bytes = 0, total;
     int pool_threads;
     sg_trainer *t;
     sg_status st;
@@ -256,19 +272,17 @@ sg_status sg_trainer_create(const sg_trainer_options *options, sg_trainer **out)
     t->device = t->backend->device;
     choose_threads(t, &pool_threads);
     st = sg_pool_create(pool_threads, t->backend->enter_thread, &t->pool);
-    if (st == SG_OK && t->device) st = t->device->memory(&free_bytes, &total);
+    if (st == SG_OK) st = check_device(t);
     if (st == SG_OK) st = build_shapes(t);
     if (st == SG_OK) st = build_update(t);
     if (st == SG_OK) st = allocate(t);
     if (st == SG_OK && !options->blank) st = draw_state(t);
     if (st == SG_OK && t->device) st = sg_trainer_device_create(t);
-    if (st == SG_ERR_OOM && t->device) st = sg_trainer_suggest(t, free_bytes);
-    if (st != SG_OK) {
-        sg_trainer_destroy(t);
-        return st;
+    if (st == SG_OK) {
+        *out = t;
+        return SG_OK;
     }
-    *out = t;
-    return SG_OK;
+    return give_up(t, st);
 }
 
 void sg_trainer_destroy(sg_trainer *t) {

@@ -101,6 +101,9 @@ const sg_backend *sg_trainer_backend(const sg_trainer *trainer);
 int sg_trainer_threads(const sg_trainer *trainer);
 /* Bytes held in arenas, weights, gradients and state. */
 size_t sg_trainer_bytes(const sg_trainer *trainer);
+/* After SG_ERR_OOM of what asked the trainer's device for `bytes` in all, and has given back what
+ * it got: the same with the batch that would leave room for it. */
+sg_status sg_trainer_suggest_beside(const sg_trainer *trainer, size_t bytes) SG_CHECKED;
 
 /* One step on a global batch of a shape (0 where there is one). inputs[i] is the i-th input of the
  * model for all `batch` samples, the batch being its first dimension. Advances state->step and

@@ -27,9 +27,6 @@ static sg_status allocate(sg_trainer *t) {
 
 sg_status sg_trainer_device_share(sg_trainer *t) {
     sg_trainer_device_forget_parts(t); /* of other shards */
-    if (t->options.shards > SG_DEVICE_SHARDS)
-        return sg_fail(SG_ERR_UNSUPPORTED, "%d shards; at most %d on one device", t->options.shards,
-                       (int)SG_DEVICE_SHARDS);
     return t->team.reduce ? allocate(t) : SG_OK;
 }
 

@@ -185,8 +185,17 @@ sg_status sg_trainer_device_share(sg_trainer *t) SG_CHECKED;
 sg_status sg_trainer_device_exchange(sg_trainer *t) SG_CHECKED;
 void sg_trainer_device_exchange_destroy(sg_trainer *t);
 
-/* trainer_memory.c: after SG_ERR_OOM on a device, the same with what would fit, `free_bytes` having
- * been free before. */
-sg_status sg_trainer_suggest(const sg_trainer *t, size_t free_bytes) SG_CHECKED;
+/* trainer_memory.c: after SG_ERR_OOM on a device, what was wanted; and, once the trainer is gone
+ * and what is free is what a smaller one would find, the same failure with the batch that would
+ * fit. */
+typedef struct {
+    const sg_device *device;
+    int64_t shards, n; /* samples of a shard */
+    bool known;        /* bytes of a sample in every shard, and those that no batch changes: */
+    double each, fixed;
+    char reason[512];
+} sg_trainer_need;
+sg_trainer_need sg_trainer_measure(const sg_trainer *t);
+sg_status sg_trainer_suggest(const sg_trainer_need *need) SG_CHECKED;
 
 #endif

@@ -155,7 +155,7 @@ train "$work/none" --profile
 expect "profile" 0 "cuda:0, Fake GPU 10: one shard of 1 pictures, of 2" "stand-in" "detect_assign" \
     "the whole step, recorded, none ahead of it" "its shards' nodes, each alone"
 same "a profile tells no CPU's roofline" "$(grep -c 'peaks of one thread\|largest gaps' "$work/out")" 0
-same "the profile's nodes add up" "$(awk '/^ +[0-9.]+ +100.0 / && !/step/ { all = $1 } / nodes, each/ { print ($1 > 1.9 * all && $1 < 2.1 * all && all > 0) ? "yes" : $1 " of " all }' "$work/out")" yes
+same "the profile's nodes add up" "$(awk '/^ *[0-9.]+ +100.0 / && !/step/ { all = $1 } / nodes, each/ { print ($1 > 1.9 * all && $1 < 2.1 * all && all > 0) ? "yes" : $1 " of " all }' "$work/out")" yes
 
 # --- elsewhere ---
 cp -r "$work/parts" "$work/moved"; cp -r "$work/parts" "$work/fp32"
@@ -182,6 +182,17 @@ expect "out of memory" 71 "no device memory for" "MiB asked for" "would fit"
 fits=$(grep -o 'train.batch=[0-9]* would fit' "$work/err" | grep -o '[0-9]*')
 train "$work/full" train.batch="${fits:-16}" train.steps=1
 expect "the batch that would fit does" 0 "done: 1 steps"
+train "$work/full" train.batch=256 --fresh
+expect "out of memory, and where" 71 "activations, most of them at " "MiB asked for" "MiB in all"
+extra=(SG_EMULATION_MEMORY=49000000)
+train "$work/full-later" train.batch=16 train.steps=1
+expect "no room for an evaluation" 71 "no device memory for a model's " "MiB in all: train.batch=" "leaves room for it"
+fits=$(grep -o 'train.batch=[0-9]* leaves' "$work/err" | grep -o '[0-9]*')
+train "$work/full-fits" train.batch="${fits:-16}" train.steps=0
+expect "the batch that leaves room does" 0 "AP50" "done: "
+extra=(SG_EMULATION_MEMORY=9500000)
+on bin evaluate --checkpoint "$work/epoch" run.device=cuda
+expect "evaluate: no room for the model" 71 "most of them at " "in all: run.device=cpu does without"
 extra=(SG_EMULATION_MEMORY=3000000)
 train "$work/full" --fresh
 expect "nothing would fit" 71 "no device memory for"
