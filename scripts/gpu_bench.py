@@ -13,7 +13,9 @@ import time
 from gpu_run import CACHE, ROOT, kill_group, last_line, shell
 
 STEP = re.compile(r"step (\d+)/")
-MEASURING = 280  # seconds that the parts which measure need: what compiles beside others is stopped for them
+# seconds that parts which measure are guessed to take, `compile` what is left: for them what still compiles
+# beside others is stopped
+MEASURING = {"profile": 25, "loader": 60, "speed": 75, "starts": 15, "checkpoints": 60, "compile": 0}
 
 
 def models(check):
@@ -54,10 +56,11 @@ def warm(check):
 
 def settle(check):
     """Waits for what compiles in the background, as long as the parts that measure can spare the time."""
+    ahead = 0 if check.options.tiny else sum(MEASURING.get(part, 0) for part in check.options.parts)
     while check.warming:
         job = check.warming.pop(0)
         check.jobs.append(job)
-        status, output = check.ended(job, max(0, check.left() - (2 if check.options.tiny else MEASURING)))
+        status, output = check.ended(job, max(0, check.left() - ahead))
         done = len(re.findall(r'^\{"seconds"', output, re.M))
         check.tables.append("* torch.compile, in the background: %d of %d modes in %.0f s%s\n" % (
             done, len(check.options.modes.split(",")), job.seconds(), ", stopped" if status == -1 else ""))

@@ -181,14 +181,14 @@ class Check:
             return -2, str(error)
         return self.ended(job, limit)
 
-    def side_by_side(self, commands, limit, at_once):
-        """Runs those of {name: command}, so many at once and each for `limit` seconds at most; yields
-        (name, status, output, seconds) as they end."""
-        waiting, running = list(commands.items()), {}
+    def side_by_side(self, commands, limit, at_once, whole=3600):
+        """Runs those of {name: command}, so many at once and each for `limit` seconds at most, all of them
+        for `whole`; yields (name, status, output, seconds) as they end."""
+        waiting, running, end = list(commands.items()), {}, time.monotonic() + whole
         while waiting or running:
             while waiting and len(running) < at_once:
                 name, command = waiting.pop(0)
-                if self.left() < 2:
+                if min(self.left(), end - time.monotonic()) < 2:
                     yield name, -1, "no time was left", 0.0
                     continue
                 try:
@@ -196,7 +196,7 @@ class Check:
                 except OSError as error:
                     yield name, -2, str(error), 0.0
             for name, job in list(running.items()):
-                if job.wait(0) or job.seconds() >= limit or self.left() <= 0:
+                if job.wait(0) or job.seconds() >= limit or min(self.left(), end - time.monotonic()) <= 0:
                     del running[name]
                     yield (name,) + self.ended(job, 0) + (job.seconds(),)
             time.sleep(0.01)

@@ -78,7 +78,7 @@ under_tsan() {
     fi
 }
 
-# 100 seconds on two processors
+# 100 seconds on two processors; STRIDES of scripts/gpu-check are these
 (under_tsan one ops 6; under_tsan one augment; exit $failures) &
 under_tsan two ops 19
 under_tsan two nms
