@@ -1,8 +1,8 @@
 # The emulation of a GPU under ThreadSanitizer, AddressSanitizer and MemorySanitizer: each planted
 # fault is found by the tool that is meant for it, the same kernel without the fault passes, and so do
 # op cases under ThreadSanitizer: every 6th and every 19th, which launch every kernel that the op
-# cases have, for all of them take over ten minutes; and every 9th under MemorySanitizer, with NMS.
-# (Augmentation's pictures come from libpng, of which that does not know what it writes. Under
+# cases have, for all of them take over ten minutes; and every 9th under MemorySanitizer, with NMS and
+# the sum of shards. (Augmentation's pictures come from libpng, of which that does not know what it writes. Under
 # AddressSanitizer all are among code.sh's unit tests.)
 # lane: code
 # time limit: 900
@@ -48,11 +48,11 @@ done
 if echo 'int main() {}' | clang++ -fsanitize=memory -x c++ - -o "$work/empty" 2>/dev/null; then
     record=${SG_EMULATION_RECORD-} # not under MSan: its files are named by a C++ library that it does not know
     unset SG_EMULATION_RECORD
-    CI= build msan CC=clang CXX=clang++ build/msan/planted build/msan/tests/test_cuda_{ops,nms}
+    CI= build msan CC=clang CXX=clang++ build/msan/planted build/msan/tests/test_cuda_{ops,nms,device}
     for kernel in uninitialised_shared uninitialised_shared_integer uninitialised_global_integer; do
         planted msan $kernel 'MemorySanitizer: use-of-uninitialized-value'
     done
-    for program in "ops 9" nms; do
+    for program in "ops 9" nms device; do
         if build/msan/tests/test_cuda_$program >"$work/out" 2>&1; then
             pass "test_cuda_$program under MemorySanitizer"
         else
