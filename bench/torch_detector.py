@@ -296,7 +296,12 @@ def main():
     decoder, decode = decoder_of() if a.loader else (None, None)
     pictures = loader_of(a, decode) if a.loader else None
 
+    # a compiled graph's output may be written over from here on, which it cannot know
+    begins = getattr(torch.compiler, "cudagraph_mark_step_begin", None) if a.compile and a.device == "cuda" else None
+
     def train():
+        if begins:
+            begins()
         batch = next(pictures) if pictures else image
         batch = batch.to(a.device, non_blocking=True)
         target = tuple(x.to(a.device, non_blocking=True) for x in targets)

@@ -131,7 +131,12 @@ def main():
     values = [p.detach() for p in model.parameters()]
     batch = batch_of(a)
 
+    # a compiled graph's output may be written over from here on, which it cannot know
+    begins = getattr(torch.compiler, "cudagraph_mark_step_begin", None) if a.compile and a.device == "cuda" else None
+
     def train():
+        if begins:
+            begins()
         ids, length, label = (x.to(a.device, non_blocking=True) for x in batch)
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(a.device, dtype=torch.bfloat16, enabled=a.amp):

@@ -186,7 +186,7 @@ static void test_lost(void **state) {
     sg_graph *g;
     sg_vendor_plan *plan;
     sg_cuda_vendor *v;
-    size_t bytes;
+    size_t bytes = 0;
     void *block;
 
     if (!sg_emulation_is_on()) skip();

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/* Whether it is emulated: `make gpu-check-programs` builds the same tests for a real one
+/* Whether it is emulated: `make gpu-programs` builds the same tests for a real one
  * (tests/gpu/), where what only the emulation shows is skipped, and the rest below does nothing. */
 bool sg_emulation_is_on(void);
 

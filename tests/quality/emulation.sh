@@ -1,7 +1,8 @@
 # The emulation of a GPU under ThreadSanitizer, AddressSanitizer and MemorySanitizer: each planted
 # fault is found by the tool that is meant for it, the same kernel without the fault passes, and so do
 # op cases under ThreadSanitizer: every 6th and every 19th, which launch every kernel that the op
-# cases have, for all of them take over ten minutes; and every 9th under MemorySanitizer. (Under
+# cases have, for all of them take over ten minutes; and every 9th under MemorySanitizer, with NMS and
+# the sum of shards. (Augmentation's pictures come from libpng, of which that does not know what it writes. Under
 # AddressSanitizer all are among code.sh's unit tests.)
 # lane: code
 # time limit: 900
@@ -47,16 +48,18 @@ done
 if echo 'int main() {}' | clang++ -fsanitize=memory -x c++ - -o "$work/empty" 2>/dev/null; then
     record=${SG_EMULATION_RECORD-} # not under MSan: its files are named by a C++ library that it does not know
     unset SG_EMULATION_RECORD
-    CI= build msan CC=clang CXX=clang++ build/msan/planted build/msan/tests/test_cuda_ops
+    CI= build msan CC=clang CXX=clang++ build/msan/planted build/msan/tests/test_cuda_{ops,nms,device}
     for kernel in uninitialised_shared uninitialised_shared_integer uninitialised_global_integer; do
         planted msan $kernel 'MemorySanitizer: use-of-uninitialized-value'
     done
-    if build/msan/tests/test_cuda_ops 9 >"$work/out" 2>&1; then
-        pass "ops, every 9th case, under MemorySanitizer"
-    else
-        fail "ops, every 9th case, under MemorySanitizer" \
-            "$(grep -aE 'WARNING|FAILED|#0' "$work/out" | head -n 5 | tr '\n' '|')"
-    fi
+    for program in "ops 9" nms device; do
+        if build/msan/tests/test_cuda_$program >"$work/out" 2>&1; then
+            pass "test_cuda_$program under MemorySanitizer"
+        else
+            fail "test_cuda_$program under MemorySanitizer" \
+                "$(grep -aE 'WARNING|FAILED|#0' "$work/out" | head -n 5 | tr '\n' '|')"
+        fi
+    done
     [ -z "$record" ] || export SG_EMULATION_RECORD=$record
 else
     skip "MemorySanitizer" "no clang++ with its runtime (libclang-rt-14-dev)"
@@ -78,7 +81,7 @@ under_tsan() {
     fi
 }
 
-# 100 seconds on two processors
+# 100 seconds on two processors; STRIDES of scripts/gpu-check are these
 (under_tsan one ops 6; under_tsan one augment; exit $failures) &
 under_tsan two ops 19
 under_tsan two nms

@@ -1,0 +1,137 @@
+# scripts/gpu-check itself, where there is no GPU: all of its parts with sizes that the emulated GPU
+# comes to an end with, stand-ins for the driver (tests/fake_libcuda.c), for compute-sanitizer and for
+# a Python with PyTorch; and what it says of programs that fail, hang or find a race.
+# lane: waiting
+# time limit: 600
+. tests/lib.sh
+
+# --- everything that runs on a GPU machine is built, where nvcc is
+if [ -e bin/libspotgrad_cuda.so ]; then
+    absent=
+    for source in tests/test_cuda_*.c tests/test_vendor.c; do
+        name=$(basename "$source" .c)
+        [ -x "build/release/check/$name" ] || absent+=" $name"
+    done
+    [ -x build/release/check/bench_ceilings ] || absent+=" bench_ceilings"
+    [ ! -e bin/libspotgrad_nccl.so ] || [ -x build/release/check/test_nccl ] || absent+=" test_nccl"
+    if [ -z "$absent" ]; then pass "built for a GPU"; else fail "built for a GPU" "not there:$absent"; fi
+else
+    skip "built for a GPU" "no CUDA plug-in was built"
+fi
+
+root=$work/root tools=$work/tools
+mkdir -p "$root/bin" "$root/bench" "$tools" "$work/driver" "$work/tmp"
+cp -r scripts "$root/"; cp -r configs "$root/"; cp bench/torch_*.py "$root/bench/"
+${CC:-cc} -std=c11 -Wall -Wextra -Werror -shared -fPIC tests/fake_libcuda.c -o "$work/driver/libcuda.so.1"
+cp bin/spotgrad build/release/emulated/libspotgrad_cuda.so build/release/check/bench_{detector,text_encoder} "$root/bin/"
+cp build/release/tests/test_cuda_{device,token_block} "$root/bin/"
+for name in train evaluate predict; do ln -s spotgrad "$root/bin/$name"; done
+if ! "$root/bin/bench_text_encoder" --none 2>&1 | grep -q -e --ops; then
+    skip "the text encoder op by op" "bench/text_encoder.c has no --ops"
+    mv "$root/bin/bench_text_encoder" "$root/bin/text_encoder"
+    printf '#!/bin/sh\ncase "$*" in *--ops*) %s ;; *) exec "${0%%/*}/text_encoder" "$@" ;; esac\n' \
+        "echo '{\"node\": \"a\", \"op\": \"b\", \"kernel\": \"c\", \"ms\": 1, \"flop\": 1, \"bytes\": 1}'" \
+        >"$root/bin/bench_text_encoder"
+    chmod +x "$root/bin/bench_text_encoder"
+fi
+printf '#!/bin/sh\nexec %s "${1:-90}"\n' "$PWD/build/release/tests/test_cuda_ops" >"$root/bin/test_cuda_ops"
+
+# compute-sanitizer: FAKE_RACE makes racecheck find one
+cat >"$tools/compute-sanitizer" <<'END'
+#!/bin/sh
+[ "$1" != --version ] || { echo "a stand-in"; exit; }
+kind=$2
+case "$*" in *"--target-processes all"*) ;; *) echo "=========  only the launcher is watched"; exit 1 ;; esac
+while [ "${1#*/}" = "$1" ]; do shift; done
+"$@" || exit
+if [ "$kind" = racecheck ] && [ -n "${FAKE_RACE-}" ]; then
+    echo "========= Error: Race reported between Write access at somewhere"
+    echo "========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)"
+    exit 99
+fi
+[ "$kind" = racecheck ] && echo "========= RACECHECK SUMMARY: 0 hazards displayed" || echo "========= ERROR SUMMARY: 0 errors"
+END
+# a Python with PyTorch: what it compiles it keeps
+cat >"$tools/python" <<'END'
+#!/bin/sh
+case "$*" in
+    -c*) echo "torch 0.0, a stand-in"; exit ;;
+    *--workers\ 16* | *--workers\ [5-9]*) echo "no room left in /dev/shm"; exit 1 ;;
+    *--compile*) mkdir -p "$TORCHINDUCTOR_CACHE_DIR"; echo "$*" >>"$TORCHINDUCTOR_CACHE_DIR/kept"; echo "warm step 1" >&2 ;;
+esac
+echo '{"seconds": [0.5, 0.4], "first": 1.5, "peak_mib": 10, "device_mib": 20, "decoder": "none", "workers": 4}'
+END
+chmod +x "$tools"/* "$root/bin/test_cuda_ops"
+
+# check [ARGUMENT...]: gpu-check on the emulated GPU
+check() {
+    run env PATH="$tools:$PATH" TMPDIR="$work/tmp" LD_LIBRARY_PATH="$work/driver" FAKE_CUDA=1 SG_EMULATION_SEED=1 \
+        "$root/scripts/gpu-check" --tiny --python "$tools/python" "$@"
+}
+# says NAME FILE TEXT...
+says() {
+    local name=$1 file=$2 text
+
+    shift 2
+    for text in "$@"; do
+        grep -qF -- "$text" "$file" || { fail "$name" "no '$text' in: $(head -c 400 "$file" | tr '\n' ' ')"; return; }
+    done
+    pass "$name"
+}
+
+# --- all parts
+out=$work/out1
+check --out "$out"
+expect "all parts" 0 "# ops took" " 0 failed, "
+[ "$status" = 0 ] || grep '^not ok' "$work/out" | sed 's/^/# /'
+parts=(here ops nccl sanitizer runs parity determinism training profile loader speed starts checkpoints compile)
+says "a section a part" "$out/summary.md" "${parts[@]/#/## }"
+if [ "$(ls "$out" | tr '\n' ' ')" = "inductor.tar.gz log.txt results.jsonl summary.md " ]; then pass "four files"
+else fail "four files" "$(ls "$out" | tr '\n' ' ')"; fi
+says "the summary tells the count" "$out/summary.md" "# gpu-check: $(tail -n 1 "$work/out")"
+says "sanitizer: both tools" "$out/summary.md" "memcheck, test_cuda_ops, every 190th case **passed**" \
+    "racecheck, test_cuda_ops, every 60th case **passed**"
+says "what is absent is skipped" "$out/summary.md" "NCCL **skipped**" "ceilings **skipped**"
+says "runs" "$out/summary.md" "two workers on one GPU **passed**" "masked tokens, gated_cnn, again without CUDA Graphs **passed**"
+says "torch.compile, in the background, then timed" "$out/summary.md" "in the background: 3 of 3 modes" \
+    "detector, PyTorch, compiled, max-autotune **passed**"
+if python3 -c "import json, sys; [json.loads(line) for line in open(sys.argv[1])]" "$out/results.jsonl" 2>"$work/err"; then
+    pass "results.jsonl"; else fail "results.jsonl" "$(tail -n 1 "$work/err")"; fi
+
+# --- goes on from an earlier run's
+rm -rf "$work/tmp/spotgrad-inductor"
+check --out "$work/out2" --inductor "$out/inductor.tar.gz" --only compile --modes default
+says "torch.compile goes on" "$work/out2/summary.md" "inductor.tar.gz of an earlier run: unpacked" "default **passed**"
+if [ "$(wc -l <"$work/tmp/spotgrad-inductor/kept")" = 14 ]; then pass "with what was compiled"
+else fail "with what was compiled" "$(wc -l <"$work/tmp/spotgrad-inductor/kept") lines"; fi
+
+# --- what fails is told, what hangs is stopped
+cat >"$root/bin/test_cuda_fails" <<'END'
+#!/bin/sh
+printf '[ RUN      ] a case\nbecause of this\n[  FAILED  ] a case\n[ RUN      ] another\n[       OK ] another\n'
+exit 1
+END
+printf '#!/bin/sh\nsleep 120 &\nsleep 120\n' >"$root/bin/test_cuda_hangs"
+printf '#!/bin/sh\nkill -SEGV $$\n' >"$root/bin/test_cuda_crashes"
+chmod +x "$root/bin"/test_cuda_{fails,hangs,crashes}
+start=$SECONDS
+FAKE_RACE=1 check --out "$work/out3" --only sanitizer
+expect "a race is found" 1 "not ok - sanitizer: racecheck, test_cuda_ops" "Error: Race reported"
+check --out "$work/out3" --only ops,training --minutes 0.45
+expect "failures" 1 "not ok - ops: test_cuda_fails: a case: because of this" "not ok - ops: test_cuda_hangs: stopped after" \
+    "not ok - ops: test_cuda_crashes: status 139" "skip - training: training: no time left"
+says "and in the summary" "$work/out3/summary.md" "* failed: ops: test_cuda_fails: a case" "## training"
+if [ $((SECONDS - start)) -le 40 ]; then pass "in time"; else fail "in time" "$((SECONDS - start)) s"; fi
+
+# --- killed: what was known by then is there
+env TMPDIR="$work/tmp" LD_LIBRARY_PATH="$work/driver" FAKE_CUDA=1 "$root/scripts/gpu-check" --tiny --out "$work/out4" \
+    --python "$tools/python" --only ops >"$work/out" 2>&1 &
+pid=$!
+for _ in $(seq 200); do grep -q '## ops' "$work/out4/summary.md" 2>/dev/null && break; sleep 0.05; done
+kill -TERM $pid; wait $pid
+[ $? = 143 ] && pass "stopped" || fail "stopped" "exit status of SIGTERM is not 143"
+says "what was known" "$work/out4/summary.md" "so far; not at its end" "## here" "usable: cuda sm_"
+run "$root/scripts/gpu-check" --only nothing
+expect "no such part" 2 "parts are here, ops"
+
+[ $failures = 0 ]
