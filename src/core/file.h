@@ -23,7 +23,7 @@ sg_status sg_file_try(const char *path) SG_CHECKED;
 /* `path` holds afterwards the whole old file or the whole new one: written without a name, fsync,
  * then named, fsync of the folder. When the process is ended on the way nothing is left of it, but
  * between the two system calls that replace a file; and where the file system has no nameless
- * files: there it has a temporary name in the same folder, "PATH.PID.tmp", which stays. */
+ * files: there it has a temporary name in the same folder (core/temporary.h), which stays. */
 sg_status sg_file_write(const char *path, const void *data, size_t size) SG_CHECKED;
 
 /* Whether a file of that name can be made, which leaves nothing: SG_ERR_IO, before long work. */

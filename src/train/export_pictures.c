@@ -189,28 +189,33 @@ static sg_status answer(sampling *s) {
 
 /* --- a graph's answer ------------------------------------------------------------------------- */
 
-/* Boxes that the graph has suppressed, rows (n, 6), by the map into the picture: as find_boxes has
- * them. */
-static sg_status keep_rows(sampling *s, int i, const float *rows, int64_t n) {
+/* Of rows (n, 6) that a graph has suppressed, by the map into the picture: what find_boxes keeps.
+ * The other three are room. */
+static sg_status undo_rows(sampling *s, int i, const float *rows, int64_t n, float *boxes,
+                           float *scores, sg_detection *found) {
     const sg_image *image = &s->sample->image[i];
-    float *boxes = sg_malloc((size_t)(5 * n) * sizeof *boxes + 1), *scores = boxes + 4 * n;
-    sg_detection *found = sg_malloc((size_t)n * sizeof *found + 1);
     const sg_nms_options all = {0.0f, 1.0f, n, n};
-    int64_t count = 0;
-    sg_status st = SG_OK;
+    int64_t count;
 
-    if (!boxes || !found) st = sg_fail(SG_ERR_OOM, "export: no memory for boxes");
-    for (int64_t k = 0; st == SG_OK && k < n; k++) {
+    for (int64_t k = 0; k < n; k++) {
         memcpy(boxes + 4 * k, rows + 6 * k, 4 * sizeof *boxes);
         scores[k] = rows[6 * k + 4];
     }
-    if (st == SG_OK)
-        st = sg_detect_decode(&all, boxes, scores, n, 1, &s->map[i], image->width, image->height,
-                              found, &count);
-    for (int64_t k = 0; st == SG_OK && k < count; k++)
-        found[k].label = (int32_t)rows[6 * found[k].anchor + 5];
-    if (st == SG_OK) st = keep_boxes(s, i, found, count);
+    SG_TRY(sg_detect_decode(&all, boxes, scores, n, 1, &s->map[i], image->width, image->height,
+                            found, &count));
+    for (int64_t k = 0; k < count; k++) found[k].label = (int32_t)rows[6 * found[k].anchor + 5];
+    return keep_boxes(s, i, found, count);
+}
+
+static sg_status keep_rows(sampling *s, int i, const float *rows, int64_t n) {
+    float *boxes = sg_malloc((size_t)(4 * n) * sizeof *boxes);
+    float *scores = sg_malloc((size_t)n * sizeof *scores);
+    sg_detection *found = sg_malloc((size_t)n * sizeof *found);
+    sg_status st = boxes && scores && found ? undo_rows(s, i, rows, n, boxes, scores, found)
+                                            : sg_fail(SG_ERR_OOM, "export: no memory for boxes");
+
     sg_free(found);
+    sg_free(scores);
     sg_free(boxes);
     return st;
 }
