@@ -57,7 +57,7 @@ static void print_gpu(const sg_gpu_list *list, int i) {
 
 /* Whether kernels of ours and of NVIDIA's libraries run there, and in which numeric class. */
 static void try_gpu(int i) {
-    char name[16], text[SG_PLUGIN_CLASS_BYTES];
+    char name[32], text[SG_PLUGIN_CLASS_BYTES];
     sg_compute_options options = {.device = name, .precision = "auto"};
     sg_compute compute;
     sg_status st;
