@@ -131,8 +131,9 @@ static sg_status make(const request *r, const sg_trained_source *source, making 
 
 static sg_status write_all(const request *r, const making *m) {
     SG_TRY(sg_file_write(r->output, m->bytes, m->size));
-    cli_print("%s: %zu bytes, %s%s%s\n", r->output, m->size, r->what.int8 ? "the graph in floats " : "",
-              m->checked, r->what.int8 && !r->unverified ? "; in int8 it answers alike" : "");
+    cli_print("%s: %zu bytes, %s%s%s\n", r->output, m->size,
+              r->what.int8 ? "the graph in floats " : "", m->checked,
+              r->what.int8 && !r->unverified ? "; in int8 it answers alike" : "");
     if (!r->vector) return SG_OK;
     return sg_export_write_vector(r->vector, r->what.int8 ? &m->quantised : &m->own);
 }

@@ -23,8 +23,8 @@ typedef struct {
 } sg_onnx_nms;
 
 /* boxes (N, A, 4) xyxy, scores (N, A, K) -> (N, max_boxes, 6): x1 y1 x2 y2 score class of what
- * sg_nms finds, best first, then zeros. No loops: as NonMaxSuppression answers with a list, its scores are
- * scattered into zeros, of which the greatest are taken. */
+ * sg_nms finds, best first, then zeros. No loops: as NonMaxSuppression answers with a list, its
+ * scores are scattered into zeros, of which the greatest are taken. */
 const char *sg_onnx_nms_of(sg_onnx *m, const char *boxes, const char *scores,
                            const sg_onnx_nms *options);
 
