@@ -268,7 +268,7 @@ $(GLOO_BESIDE): $(BIN)/libspotgrad_gloo.so
 	@mkdir -p $(@D)
 	@ln -sf $(abspath $<) $@
 
-$(BUILD)/tests/test_transport: | $(filter $(BUILD)/tests/%,$(GLOO_BESIDE))
+$(BUILD)/tests/test_transport $(BUILD)/tests/test_transport_choice: | $(filter $(BUILD)/tests/%,$(GLOO_BESIDE))
 $(BUILD)/bench/transport: | $(filter $(BUILD)/bench/%,$(GLOO_BESIDE))
 
 $(PLUGGED_AT)/%.o: %.cu Makefile

@@ -34,13 +34,17 @@ static sg_peer make_peer(const char *id, const char *address) {
     return who;
 }
 
-static sg_peers *open_peers(const char *id, double silence) {
+static sg_peers *open_beating(const char *id, double beat, double silence) {
     const sg_peers_options o = {
-        .id = id, .interface = "127.0.0.1", .beat = 0.05, .silence = silence};
+        .id = id, .interface = "127.0.0.1", .beat = beat, .silence = silence};
     sg_peers *p = NULL;
 
     assert_int_equal(sg_peers_open(&o, &p), SG_OK);
     return p;
+}
+
+static sg_peers *open_peers(const char *id, double silence) {
+    return open_beating(id, 0.05, silence);
 }
 
 static int count_files(void) {
@@ -234,13 +238,25 @@ static void test_all_name_the_same(void **state) {
     for (int i = 0; i < kAskers; i++) close_asker(&a[i]);
 }
 
+/* Until it alone asks, giving signs of life. */
+static void await_one(sg_peers *p, asker *one, double end) {
+    sg_peer list[kAll];
+    int n;
+
+    while ((n = sg_peers_asking(p, list, kAll)) != 1 && sg_now() < end) {
+        beat(one, 0);
+        usleep(10000);
+    }
+    assert_int_equal(n, 1);
+    assert_string_equal(list[0].id, one->who.id);
+}
+
 /* Machines that lose their power end no connection. They are not named any more at once, and
  * forgotten later; one that speaks goes on to be heard. */
 static void test_silent_ones_are_let_go(void **state) {
-    sg_peers *p = open_peers("x", 0.5);
+    sg_peers *p = open_peers("x", 0.8);
     double end = sg_now() + kLimit;
     asker a[kAskers];
-    sg_peer list[kAll];
     int before;
 
     (void)state;
@@ -251,20 +267,40 @@ static void test_silent_ones_are_let_go(void **state) {
     for (int i = 1; i < 4; i++) call(&a[i], 0, p, "x");
     await_askers(p, a, 0, 4);
     assert_int_equal(count_files(), before + 3 * 3); /* ours, and the two of peers */
-    while (sg_peers_asking(p, list, kAll) != 1 && sg_now() < end) {
-        beat(&a[0], 0);
-        usleep(10000);
-    }
-    assert_int_equal(sg_peers_asking(p, list, kAll), 1);
-    assert_string_equal(list[0].id, a[0].who.id);
+    await_one(p, &a[0], end);
+    assert_int_equal(count_files(), before + 3 * 3);
     while (count_files() > before + 3 && sg_now() < end) {
         beat(&a[0], 0);
         usleep(10000);
     }
     assert_int_equal(count_files(), before + 3);
-    assert_int_equal(sg_peers_asking(p, list, kAll), 1);
+    await_one(p, &a[0], end);
     sg_peers_close(p);
     for (int i = 0; i < kAskers; i++) close_asker(&a[i]);
+}
+
+/* Two are cut off at once, but their last beats are not of the same moment. */
+static void test_silent_together(void **state) {
+    sg_peers *p = open_beating("x", 0.9, 3.0);
+    sg_peer watched[2];
+    double end = sg_now() + kLimit;
+    asker a[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) open_asker(&a[i], i);
+    for (int i = 0; i < 2; i++) watched[i] = a[i].who;
+    assert_int_equal(sg_peers_watch(p, 1, watched, 2), SG_OK);
+    for (int i = 0; i < 3; i++) call(&a[i], 0, p, "x");
+    usleep(300000);
+    beat(&a[1], 0);
+    while (!sg_peers_any_lost(p) && sg_now() < end) {
+        beat(&a[2], 0); /* so that there is something to look for */
+        usleep(1000);
+    }
+    assert_true(sg_peers_is_lost(p, a[0].who.id) && sg_peers_is_lost(p, a[1].who.id));
+    assert_false(sg_peers_all_gone(p));
+    sg_peers_close(p);
+    for (int i = 0; i < 3; i++) close_asker(&a[i]);
 }
 
 int main(void) {
@@ -272,6 +308,7 @@ int main(void) {
         cmocka_unit_test(test_nobody_is_there),   cmocka_unit_test(test_no_way_there),
         cmocka_unit_test(test_hang_up),           cmocka_unit_test(test_no_files_left),
         cmocka_unit_test(test_all_name_the_same), cmocka_unit_test(test_silent_ones_are_let_go),
+        cmocka_unit_test(test_silent_together),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@ from collections import namedtuple
 
 Step = namedtuple("Step", "t number epoch size")
 Change = namedtuple("Change", "t kind stall discarded size")
+UNUSABLE = 69  # a worker that found no place among the others, or no device, lock or store
 ENOUGH = 5  # steps of one size whose mean is worth more than that of all
 
 
@@ -177,5 +178,6 @@ class Account:
             "discarded_seconds": round(sum(c.discarded for c in self.changes), 2),
             "lost_steps": self.lost_steps(),
             "failed": [{"t": round(t, 2), "node": n, "status": s, "said": line} for t, n, s, line in self.facts.failed],
+            "unusable": sum(1 for *_, status, _ in self.facts.failed if status == UNUSABLE),
             "dead_jobs": len(self.facts.dead), "hangs": len(self.facts.hangs),
         }

@@ -1,6 +1,6 @@
-"""Faults of networks, machines and disks: each node is in a network namespace of its own, as if it were
-a machine, with a small disk; nft drops what is to be lost. All of it is in namespaces of this script's
-own, which vanish with it."""
+"""Faults of networks, machines and disks: each node is in namespaces of its own, of networks and of
+processes (who can see another's could share memory with it), as if it were a machine, with a small disk;
+nft drops what is to be lost. All of it is in namespaces of this script's own, which vanish with it."""
 import os
 import shutil
 import signal
@@ -11,7 +11,8 @@ import account
 import traces
 
 INSIDE = "REPLAY_TRACE_INSIDE"
-NEEDED = ("unshare", "ip", "nft", "mount")
+NEEDED = ("unshare", "ip", "nft", "mount", "umount")
+GLOO = "bin/libspotgrad_gloo.so"
 CALM = 2.0     # seconds before each fault
 WHOLE = 20.0   # seconds after a fault for all to be together again
 DISK = "24m"
@@ -25,8 +26,11 @@ def enter_own_world(argv):
     if os.geteuid() != 0 or missing:
         raise SystemExit("replay-trace: --faults needs root%s" % (
             ", and " + ", ".join(missing) + ": scripts/setup ci" if missing else ""))
+    if not os.path.exists(GLOO):
+        raise SystemExit("replay-trace: --faults needs %s, by which data go between machines: scripts/setup ci, make"
+                         % GLOO)
     os.environ[INSIDE] = "1"
-    os.execvp("unshare", ["unshare", "--mount", "--net", "--fork", "--kill-child", sys.executable, *argv])
+    os.execvp("unshare", ["unshare", "--mount", "--net", sys.executable, *argv])
 
 
 def say(*command):
@@ -37,6 +41,18 @@ def say(*command):
 
 def address(node):
     return "10.77.0.%d" % (node + 1)
+
+
+def child_of(pid):
+    """The only one; None: there is none."""
+    for other in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % other, encoding="utf-8", errors="replace") as file:
+                if int(file.read().rsplit(")", 1)[1].split()[1]) == pid:
+                    return int(other)
+        except OSError:
+            continue
+    return None
 
 
 class Fault:
@@ -103,7 +119,12 @@ class Machines:
         say("mount", "-t", "tmpfs", "-o", "size=" + DISK, "disk", folder)
 
     def __call__(self, node):
-        return ["ip", "netns", "exec", "n%d" % node]
+        return ["ip", "netns", "exec", "n%d" % node, "unshare", "--pid", "--fork", "--kill-child"]
+
+    def close(self):
+        """Disks that are mounted could not be removed."""
+        for node in range(self.options.nodes):
+            subprocess.run(["umount", "--lazy", os.path.join(self.work, "node-%d" % node)], check=False)
 
     # --- faults -----------------------------------------------------------------------------------
 
@@ -136,8 +157,9 @@ class Machines:
 
     def signal(self, node, number):
         process = self.fleet.nodes[node].process
-        if process:
-            process.send_signal(number)
+        worker = child_of(process.pid) if process else None
+        if worker:
+            os.kill(worker, number)
 
     def stop(self, node):
         self.signal(node, signal.SIGSTOP)
@@ -217,10 +239,9 @@ class Machines:
         return out
 
     @staticmethod
-    def show(report):
-        gloo = os.path.exists("bin/libspotgrad_gloo.so")
-        print("data went through %s" % ("Gloo, so that faults of networks met them too" if gloo else
-                                        "shared memory: faults of networks met signs of life only"))
+    def show(report, transports):
+        print("data went by " + ", ".join(transports) + ("" if transports == ["gloo"] else
+              ": not by gloo alone, so not all faults of networks met them"))
         print("| fault | lasted s | steps meanwhile | new groups | longest stall s | all together again after s |")
         print("|---|---|---|---|---|---|")
         for f in report:

@@ -15,8 +15,9 @@ import jobs
 
 STEP = re.compile(rb"train: step (\d+) in epoch (\d+) of the group: positions (\d+)\+(\d+)$")
 FORMED = re.compile(rb"train: epoch (\d+) of the group: worker (\d+) of (\d+), after step (-?\d+)$")
+GO_BY = re.compile(rb"train: group: data go by (\w+)$")
 HASH = re.compile(rb"state sha256: ([0-9a-f]{64})$")
-DONE, UNUSABLE, INTERRUPTED = 0, 69, 75
+DONE, INTERRUPTED = 0, 75
 NEVER_AGAIN = (64, 65, 66, 70, 78)
 AGAIN = 1.0  # seconds until a node's supervisor starts it again
 HAND_OVER = 30.0
@@ -31,6 +32,7 @@ class Facts:
     finished: list = field(default_factory=list)  # (t, step, epoch, node)
     formed: list = field(default_factory=list)    # (t, epoch, node, size, after step)
     faults: list = field(default_factory=list)    # (t, name): what befell those that are there
+    transports: set = field(default_factory=set)  # by which the data of groups of several went
     hashes: set = field(default_factory=set)
     failed: list = field(default_factory=list)    # (t, node, status, last line): ended by itself
     dead: list = field(default_factory=list)      # t: no node of those that should be there was left
@@ -176,13 +178,15 @@ class Fleet:
         node.last.append(line.decode("utf-8", "replace"))
         if self.log:
             self.log.write("%.3f node %d: %s\n" % (now, node.number, node.last[-1]))
-        step, formed, sha = STEP.match(line), FORMED.match(line), HASH.match(line)
+        step, formed, go_by, sha = (kind.match(line) for kind in (STEP, FORMED, GO_BY, HASH))
         if step:
             self.facts.finished.append((now, int(step.group(1)), int(step.group(2)), node.number))
             self.last_step = now
         elif formed:
             epoch, _, size, after = (int(part) for part in formed.groups())
             self.facts.formed.append((now, epoch, node.number, size, after))
+        elif go_by:
+            self.facts.transports |= {go_by.group(1).decode()} - {"nothing"}
         elif sha:
             self.facts.hashes.add(sha.group(1).decode())
         elif line.startswith(b"resumed: "):

@@ -177,6 +177,7 @@ struct sg_gloo {
     void greet(const Deadline &deadline);
     bool stop_connecting();
 
+    void expect(size_t n);
     void post(int peer, bool receive, void *data, size_t bytes, uint64_t slot);
     bool wait_for(Transfer &t, Milliseconds time);
     void wait_for_current(const Deadline &deadline, double seconds);
@@ -303,6 +304,13 @@ void sg_gloo::greet(const Deadline &deadline) {
             throw std::runtime_error("who connected as member " + std::to_string(k) +
                                      " is not that member of this epoch");
     });
+}
+
+/* Room for n transfers, so that none is moved while the sentry looks at it. */
+void sg_gloo::expect(size_t n) {
+    std::lock_guard<std::mutex> guard(lock);
+
+    transfers.reserve(n);
 }
 
 void sg_gloo::post(int peer, bool receive, void *data, size_t bytes, uint64_t slot) {
@@ -545,7 +553,7 @@ sg_status exchange(sg_gloo *t, const sg_transfer *message, int n, double seconds
     sg_status st = guarded(why, bytes, [&] {
         Forgetting at_the_end(*t);
 
-        t->transfers.reserve(static_cast<size_t>(n));
+        t->expect(static_cast<size_t>(n));
         for (int i = 0; i < n; i++) {
             const sg_transfer &m = message[i];
             uint64_t &number = m.receive ? t->received[m.peer] : t->sent[m.peer];

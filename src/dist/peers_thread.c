@@ -9,6 +9,8 @@
 #include "core/threads.h"
 #include "dist/peers_inside.h"
 
+static const double kTogether = 1.5; /* beats */
+
 /* --- what is received, under the lock --------------------------------------------------------- */
 
 static void keep_said(sg_peer_entry *e, const sg_frame *frame, const uint8_t *data) {
@@ -144,6 +146,22 @@ static void speak_to(sg_peers *p, sg_peer_entry *e, bool beat_now) {
     sg_peers_notice_broken(p, e, &e->to);
 }
 
+static bool is_silent(const sg_peer_entry *e, double now, double seconds) {
+    return e->watched && !e->lost && now - e->heard_at > seconds;
+}
+
+/* Those who are cut off together have their last beats within the time of one, and are lost
+ * together: a group that is formed with one of them would not be whole. */
+static void lose_silent(sg_peers *p, double now) {
+    double nearly = p->options.silence - kTogether * p->interval;
+    bool any = false;
+
+    for (const sg_peer_entry *e = p->entry; e; e = e->next)
+        any = any || is_silent(e, now, p->options.silence);
+    for (sg_peer_entry *e = p->entry; e && any; e = e->next)
+        if (is_silent(e, now, nearly)) sg_peers_notice_lost(p, e, false, "it is silent");
+}
+
 static void work(sg_peers *p) {
     double now = sg_now();
     bool beat_now = now >= p->next_beat;
@@ -160,9 +178,8 @@ static void work(sg_peers *p) {
             sg_peers_call(p, e); /* or call back */
         speak_to(p, e, beat_now);
         if (p->absent) e->heard_at = now;
-        if (now - e->heard_at > p->options.silence)
-            sg_peers_notice_lost(p, e, false, "it is silent");
     }
+    lose_silent(p, now);
     sg_peers_sweep(p);
 }
 

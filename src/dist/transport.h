@@ -56,7 +56,7 @@ enum { SG_TRANSPORT_MEMBERS = 1024 }; /* at most */
 typedef struct {
     int rank, size;        /* of `size` members, 2 to SG_TRANSPORT_MEMBERS */
     int64_t epoch;         /* of the group: nothing of another one is ever taken for one's own */
-    const char *interface; /* gloo: an address (numbers) of this machine, where others reach it */
+    const char *interface; /* gloo: an IPv4 address of this machine, where others reach it */
     int gpu;               /* nccl: ordinal of this member's */
     const struct sg_nccl_plugin *nccl; /* NULL: the plug-in that lies beside the program */
     sg_introduction introduction;

@@ -4,7 +4,10 @@
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
+#include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/mem.h"
@@ -54,14 +57,19 @@ bool sg_transport_has_gloo(void) {
     return load(&plugin) == SG_OK;
 }
 
-/* Gloo resolves what it is told, and dereferences nothing where there is no such name. */
+/* Gloo resolves what it is told, and dereferences nothing where there is no such name; of an
+ * address that is not this machine's it loses memory. */
 static sg_status check_address(const char *text) {
-    struct in6_addr any;
+    struct sockaddr_in own = {.sin_family = AF_INET};
+    int fd, bound, error;
 
-    if (text && (inet_pton(AF_INET, text, &any) == 1 || inet_pton(AF_INET6, text, &any) == 1))
-        return SG_OK;
-    return sg_fail(SG_ERR_ARG, "gloo: %s is no address (numbers) of this machine",
-                   text ? text : "NULL");
+    if (!text || inet_pton(AF_INET, text, &own.sin_addr) != 1)
+        return sg_fail(SG_ERR_ARG, "gloo: %s is no IPv4 address", text ? text : "NULL");
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bound = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&own, sizeof own);
+    error = errno;
+    if (fd >= 0) close(fd);
+    return bound == 0 ? SG_OK : sg_fail(SG_ERR_UNAVAILABLE, "gloo: %s: %s", text, strerror(error));
 }
 
 static sg_status pass_on(sg_status st, const char *why) {

@@ -2,6 +2,8 @@
 # time limit: 300
 """scripts/replay-trace: its figures on facts worked out by hand; a small trace in which nodes come, go,
 all go, fall silent and are given notice; and that none of its workers outlives it."""
+import importlib.machinery
+import importlib.util
 import json
 import os
 import shutil
@@ -14,6 +16,7 @@ import time
 
 sys.path.insert(0, "scripts/replay")
 import account  # noqa: E402
+import faults  # noqa: E402
 import fleet  # noqa: E402
 import jobs  # noqa: E402
 import traces  # noqa: E402
@@ -57,10 +60,26 @@ def check_figures():
          (got["ideal_steps"], got["goodput"]))
     slow = account.Account(f, shards=4, pace=0.5, end=20.0, speed=10.0).figures()["goodput_true_time"]
     case("figures: on the trace's own time line", near(slow, 1 - (1 - 13 / ideal) / 10), slow)
+    f.failed = [(1.0, 0, 69, ""), (2.0, 0, 75, ""), (3.0, 1, 69, "")]
+    case("figures: those who found no place", account.Account(f, 4, 0.5, 20.0).figures()["unusable"] == 2)
     f.formed.append((19.0, 4, 0, 1, 10))
     case("figures: lost steps", account.Account(f, 4, 0.5, 20.0).lost_steps() == 3)
     case("figures: percentiles", account.percentile(range(1, 101), 99) == 99 and account.percentile([5], 50) == 5 and
          account.percentile([], 50) is None)
+
+
+def check_judge():
+    """A replay is good if all ended as they should, whatever the hash."""
+    loader = importlib.machinery.SourceFileLoader("replay_trace", "scripts/replay-trace")
+    script = importlib.util.module_from_spec(importlib.util.spec_from_loader("replay_trace", loader))
+    loader.exec_module(script)
+
+    def judged(*statuses):
+        f = fleet.Facts()
+        f.hashes, f.failed = {"a"}, [(1.0, 0, status, "") for status in statuses]
+        return script.judge({}, f, "a")
+    got = [judged(), judged(-9, 75, 74), judged(69), judged(-9, 78)]
+    case("who found no place, and who is not started again, spoil a replay", got == [True, True, False, False], got)
 
 
 def check_traces(work):
@@ -118,14 +137,17 @@ def check_late(work):
 
 
 def check_faults(work):
-    """A network that is cut, and heals: one who was left outside comes in again."""
-    missing = [name for name in ("unshare", "ip", "nft") if not shutil.which(name)]
-    if os.geteuid() != 0 or missing:
-        print("skip - a network that heals: needs root, %s" % ", ".join(missing or ["has all else"]))
+    """A network that is cut, and heals: one who was left outside comes in again. And that workers that are
+    not told at which address they are reached find one by which data come, too."""
+    missing = [name for name in faults.NEEDED if not shutil.which(name)]
+    if os.geteuid() != 0 or missing or not os.path.exists(faults.GLOO):
+        print("skip - a network that heals: needs root, %s, Gloo" % ", ".join(missing or ["what there is"]))
         return
-    for name, fault, nodes in (("a silent line", "silent", 4), ("a network cut in two", "cut in two", 5)):
+    for name, fault, nodes, groups, *keys in (
+            ("a silent line", "one way", 4, 2), ("a network cut in two", "cut in two", 5, 2),
+            ("an address of no one's choice", "no fault", 3, 0, "distributed.interface=")):
         said = subprocess.run(["scripts/replay-trace", "--faults", "--only", fault, "--nodes", str(nodes), "--pace",
-                               "0.02", "--json"], capture_output=True, text=True, check=False,
+                               "0.02", "--json", *keys], capture_output=True, text=True, check=False,
                               env=dict(os.environ, TMPDIR=work))
         try:
             got = json.loads(said.stdout)
@@ -133,8 +155,11 @@ def check_faults(work):
             got = {"faults": [{}]}
         done = got["faults"][0]
         case(name + ": the same bits", said.returncode == 0 and got.get("same") is True, said.stderr[-300:])
+        case(name + ": data go by Gloo", got.get("transports") == ["gloo"], got.get("transports"))
         case(name + ": some go on, and all are together again once it is healed", len(got["faults"]) == 1 and
-             done.get("groups", 0) >= 2 and done.get("steps", 0) > 20 and done.get("whole_after") is not None, done)
+             done.get("groups", 0) >= groups and done.get("steps", 0) > 20 and done.get("whole_after") is not None, done)
+    left = [name for name in os.listdir(work) if name.startswith("replay-trace-")]
+    case("nothing is left of faults", not left, left)
 
 
 def free_port():
@@ -214,6 +239,7 @@ def check_end(work, number):
 
 def main():
     check_figures()
+    check_judge()
     with tempfile.TemporaryDirectory(prefix="spotgrad-test-") as work:
         check_traces(work)
         check_late(work)
