@@ -52,7 +52,9 @@ int cli_predict(int argc, char **argv) {
         .summary =
             "Finds boxes in pictures (PNG, JPEG; a folder: those in it): predict.score=0.5 shows "
             "only surer boxes.\nLabels texts: of a file each line is one, - is standard input, "
-            "anything else is the text itself; -- comes\nbefore texts that begin with a dash.",
+            "anything else is the text itself; -- comes\nbefore texts that begin with a dash. "
+            "run.isa=native is faster where there is AVX-512; its last digits\nare not those of "
+            "every machine.",
         .options = options,
         .n_options = sizeof options / sizeof options[0],
         .takes_inputs = true,
