@@ -155,6 +155,15 @@ static void test_other_runs_are_refused(void **state) {
     remove_folder();
 }
 
+static void wait_for_epoch(int number) {
+    double end = sg_now() + 30.0;
+    char path[400];
+
+    snprintf(path, sizeof path, "%s/epoch-%d", folder, number);
+    while (!sg_file_exists(path) && sg_now() < end) usleep(10000);
+    assert_true(sg_file_exists(path));
+}
+
 /* At the very beginning, when neither can ask the other. */
 static void test_founders_agree(void **state) {
     for (int i = 0; i < 5; i++) {
@@ -185,7 +194,7 @@ static void test_a_foreign_state_is_not_taken(void **state) {
     odd.pause = 10000;
     for (int i = 0; i < 2; i++) pid[i] = start(i, kSteps, 2, 0, "a test");
     odd.pause = 0;
-    usleep(300000);
+    wait_for_epoch(1); /* before, it would be one of the founders */
     odd.foreign = true;
     pid[2] = start(2, kSteps, 1, 0, "a test");
     odd.foreign = false;
