@@ -25,7 +25,7 @@ elif ! unshare --pid --fork true 2>/dev/null; then
     echo "skip - workers apart, by Gloo: no pid namespaces here"
 else
     apart alone
-    together=(distributed.store="$store" distributed.pace=0.02)
+    together=(distributed.store="$store" distributed.pace=0.05)
     reached=(127.0.0.1 lo "") # an address, a device, whatever leads out
     for i in 0 1 2; do
         apart $i "${together[@]}" distributed.interface=${reached[$i]} & processes[$i]=$!
