@@ -5,6 +5,7 @@
 #include "backend_cuda.h"
 #include "emulation/emulation.h"
 
+#include "cuda_waits.h"
 #include "team.h"
 
 #include <stdlib.h>
@@ -44,31 +45,17 @@ static void check_bits(const subject *s) {
         }
 }
 
-static int queue_waits, event_waits;
-
-static sg_status wait_counted(void *queue) {
-    queue_waits++;
-    return sg_cuda_device.wait(queue);
-}
-
-static sg_status event_wait_counted(void *event) {
-    event_waits++;
-    return sg_cuda_device.event_wait(event);
-}
-
 /* Workers that share a step wait for each bucket, which is when the device has computed it and not
  * the rest, and for its copy where it goes through the host's memory; for the sources of tables;
  * and for the answer. */
 static void test_waits(void **state) {
-    sg_device device = sg_cuda_device;
+    sg_device device = counting_device();
     sg_backend backend = sg_backend_cuda;
     subject s = pictures();
     team m = new_team(&s, 2, false);
     int buckets;
 
     (void)state;
-    device.wait = wait_counted;
-    device.event_wait = event_wait_counted;
     backend.device = &device;
     s.options.backend = &backend;
     team_open(&m, 1);

@@ -5,6 +5,7 @@
 
 #include "backend_cuda.h"
 #include "core/philox.h"
+#include "cuda_waits.h"
 #include "nn/mask_detector.h"
 #include "spotgrad.h"
 #include "train/trainer.h"
@@ -406,18 +407,6 @@ static void test_ahead(void **state) {
 
 /* --- who waits -------------------------------------------------------------------------------- */
 
-static int queue_waits, event_waits;
-
-static sg_status wait_counted(void *queue) {
-    queue_waits++;
-    return sg_cuda_device.wait(queue);
-}
-
-static sg_status event_wait_counted(void *event) {
-    event_waits++;
-    return sg_cuda_device.event_wait(event);
-}
-
 static void check_waits(int events) {
     assert_int_equal(event_waits, events);
     assert_int_equal(queue_waits, 0);
@@ -428,7 +417,7 @@ static void check_waits(int events) {
  * the queue, and for a snapshot that it asked for; never to launch, plainly or recorded, and never
  * for a whole queue. */
 static void test_waits(void **state) {
-    sg_device device = sg_cuda_device;
+    sg_device device = counting_device();
     sg_backend backend = sg_backend_cuda;
     double lr = kClassifier.lr[SG_OPTIMIZER_SGD];
     sg_step_report report;
@@ -436,8 +425,6 @@ static void test_waits(void **state) {
     sg_trainer *t;
 
     (void)state;
-    device.wait = wait_counted;
-    device.event_wait = event_wait_counted;
     backend.device = &device;
     t = new_trainer(&kClassifier, &backend, SG_OPTIMIZER_SGD, 2);
     queue_waits = event_waits = 0;

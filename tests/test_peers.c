@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +19,7 @@
 #include "core/mem.h"
 #include "core/threads.h"
 #include "dist/peers_inside.h"
+#include "open_files.h"
 
 enum { kMembers = 3, kAskers = 12, kRoom = 8, kAll = 64 };
 
@@ -45,16 +45,6 @@ static sg_peers *open_beating(const char *id, double beat, double silence) {
 
 static sg_peers *open_peers(const char *id, double silence) {
     return open_beating(id, 0.05, silence);
-}
-
-static int count_files(void) {
-    DIR *folder = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(folder);
-    while (readdir(folder)) n++;
-    closedir(folder);
-    return n;
 }
 
 /* --- losses ----------------------------------------------------------------------------------- */
@@ -263,17 +253,17 @@ static void test_silent_ones_are_let_go(void **state) {
     for (int i = 0; i < kAskers; i++) open_asker(&a[i], i);
     call(&a[0], 0, p, "x");
     await_askers(p, a, 0, 1);
-    before = count_files();
+    before = open_files();
     for (int i = 1; i < 4; i++) call(&a[i], 0, p, "x");
     await_askers(p, a, 0, 4);
-    assert_int_equal(count_files(), before + 3 * 3); /* ours, and the two of peers */
+    assert_int_equal(open_files(), before + 3 * 3); /* ours, and the two of peers */
     await_one(p, &a[0], end);
-    assert_int_equal(count_files(), before + 3 * 3);
-    while (count_files() > before + 3 && sg_now() < end) {
+    assert_int_equal(open_files(), before + 3 * 3);
+    while (open_files() > before + 3 && sg_now() < end) {
         beat(&a[0], 0);
         usleep(10000);
     }
-    assert_int_equal(count_files(), before + 3);
+    assert_int_equal(open_files(), before + 3);
     await_one(p, &a[0], end);
     sg_peers_close(p);
     for (int i = 0; i < kAskers; i++) close_asker(&a[i]);

@@ -26,17 +26,21 @@ static int begin(void **state) {
     return 0;
 }
 
+static sg_saver_options options_of(const sg_history *history, const char *resumed_from) {
+    return (sg_saver_options){.config = &config,
+                              .config_text = "",
+                              .run_id = "r-1",
+                              .task = &task,
+                              .state = model,
+                              .history = history,
+                              .resumed_from = resumed_from,
+                              .resumed_step = 9};
+}
+
 /* Before the first step: it may be killed again. */
 static void start(const char *resumed_from, const char *names) {
     const sg_history history = {.n = 4, .top_step = {3, 2, 6, 8}, .n_top = 4};
-    const sg_saver_options options = {.config = &config,
-                                      .config_text = "",
-                                      .run_id = "r-1",
-                                      .task = &task,
-                                      .state = model,
-                                      .history = &history,
-                                      .resumed_from = resumed_from,
-                                      .resumed_step = 9};
+    const sg_saver_options options = options_of(&history, resumed_from);
     sg_saver *saver;
 
     assert_int_equal(sg_saver_create(&options, &saver), SG_OK);
@@ -65,16 +69,8 @@ static void test_new_run(void **state) {
 /* Of a worker that goes on from a file of its own, and has got the newer state of another one. */
 static void test_behind(void **state) {
     const sg_history history = {0};
-    const sg_saver_options options = {.config = &config,
-                                      .config_text = "",
-                                      .run_id = "r-1",
-                                      .task = &task,
-                                      .state = model,
-                                      .history = &history,
-                                      .resumed_from = at_step(9),
-                                      .resumed_step = 9};
     sg_store *store;
-    sg_saver_options with_store = options;
+    sg_saver_options with_store = options_of(&history, at_step(9));
     sg_saver *saver;
 
     (void)state;

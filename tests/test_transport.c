@@ -21,6 +21,7 @@
 #include "core/mem.h"
 #include "core/threads.h"
 #include "dist/shm_area.h"
+#include "open_files.h"
 #include "transport_fixture.h"
 
 enum {
@@ -451,9 +452,9 @@ static sg_status come_and_go(fixture_member *m, void *context) {
         rounds r = {.rounds = 1, .epoch = epoch};
 
         SG_TRY(exchange_rounds(m, &r));
-        if (epoch > 0 && fixture_open_files() != files)
-            return sg_fail(SG_ERR_DATA, "%d open files, before %d", fixture_open_files(), files);
-        files = fixture_open_files();
+        if (epoch > 0 && open_files() != files)
+            return sg_fail(SG_ERR_DATA, "%d open files, before %d", open_files(), files);
+        files = open_files();
     }
     return sg_mem_live() == 0 ? SG_OK : sg_fail(SG_ERR_DATA, "%ld blocks", sg_mem_live());
 }

@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -201,16 +200,6 @@ void fixture_pause(double seconds) {
 
     t.tv_nsec = (long)((seconds - (double)t.tv_sec) * 1e9);
     nanosleep(&t, NULL);
-}
-
-int fixture_open_files(void) {
-    DIR *folder = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(folder);
-    while (readdir(folder)) n++;
-    closedir(folder);
-    return n;
 }
 
 const fixture_kind *fixture_kinds(int *n) {

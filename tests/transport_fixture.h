@@ -65,6 +65,5 @@ sg_status fixture_connect(fixture_member *m, int epoch, unsigned ranks, double s
 
 void fixture_await(atomic_int *count, int n); /* at most 10 s, then it fails */
 void fixture_pause(double seconds);
-int fixture_open_files(void); /* of this process */
 
 #endif

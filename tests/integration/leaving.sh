@@ -1,9 +1,8 @@
 # Workers of a group, each with a folder of its own as on machines of their own: whoever is told to go finishes the
 # step, and whoever is the last that has the state saves it.
-# lane: waits
+# lane: waiting
 . tests/lib.sh
 
-same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; }
 tiny=(--config configs/mask-demo.ini data.synthetic=40 data.root="$work/data" model.input=64 model.stride=8 train.batch=16
       train.shards=8 train.warmup=0 train.epochs=100000 train.eval_every=100000 run.plots=false run.device=cpu
       run.log=debug spot.provider=none train.threads=1 data.threads=1 distributed.interface=127.0.0.1)
@@ -75,20 +74,7 @@ for who in other first; do
 done
 
 # --- Azure's notice to one that does not write: once the others have its state the machine may go ---
-mkfifo "$work/input"
-exec 8<>"$work/input"
-python3 tests/metadata_server.py <"$work/input" >"$work/port" 8>&- &
-for _ in $(seq 100); do if [ -s "$work/port" ]; then break; fi; sleep 0.1; done
-endpoint=http://127.0.0.1:$(cat "$work/port")
-# tell [JSON]: change the stand-in; what it is then
-tell() {
-    python3 - "$endpoint" "$@" <<'PYTHON'
-import sys, urllib.request
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-data = sys.argv[2].encode() if len(sys.argv) > 2 else None
-print(opener.open(sys.argv[1] + "/control", data).read().decode())
-PYTHON
-}
+. tests/metadata.sh
 at=$work/azure
 tell '{"cloud": "azure"}' >/dev/null
 start azure distributed.pace=0.1

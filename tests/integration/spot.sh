@@ -3,22 +3,7 @@
 . tests/lib.sh
 command -v python3 >/dev/null || { skip "notices of an interruption" "no python3"; exit 0; }
 
-# the stand-in ends with this script, which holds its standard input open
-mkfifo "$work/input"
-exec 8<>"$work/input"
-python3 tests/metadata_server.py <"$work/input" >"$work/port" 8>&- &
-for _ in $(seq 100); do [ -s "$work/port" ] && break; sleep 0.1; done
-endpoint=http://127.0.0.1:$(cat "$work/port")
-
-# tell [JSON]: change the stand-in; what it is then, in one line
-tell() {
-    python3 - "$endpoint" "$@" <<'PYTHON'
-import sys, urllib.request
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-data = sys.argv[2].encode() if len(sys.argv) > 2 else None
-print(opener.open(sys.argv[1] + "/control", data).read().decode())
-PYTHON
-}
+. tests/metadata.sh
 
 tiny=(--config configs/mask-demo.ini data.root="$work/data" data.synthetic=20 model.input=64
       train.batch=4 train.shards=4 train.epochs=100000 train.eval_every=100000 run.plots=false
