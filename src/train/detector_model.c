@@ -52,7 +52,7 @@ static sg_status allocate(sg_detector_model *m, int64_t batch) {
     return m->input && m->boxes && m->scores ? SG_OK : sg_fail(SG_ERR_OOM, "detector: no memory");
 }
 
-static sg_nms_options nms_options(const sg_detector_model *m) {
+sg_nms_options sg_detector_model_nms(const sg_detector_model *m) {
     return (sg_nms_options){(float)m->config.predict.score, (float)m->config.predict.nms,
                             m->config.predict.max_boxes, 0};
 }
@@ -60,7 +60,7 @@ static sg_nms_options nms_options(const sg_detector_model *m) {
 /* For sg_detector_predict. */
 static sg_status make_nms(sg_detector_model *m, int64_t batch) {
     sg_anchors anchors = sg_mask_detector_anchors(&m->model);
-    sg_nms_options options = nms_options(m);
+    sg_nms_options options = sg_detector_model_nms(m);
 
     if (!sg_inference_device(m->inference) || batch != 1) return SG_OK;
     return sg_detector_nms_create(m->inference, &options, batch, sg_anchor_count(&anchors),
@@ -118,7 +118,7 @@ void sg_detector_model_clear(sg_detector_model *m) {
 
 sg_status sg_detector_predict(sg_detector_model *m, int worker, const sg_image *image,
                               sg_detection *found, int64_t *count) {
-    sg_nms_options nms = nms_options(m);
+    sg_nms_options nms = sg_detector_model_nms(m);
     sg_anchors anchors = sg_mask_detector_anchors(&m->model);
     const void *inputs[SG_MAX_INPUTS] = {m->input[worker]};
     void *outputs[SG_MAX_OUTPUTS] = {m->boxes[worker], m->scores[worker]};

@@ -46,6 +46,9 @@ sg_status sg_detector_model_read(const sg_trained_source *source,
                                  sg_detector_model *out) SG_CHECKED;
 void sg_detector_model_clear(sg_detector_model *m);
 
+/* By predict.score, predict.nms and predict.max_boxes. */
+sg_nms_options sg_detector_model_nms(const sg_detector_model *m);
+
 /* The boxes in one picture (of a model loaded for batches of 1), best first, in its pixels, by
  * predict.score, predict.nms and predict.max_boxes; `found` has room for the last. One call a
  * worker at a time. SG_ERR_OOM. */

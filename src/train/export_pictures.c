@@ -140,17 +140,10 @@ static sg_status keep_boxes(sampling *s, int i, const sg_detection *found, int64
     return SG_OK;
 }
 
-static sg_nms_options suppression(const sampling *s) {
-    const sg_config *c = &s->model.config;
-
-    return (sg_nms_options){(float)c->predict.score, (float)c->predict.nms, c->predict.max_boxes,
-                            0};
-}
-
 /* What `predict` finds in picture i, by the model's boxes and scores, into sample->boxes; what the
  * graph should, into `to` (max_boxes, 6), which may be NULL. */
 static sg_status find_boxes(sampling *s, int i, float *to) {
-    const sg_nms_options nms = suppression(s);
+    const sg_nms_options nms = sg_detector_model_nms(&s->model);
     int64_t A = anchor_count(s), K = s->model.model.classes, n = 0;
     const float *boxes = s->model.boxes[0] + i * A * 4, *scores = s->model.scores[0] + i * A * K;
     const sg_image *image = &s->sample->image[i];
