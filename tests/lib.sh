@@ -9,6 +9,12 @@ pass() { echo "ok - $1"; }
 fail() { echo "not ok - $1: $2"; failures=$((failures + 1)); }
 skip() { echo "skip - $1: $2"; }
 
+# Of processes, by /proc alone: a bare Debian has no pgrep.
+# children PID
+children() { cat "/proc/$1/task/$1/children" 2>/dev/null; }
+# in_session PID: how many processes are in the session that it began
+in_session() { cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | awk -v id="$1" '$4 == id' | wc -l; }
+
 # run COMMAND...: its exit status in $status, its output in $work/out and $work/err.
 run() {
     status=0

@@ -97,7 +97,7 @@ ctrl_c() {
     for _ in $(seq "$1"); do kill -INT -- -$pid; sleep 0.01; done
     finish
     expect "$1 Ctrl-C" 75 "interrupted: saved step "
-    same "$1 Ctrl-C: all are gone" "$(pgrep -s $pid | wc -l)" 0
+    same "$1 Ctrl-C: all are gone" "$(in_session $pid)" 0
 }
 ctrl_c 1
 ctrl_c 2

@@ -34,8 +34,9 @@ else
         if grep -qs "step 10: " "$work/apart-2.err"; then break; fi
         sleep 0.1
     done
-    pkill -KILL -P ${processes[0]} # unshare, and with it the worker
+    kill -KILL $(children ${processes[0]}) # unshare, and with it the worker
     wait ${processes[0]} 2>/dev/null
+    same "apart: worker 0 is killed at work" "$(grep -c "state sha256" "$work/apart-0.out")" 0
     apart 0 "${together[@]}" distributed.interface=${reached[0]} & processes[0]=$!
     for i in 0 1 2; do
         wait ${processes[$i]}
@@ -57,7 +58,7 @@ else
     done
     wait -n "${processes[0]}" "${processes[1]}"
     same "without Gloo's plug-in: 78" $? 78
-    for i in 0 1; do pkill -KILL -P ${processes[$i]}; wait ${processes[$i]}; done 2>/dev/null
+    for i in 0 1; do kill -KILL $(children ${processes[$i]}); wait ${processes[$i]}; done 2>/dev/null
     same "which says what to install" "$(grep -hc "libspotgrad_gloo.so is not there.*install libgloo-dev" \
         "$work"/bare-[01].err | sort -n | tail -n 1)" 1
 fi
