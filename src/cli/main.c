@@ -113,6 +113,7 @@ int main(int argc, char **argv) {
     hold_standard_files();
     check_processor(name);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file that becomes larger than RLIMIT_FSIZE */
     chosen = find_command(name);
     if (chosen) cli_start(chosen->name);
     if (!chosen) return cli_end(run_spotgrad(argc, argv));
