@@ -31,9 +31,9 @@ static void fill(sg_history *h) {
 
     sg_history_step(h, sum);
     assert_int_equal(sg_history_add_point(h, &table, 2, 0.1), SG_OK);
-    assert_int_equal(sg_history_add_evaluation(h, &table, 4, 1, 0.1, 0.25, kFirst), SG_OK);
+    assert_int_equal(sg_history_add_evaluation(h, &table, 4, 1, 0.1, kFirst), SG_OK);
     sg_history_step(h, sum);
-    assert_int_equal(sg_history_add_evaluation(h, &table, 8, 2, 0.1, 0.125, kSecond), SG_OK);
+    assert_int_equal(sg_history_add_evaluation(h, &table, 8, 2, 0.1, kSecond), SG_OK);
     sg_history_step(h, sum);
     sg_history_step(h, sum);
 }
@@ -66,6 +66,39 @@ static void test_comes_back(void **state) {
     sg_history_clear(&a);
     sg_history_clear(&b);
     assert_int_equal(sg_mem_live(), live);
+}
+
+/* Equal scores, and ones that differ behind the last digit that is written: whoever goes on from
+ * the text takes the same one for the best as whoever wrote it. */
+static void test_ties(void **state) {
+    static const char *const figures[] = {"{\"mAP50\":0.6666666666666666}",
+                                          "{\"mAP50\":0.3333333333333333}",
+                                          "{\"mAP50\":0.6666666666666666}",
+                                          "{\"mAP50\":0.66666666666667}",
+                                          "{\"value\":0.3333333333333333}",
+                                          "{\"value\":0.7}",
+                                          "{\"value\":null}"};
+    static const int64_t since_best[] = {0, 1, 2, 3, 4, 0, 1};
+    sg_history a = {0}, b = {0};
+
+    (void)state;
+    for (int i = 0; i < 7; i++) {
+        char *text;
+
+        assert_int_equal(sg_history_add_evaluation(&a, &table, i + 1, 1, 0.1, figures[i]), SG_OK);
+        assert_int_equal(sg_history_write(&a, &text), SG_OK);
+        if (b.n > 0) /* it went on from the one before */
+            assert_int_equal(sg_history_add_evaluation(&b, &table, i + 1, 1, 0.1, figures[i]),
+                             SG_OK);
+        assert_int_equal(sg_history_since_best(&a), since_best[i]);
+        if (b.n > 0) assert_int_equal(sg_history_since_best(&b), since_best[i]);
+        assert_int_equal(sg_history_set(&b, text), SG_OK);
+        assert_int_equal(sg_history_since_best(&b), since_best[i]);
+        assert_memory_equal(a.top_step, b.top_step, (size_t)a.n_top * sizeof *a.top_step);
+        sg_free(text);
+    }
+    sg_history_clear(&a);
+    sg_history_clear(&b);
 }
 
 static void test_empty_and_older(void **state) {
@@ -102,8 +135,8 @@ static void test_refuses_what_is_none(void **state) {
     sg_history h = {0};
 
     (void)state;
-    assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, 0.25, "[]"), SG_ERR_DATA);
-    assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, 0.25, "{"), SG_ERR_DATA);
+    assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, "[]"), SG_ERR_DATA);
+    assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, "{"), SG_ERR_DATA);
     assert_int_equal(h.n, 0);
     for (int i = 0; i < 6; i++) {
         assert_int_equal(sg_history_set(&h, texts[i]), SG_ERR_DATA);
@@ -158,8 +191,8 @@ static sg_image drawn(const char *folder, const char *first, const char *second)
     sg_history h = {0};
     sg_image image;
 
-    assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, 0.5, first), SG_OK);
-    assert_int_equal(sg_history_add_evaluation(&h, &table, 8, 2, 0.1, 0.4, second), SG_OK);
+    assert_int_equal(sg_history_add_evaluation(&h, &table, 4, 1, 0.1, first), SG_OK);
+    assert_int_equal(sg_history_add_evaluation(&h, &table, 8, 2, 0.1, second), SG_OK);
     assert_int_equal(sg_run_plots(&h, &table, folder), SG_OK);
     assert_int_equal(sg_image_read(path, &image), SG_OK);
     assert_int_equal(unlink(path), 0);
@@ -230,11 +263,9 @@ static void test_plots(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_comes_back),
-        cmocka_unit_test(test_empty_and_older),
-        cmocka_unit_test(test_refuses_what_is_none),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_comes_back),      cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_empty_and_older), cmocka_unit_test(test_refuses_what_is_none),
+        cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_figures),
         cmocka_unit_test(test_plots),
     };
 

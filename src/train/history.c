@@ -87,6 +87,16 @@ static sg_status add_line(sg_history *history, int64_t step, double score, const
     return SG_OK;
 }
 
+/* What counts is what the line says, of fewer digits than were measured: also in the run that wrote
+ * it, which would else tell better from equal where one that goes on from the text does not. */
+static sg_status add_evaluation(sg_history *history, const json_t *object, const char *line) {
+    const json_t *score = json_object_get(object, "mAP50");
+
+    if (!score) score = json_object_get(object, "value");
+    return add_line(history, json_integer_value(json_object_get(object, "step")),
+                    json_is_number(score) ? json_number_value(score) : (double)NAN, line);
+}
+
 /* `lr` and the means of `sums`. */
 static void add_means(json_t *line, double lr, const sg_step_sums *sums, const sg_table *table) {
     json_object_set_new(line, "lr", json_real(lr));
@@ -103,9 +113,9 @@ static char *line_text(json_t *line) {
 }
 
 sg_status sg_history_add_evaluation(sg_history *history, const sg_table *table, int64_t step,
-                                    int64_t epoch, double lr, double score, const char *json) {
+                                    int64_t epoch, double lr, const char *json) {
     json_t *line = json_pack("{s:I, s:I}", "step", (json_int_t)step, "epoch", (json_int_t)epoch);
-    json_t *figures = json_loads(json, 0, NULL);
+    json_t *figures = json_loads(json, 0, NULL), *said;
     bool good = json_is_object(figures);
     char *text;
     sg_status st;
@@ -114,11 +124,12 @@ sg_status sg_history_add_evaluation(sg_history *history, const sg_table *table, 
     json_object_update(line, figures);
     json_decref(figures);
     text = line_text(line);
+    said = text ? json_loads(text, 0, NULL) : NULL;
     if (!good)
         st = sg_fail(SG_ERR_DATA, "history: \"%.60s\" is no JSON object", json);
     else
-        st =
-            text ? add_line(history, step, score, text) : sg_fail(SG_ERR_OOM, "history: no memory");
+        st = said ? add_evaluation(history, said, text) : sg_fail(SG_ERR_OOM, "history: no memory");
+    json_decref(said);
     free(text);
     return st;
 }
@@ -173,14 +184,6 @@ sg_status sg_history_write(const sg_history *history, char **text) {
     if (!whole) return sg_fail(SG_ERR_OOM, "history: no memory");
     *text = whole;
     return SG_OK;
-}
-
-static sg_status add_evaluation(sg_history *history, const json_t *object, const char *line) {
-    const json_t *score = json_object_get(object, "mAP50");
-
-    if (!score) score = json_object_get(object, "value");
-    return add_line(history, json_integer_value(json_object_get(object, "step")),
-                    json_is_number(score) ? json_number_value(score) : (double)NAN, line);
 }
 
 static sg_status add_parsed(sg_history *history, sg_history *sums, const char *line) {

@@ -53,11 +53,10 @@ void sg_history_clear(sg_history *history);
 /* Add a step's report to both sums. */
 void sg_history_step(sg_history *history, const double sum[SG_MAX_SUMS]);
 /* One more evaluation, after `step`: the means of the sums since the last one, by their names in
- * `table`, and the figures of `json`, an object. A score that is NaN never is the best. SG_ERR_DATA
- * when json is none, SG_ERR_OOM. */
+ * `table`, and the figures of `json`, an object. Its "mAP50" (or "value"), rounded as in the line,
+ * is its score; without one it never is the best. SG_ERR_DATA when json is none, SG_ERR_OOM. */
 sg_status sg_history_add_evaluation(sg_history *history, const sg_table *table, int64_t step,
-                                    int64_t epoch, double lr, double score,
-                                    const char *json) SG_CHECKED;
+                                    int64_t epoch, double lr, const char *json) SG_CHECKED;
 /* One more point of the loss's curve: the means since the last one. SG_ERR_OOM. */
 sg_status sg_history_add_point(sg_history *history, const sg_table *table, int64_t step,
                                double lr) SG_CHECKED;

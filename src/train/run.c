@@ -56,7 +56,7 @@ static double last_lr(const sg_run *r) { return sg_schedule_lr(&r->schedule, r->
 static sg_status record(sg_run *r, const sg_evaluation *evaluation) {
     SG_TRY(sg_history_add_evaluation(&r->history, r->state->table, r->state->step,
                                      sg_run_epochs(r, r->state->samples), last_lr(r),
-                                     evaluation->score, evaluation->json));
+                                     evaluation->json));
     if (!sg_run_writes(r)) return SG_OK;
     /* the checkpoint has the history too; the next evaluation or the end writes all of it again */
     r->metrics_written = sg_run_write_texts(r) == SG_OK;

@@ -14,7 +14,7 @@ extern "C" {
 
 /* The answer of an evaluation. */
 typedef struct {
-    double score; /* what best.h5 is chosen by: higher is better, 0..1 */
+    double score; /* higher is better, 0..1; best.h5 is chosen by it, as `json` has it */
     char *json;   /* one JSON object, as `evaluate --json` prints it; owned */
     char *table;  /* for people, lines; owned */
 } sg_evaluation;
