@@ -238,13 +238,14 @@ static herr_t image_leave(void *block, H5FD_file_image_op_t op, void *context) {
 static void *keep_context(void *context) { return context; }
 static herr_t leave_context(void *context) { return context ? 0 : -1; }
 
-/* The end of the file, as its superblock (version 2) says: the block may be longer. */
+/* The end of the file, as its superblock (version 2) says: the block may be longer, or end where
+ * HDF5 has nothing more to write. */
 static size_t image_size(const writer *w) {
     enum { kEndOfFile = 28 };
     uint64_t size = 0;
 
     if (w->room >= kEndOfFile + sizeof size) memcpy(&size, w->image + kEndOfFile, sizeof size);
-    return size <= w->room ? (size_t)size : 0;
+    return (size_t)size;
 }
 
 /* An empty file in memory that grows by `step` bytes. */
@@ -336,7 +337,7 @@ static sg_status take_over(sg_model_image *m, const writer *w) {
     m->block = sg_calloc(m->size + 2 * SG_MODEL_PAGE, 1);
     if (!m->block) return sg_fail(SG_ERR_OOM, "%s: no memory for its image", w->path);
     m->bytes = m->block + (SG_MODEL_PAGE - (uintptr_t)m->block % SG_MODEL_PAGE) % SG_MODEL_PAGE;
-    memcpy(m->bytes, w->image, m->size);
+    memcpy(m->bytes, w->image, m->size < w->room ? m->size : w->room);
     return SG_OK;
 }
 
