@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,6 +94,39 @@ static void test_refusals(void **state) {
     assert_int_equal(rmdir(path), 0);
 }
 
+/* --- a system that takes little at a time --- */
+
+static size_t most_at_once, written_at_all; /* 0: as much as it likes */
+
+/* In place of the C library's. */
+ssize_t write(int fd, const void *data, size_t bytes) {
+    ssize_t put;
+
+    if (most_at_once > 0 && bytes > most_at_once) bytes = most_at_once;
+    put = syscall(SYS_write, fd, data, bytes);
+    if (put > 0) written_at_all += (size_t)put;
+    return put;
+}
+
+/* Linux takes less than 2 GiB: what is larger is written once all the same. */
+static void test_in_parts(void **state) {
+    enum { kPage = 4096, kPages = 16, kBytes = kPages * kPage - 100 };
+    uint8_t *block = sg_calloc(kPages + 1, kPage), *data;
+
+    (void)state;
+    assert_non_null(block);
+    data = block + (kPage - (uintptr_t)block % kPage) % kPage;
+    for (int i = 0; i < kBytes; i++) data[i] = (uint8_t)(i % 251);
+    most_at_once = 3 * kPage;
+    written_at_all = 0;
+    assert_int_equal(sg_file_write_pages(path, data, kBytes), SG_OK);
+    most_at_once = 0;
+    assert_in_range(written_at_all, kBytes, kPages * kPage);
+    expect_content(data, kBytes);
+    assert_int_equal(unlink(path), 0);
+    sg_free(block);
+}
+
 /* The process is killed at any time: a new file is there, whole, or nothing is. */
 static void test_killed(void **state) {
     enum { kBytes = 1 << 22, kTimes = 60, kMicroseconds = 200 };
@@ -130,6 +164,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_write),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_in_parts),
         cmocka_unit_test(test_killed),
     };
 

@@ -93,12 +93,24 @@ static sg_status write_all(int fd, const char *path, const uint8_t *data, size_t
     return SG_OK;
 }
 
-/* Whole pages in one go, then the end cut off. Where that cannot be, or not in one go, the common
- * way begins anew: it also knows how to say what is wrong. */
+/* Whole pages: Linux takes 2 GiB less one at a time. */
+static bool write_pages(int fd, const uint8_t *data, size_t bytes) {
+    while (bytes > 0) {
+        ssize_t put = write(fd, data, bytes);
+
+        if (put <= 0 || put % kPage != 0) return false;
+        data += put;
+        bytes -= (size_t)put;
+    }
+    return true;
+}
+
+/* Whole pages, then the end cut off. Where that cannot be the common way begins anew: it also knows
+ * how to say what is wrong. */
 static sg_status write_direct(int fd, const char *path, const void *data, size_t size) {
     size_t pages = (size + kPage - 1) / kPage * kPage;
 
-    if (fcntl(fd, F_SETFL, O_DIRECT) == 0 && write(fd, data, pages) == (ssize_t)pages &&
+    if (fcntl(fd, F_SETFL, O_DIRECT) == 0 && write_pages(fd, data, pages) &&
         ftruncate(fd, (off_t)size) == 0)
         return SG_OK;
     if (fcntl(fd, F_SETFL, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0 || ftruncate(fd, 0) != 0)

@@ -66,9 +66,9 @@ static sg_temporary process(const char *number) {
 
 sg_temporary sg_temporary_of(const char *name) {
     size_t n = strlen(name), m = sizeof kEnd - 1;
-    const char *end = name + n - m, *number, *where;
+    const char *end = n < m ? "" : name + n - m, *number, *where;
 
-    if (n < m || strcmp(end, kEnd) != 0) return SG_TEMPORARY_NOT;
+    if (strcmp(end, kEnd) != 0) return SG_TEMPORARY_NOT;
     number = last_part(name, n - m);
     if (!number || !consists_of(number, end, "0123456789")) return SG_TEMPORARY_NOT;
     where = last_part(name, (size_t)(number - 1 - name));
