@@ -416,6 +416,27 @@ static void test_best_cannot_be_named(void **state) {
     assert_int_equal(step_in(at("last.h5")), 5);
 }
 
+/* That of an evaluation which no rule keeps is there when it is told of, to be sent somewhere. */
+static void test_owed_is_told_before_it_goes(void **state) {
+    const sg_retention keep = {.last = 1};
+    const sg_offer newer = {.history = "", .keep = &keep};
+
+    (void)state;
+    make_folder("best.h5");
+    offer(1, true, true);
+    assert_int_equal(sg_writer_flush(writer), SG_ERR_IO);
+    for (int i = 2; i <= 3; i++) {
+        set_step(i);
+        assert_int_equal(sg_writer_offer(writer, &newer), SG_OK);
+        flush();
+        if (i == 2) assert_int_equal(rmdir(at("best.h5")), 0);
+    }
+    expect_files("step-000000003.h5 ");
+    assert_int_equal(step_in(at("best.h5")), 1);
+    assert_int_equal(n_told, 3);
+    assert_int_equal(told[1], 1);
+}
+
 static void test_no_folder(void **state) {
     sg_writer *none = NULL;
     sg_writer_options options = {.about = &about, .state = model};
@@ -425,6 +446,30 @@ static void test_no_folder(void **state) {
     options.run_dir = at("file");
     assert_int_equal(sg_writer_create(&options, &none), SG_ERR_IO);
     assert_null(none);
+}
+
+/* An offer that finds no memory takes nothing from the one that waits. */
+static void test_no_memory_for_an_offer(void **state) {
+    char *history = malloc(kRoom + 2);
+    const sg_offer larger = {.history = history};
+
+    (void)state;
+    memset(history, 'x', kRoom + 1);
+    history[kRoom + 1] = '\0';
+    offer_and_hold(1);
+    offer(2, false, false);
+    set_step(3);
+    sg_mem_fail_at(1);
+    assert_int_equal(sg_writer_offer(writer, &larger), SG_ERR_OOM);
+    sg_mem_fail_at(0);
+    sem_post(&go_on);
+    flush();
+    expect_files("step-000000001.h5 step-000000002.h5 ");
+    assert_int_equal(sg_writer_report(writer).replaced, 0);
+    assert_int_equal(sg_writer_offer(writer, &larger), SG_OK);
+    flush();
+    expect_files("step-000000001.h5 step-000000002.h5 step-000000003.h5 ");
+    free(history);
 }
 
 /* Each allocation fails once, in whichever thread: an error or a warning, never a leak or a file
@@ -478,7 +523,9 @@ int main(void) {
         CASE(test_full_disk),
         CASE(test_best_on_a_full_disk),
         CASE(test_best_cannot_be_named),
+        CASE(test_owed_is_told_before_it_goes),
         CASE(test_no_folder),
+        CASE(test_no_memory_for_an_offer),
         CASE(test_out_of_memory),
     };
 

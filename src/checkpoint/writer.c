@@ -19,7 +19,7 @@ typedef enum { LAYING, FREE, FILLING, WAITING, WRITING, OWED } slot_use;
 
 typedef struct {
     sg_model_image *image;
-    slot_use use;
+    slot_use use, before; /* before it was FILLING */
     int64_t step;
     bool best, must;
     double take_seconds;
@@ -138,8 +138,8 @@ static void work(sg_writer *w, slot *s) {
     sealed = sg_now();
     st = path ? write_slot(w, s, path, newest) : sg_fail(SG_ERR_OOM, "%s: no memory", w->run_dir);
     end = sg_now();
-    if (st == SG_OK) sg_checkpoints_retain(w->run_dir, &keep);
     if (st == SG_OK && w->durable) w->durable(w->context, path, s->step, s->best);
+    if (st == SG_OK) sg_checkpoints_retain(w->run_dir, &keep); /* a best one that was owed, too */
     sg_free(path);
     pthread_mutex_lock(&w->lock);
     cpu = thread_seconds() - cpu;
@@ -266,14 +266,24 @@ static slot *claim(sg_writer *w, bool must) {
     } else if (!s) {
         while (!(s = find(w, FREE))) pthread_cond_wait(&w->changed, &w->lock);
     }
+    if (s) s->before = s->use;
     if (s) s->use = FILLING;
     pthread_mutex_unlock(&w->lock);
     return s;
 }
 
-static void hand_over(sg_writer *w, slot *s, const sg_offer *offer, sg_status st, double seconds) {
+/* There was no memory for a larger image: what waited in this one is still whole. */
+static void give_back(sg_writer *w, slot *s) {
     pthread_mutex_lock(&w->lock);
-    s->use = st == SG_OK ? WAITING : FREE;
+    if (s->before == WAITING) w->stats.replaced--;
+    s->use = s->before;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void hand_over(sg_writer *w, slot *s, const sg_offer *offer, double seconds) {
+    pthread_mutex_lock(&w->lock);
+    s->use = WAITING;
     s->step = w->state->step;
     s->best = offer->best;
     s->must = offer->must;
@@ -293,10 +303,14 @@ sg_status sg_writer_offer(sg_writer *w, const sg_offer *offer) {
 
     if (!s) return SG_OK;
     if (!s->image || !sg_model_image_fits(s->image, &texts)) st = make_image(w, s, &texts);
+    if (st != SG_OK) {
+        give_back(w, s);
+        return st;
+    }
     begin = sg_now();
-    if (st == SG_OK) sg_model_image_take(s->image, offer->epoch, &texts);
-    hand_over(w, s, offer, st, sg_now() - begin);
-    return st;
+    sg_model_image_take(s->image, offer->epoch, &texts);
+    hand_over(w, s, offer, sg_now() - begin);
+    return SG_OK;
 }
 
 void sg_writer_keep_up(sg_writer *w) {
