@@ -1,6 +1,10 @@
+#define _GNU_SOURCE
 #include "train/resume.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "checkpoint/folder.h"
 #include "checkpoint/mend.h"
@@ -8,6 +12,9 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "cpu/cpu.h"
+#include "spotgrad.h"
+
+enum { kErrorBytes = 1024 };
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -24,9 +31,10 @@ static sg_status refuse_if_damaged(const char *dir) {
                    n);
 }
 
-/* What cannot be read may well be whole: it is neither set aside nor forgotten. */
+/* What cannot be read may well be whole: it is neither set aside nor forgotten. Missing is what a
+ * link leads to. */
 static sg_status pass_over(sg_status st, bool last) {
-    if (st != SG_ERR_IO || last) return st;
+    if ((st != SG_ERR_IO && st != SG_ERR_MISSING) || last) return st;
     sg_log(SG_LOG_WARN, "%s; looking for an older checkpoint", sg_last_error());
     return SG_OK;
 }
@@ -45,6 +53,14 @@ static sg_status read_known(const char *path, sg_model_file *out) {
     return st;
 }
 
+/* Another worker has deleted it. A link to nowhere is there, and so is what may not be looked at.
+ */
+static bool is_gone(const char *path) {
+    struct stat info;
+
+    return lstat(path, &info) != 0 && errno == ENOENT;
+}
+
 /* The newest checkpoint that can be read, its tensors not yet verified. Another worker of the run
  * may write there, and delete what is old: *vanished, it did. */
 static sg_status look_for_newest(const char *dir, sg_resume *out, bool *vanished) {
@@ -58,7 +74,7 @@ static sg_status look_for_newest(const char *dir, sg_resume *out, bool *vanished
         if (st == SG_OK) {
             out->path = sg_strdup(list.item[i].path);
             if (!out->path) st = sg_fail(SG_ERR_OOM, "%s: no memory", dir);
-        } else if (st != SG_ERR_OOM && !sg_file_exists(list.item[i].path)) {
+        } else if (st != SG_ERR_OOM && is_gone(list.item[i].path)) {
             *vanished = true;
             st = SG_OK;
         } else if (st == SG_ERR_DATA) {
@@ -201,6 +217,23 @@ static sg_status check_same_class(const sg_resume *resume, const sg_config *conf
     return SG_OK;
 }
 
+/* Whole, and yet not to be loaded by this version: another one has another model for the same keys.
+ * The last error then says so, else it stays what it was. */
+static bool is_of_another_version(const sg_resume *resume) {
+    const char *version = resume->file.version;
+    char text[kErrorBytes];
+    sg_model_file file = {0};
+    bool whole;
+
+    if (strcmp(version, SPOTGRAD_VERSION) == 0) return false;
+    snprintf(text, sizeof text, "%s", sg_last_error());
+    whole = sg_model_file_verify(resume->path, &file) == SG_OK;
+    sg_model_file_clear(&file);
+    (void)sg_fail(SG_ERR_DATA, "%s%s%s", text, whole ? "; it was written by version " : "",
+                  whole ? version : "");
+    return whole;
+}
+
 sg_status sg_resume_load(const sg_resume *resume, const sg_config *config, const char *here,
                          sg_state *state, bool *again) {
     sg_status st;
@@ -208,8 +241,8 @@ sg_status sg_resume_load(const sg_resume *resume, const sg_config *config, const
     *again = false;
     SG_TRY(check_same_class(resume, config, here));
     st = sg_model_file_load(resume->path, state);
-    *again = st != SG_OK && st != SG_ERR_OOM && !sg_file_exists(resume->path);
-    if (*again || st != SG_ERR_DATA) return st;
+    *again = st != SG_OK && st != SG_ERR_OOM && is_gone(resume->path);
+    if (*again || st != SG_ERR_DATA || is_of_another_version(resume)) return st;
     SG_TRY(sg_checkpoint_set_aside(config->run.dir, resume->path));
     *again = true;
     return sg_fail(st, "%s: is damaged", resume->path);
