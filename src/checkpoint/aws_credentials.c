@@ -137,12 +137,17 @@ static sg_status take_json(sg_aws_credentials *c, const char *url, const sg_web_
 
 /* The token would be read by whoever listens: plain http only to this machine or next door. */
 static bool is_near(const char *url) {
-    static const char *const near[] = {"http://127.", "http://localhost", "http://[::1]",
-                                       "http://169.254.170.2", "http://[fd00:ec2::23]"};
+    static const char *const near[] = {"http://127.0.0.1",      "http://localhost",
+                                       "http://[::1]",          "http://169.254.170.2",
+                                       "http://169.254.170.23", "http://[fd00:ec2::23]"};
 
     if (strncmp(url, "https://", 8) == 0) return true;
-    for (size_t i = 0; i < sizeof near / sizeof *near; i++)
-        if (strncmp(url, near[i], strlen(near[i])) == 0) return true;
+    if (strchr(url, '@')) return false; /* the host's name is behind it */
+    for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
+        size_t n = strlen(near[i]);
+
+        if (strncmp(url, near[i], n) == 0 && (!url[n] || strchr("/:?", url[n]))) return true;
+    }
     return false;
 }
 

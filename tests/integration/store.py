@@ -432,9 +432,10 @@ def check_credentials(cloud):
     fine("S3: the container's role", cloud.run(
         url, "put", "c", small, AWS_CONTAINER_AUTHORIZATION_TOKEN="let me in", **task))
     says("S3: not the container's role", cloud.run(url, "list", **task), "/container: HTTP 403")
-    says("S3: a container's URL far away", cloud.run(
-        url, "list", keys=none, AWS_CONTAINER_CREDENTIALS_FULL_URI="http://example.org/c"),
-        "neither https nor this machine")
+    for far in "example.org", "127.0.0.1.example.org", "localhost:80@example.org":
+        says("S3: a container's URL far away, " + far, cloud.run(
+            url, "list", keys=none, AWS_CONTAINER_CREDENTIALS_FULL_URI="http://%s/c" % far),
+            "neither https nor this machine")
     check_renewal(cloud, url, role)
     metadata.stop()
     says("S3: no metadata service", cloud.run(url, "list", **role), "no AWS credentials", metadata.url)
