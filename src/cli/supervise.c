@@ -45,7 +45,9 @@ typedef struct {
     sigset_t former;  /* signals that were blocked before */
     bool stopping, done, resumed;
     int status;                             /* to end with */
+    int failed;                             /* of whoever could not end as asked; 0 */
     long long saved;                        /* step that an interrupted writer has saved; -1 */
+    long long left;                         /* that the workers of other machines have; -1 */
     char sha[kLineBytes], last[kLineBytes]; /* the last lines, once */
     double end_at; /* whoever still runs then hangs, and is killed; 0: no such time */
 } supervisor;
@@ -117,6 +119,8 @@ static void hear_line(supervisor *s, const char *line) {
         be_done(s);
     } else if (sscanf(line, "interrupted: saved step %lld", &step) == 1) {
         if (step > s->saved) s->saved = step;
+    } else if (sscanf(line, "interrupted: the other workers have step %lld", &step) == 1) {
+        if (step > s->left) s->left = step;
     } else if (begins(line, "resumed: ")) {
         if (!s->resumed) cli_print("%s\n", line);
         s->resumed = true;
@@ -206,6 +210,7 @@ static void bury(supervisor *s, int i, int how) {
     w->pid = 0;
     w->finished = status == CLI_DONE;
     if (w->finished) be_done(s);
+    if (s->stopping && is_final(status) && s->failed == CLI_DONE) s->failed = status;
     if (w->finished || s->stopping || s->done) return;
     if (is_final(status) && !may_pass(s, status, now)) {
         stop_all(s, status);
@@ -303,6 +308,10 @@ static int print_end(const supervisor *s) {
         cli_print("interrupted: saved step %lld\n", s->saved);
     else if (s->saved >= 0)
         cli_say("saved step %lld before the end", s->saved);
+    else if (s->status == CLI_INTERRUPTED && s->failed != CLI_DONE)
+        return s->failed; /* what should have been saved is not, and it has said why */
+    else if (s->status == CLI_INTERRUPTED && s->left >= 0)
+        cli_print("interrupted: the other workers have step %lld\n", s->left);
     else if (s->status == CLI_INTERRUPTED)
         cli_print("interrupted: before the first step\n");
     return s->status;
@@ -310,7 +319,7 @@ static int print_end(const supervisor *s) {
 
 int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
                   const cli_arguments *arguments) {
-    supervisor s = {.n = n, .saved = -1};
+    supervisor s = {.n = n, .saved = -1, .left = -1};
     cli_team team;
 
     if (n > config->train.shards)

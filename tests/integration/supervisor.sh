@@ -103,6 +103,30 @@ ctrl_c 1
 ctrl_c 2
 expect "which began where the first had ended" 75 "resumed: step"
 
+# --- SIGTERM to the workers of a machine of which none writes ---
+together=(--workers 1 train.epochs=100 distributed.pace=0.02 distributed.store="file://$work/meet")
+start "$work/east" "${together[@]}"
+wait_for 60 grep -q "^epoch" "$work/err"
+bin/train "${tiny[@]}" run.dir="$work/west" "${together[@]}" run.log=debug >"$work/west.out" 2>"$work/west.err" </dev/null &
+west=$!
+wait_for 60 grep -q "step [0-9]* in epoch [0-9]* of the group" "$work/west.err"
+kill -TERM $west
+wait $west
+same "SIGTERM to those who do not write" $? 75
+same "what is told of them" "$(cut -d " " -f 1-5 "$work/west.out")" "interrupted: the other workers have"
+kill -TERM $pid
+finish
+expect "SIGTERM to the one that does" 75 "interrupted: saved step "
+
+# --- SIGTERM, and the state cannot be saved ---
+start "$work/unsaved" --workers 2 train.epochs=100 train.eval_every=100 checkpoint.interval=evaluation distributed.pace=0.02
+wait_for 60 grep -q "^epoch" "$work/err"
+for i in 1 2; do prlimit --pid "$(worker $i)" --fsize=200000:; done
+kill -TERM $pid
+finish
+expect "SIGTERM, and no room to save" 74 "cannot write: File too large"
+same "nothing else is told" "$(grep -c "^interrupted" "$work/out")" 0
+
 # --- a worker that finds no memory, while others have it ---
 start "$work/memory" --workers 3 train.epochs=100 distributed.pace=0.02
 wait_for 60 grep -q "^epoch" "$work/err"
