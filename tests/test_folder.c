@@ -6,6 +6,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -68,6 +70,9 @@ static void test_find(void **state) {
     write_text(at(SG_CHECKPOINT_FOLDER "/step-000000098.h5.damaged"), "x");
     write_text(at(SG_CHECKPOINT_FOLDER "/step-.h5"), "x");
     write_text(at(SG_CHECKPOINT_FOLDER "/step-x1.h5"), "x");
+    write_text(at(SG_CHECKPOINT_FOLDER "/step-7.h5"), "x");
+    write_text(at(SG_CHECKPOINT_FOLDER "/step-+00000007.h5"), "x");
+    write_text(at(SG_CHECKPOINT_FOLDER "/step-99999999999999999999.h5"), "x");
     write_text(at(SG_CHECKPOINT_FOLDER "/notes.txt"), "x");
     assert_int_equal(sg_checkpoints_find(folder, &list), SG_OK);
     assert_int_equal(list.n, 5);
@@ -115,6 +120,35 @@ static void test_find_links(void **state) {
     assert_string_equal(list.item[0].path, at("best.h5"));
     assert_int_equal(list.item[1].step, 7);
     assert_int_equal(list.item[2].step, 6);
+    sg_checkpoint_list_clear(&list);
+}
+
+static int failing; /* the so-many-th entry cannot be read; 0: all can */
+
+/* In place of the C library's. */
+struct dirent *readdir(DIR *open) {
+    static struct dirent *(*real)(DIR *);
+
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "readdir");
+    if (failing == 0 || --failing > 0) return real(open);
+    errno = EIO;
+    return NULL;
+}
+
+/* A disk that fails behind some of the names has not shown them all. */
+static void test_cannot_be_listed(void **state) {
+    sg_checkpoint_list list;
+
+    (void)state;
+    for (int i = 1; i <= 3; i++) write_text(at_step(i), "x");
+    failing = 4;
+    assert_int_equal(sg_checkpoints_find(folder, &list), SG_ERR_IO);
+    assert_non_null(strstr(sg_last_error(), "checkpoints: cannot be listed: Input/output error"));
+    failing = 1;
+    assert_int_equal(sg_checkpoints_forget(folder), SG_ERR_IO);
+    assert_int_equal(failing, 0);
+    assert_int_equal(sg_checkpoints_find(folder, &list), SG_OK);
+    assert_int_equal(list.n, 3);
     sg_checkpoint_list_clear(&list);
 }
 
@@ -337,6 +371,7 @@ int main(void) {
         CASE(test_find),
         CASE(test_find_nothing),
         CASE(test_find_links),
+        CASE(test_cannot_be_listed),
         CASE(test_find_out_of_memory),
         CASE(test_retain),
         CASE(test_sweep),

@@ -436,6 +436,29 @@ static void fetching(void **state) {
     sg_store_close(store);
 }
 
+/* What is not a run's stays. */
+static void trimming(void **state) {
+    static const char *const names[] = {"step-000000001.h5", "step-000000003.h5",
+                                        "step-000000020.h5", "best.h5",
+                                        "notes.txt",         "step-4.h5"};
+    sg_store *store = open_store();
+    sg_store_entry *entries;
+    int n;
+
+    (void)state;
+    for (int i = 0; i < 6; i++) assert_int_equal(sg_store_put(store, names[i], source), SG_OK);
+    assert_int_equal(sg_store_trim(store, 1, 1), SG_OK);
+    assert_int_equal(sg_store_newest(store, &entries, &n), SG_OK);
+    assert_int_equal(n, 2);
+    assert_string_equal(entries[0].name, names[2]);
+    assert_string_equal(entries[1].name, names[0]);
+    sg_free(entries);
+    assert_int_equal(sg_store_forget(store), SG_OK);
+    assert_int_equal(sg_store_forget(store), SG_OK);
+    assert_int_equal(files_in(store_path), 2);
+    sg_store_close(store);
+}
+
 static void cancelled(void **state) {
     sg_store *store = open_store();
 
@@ -489,6 +512,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(full_disks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(readers_and_a_writer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(fetching, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(trimming, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(out_of_memory, set_up, tear_down),
     };

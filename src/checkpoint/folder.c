@@ -3,11 +3,11 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdbool.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,29 +16,45 @@
 #include "core/mem.h"
 #include "core/temporary.h"
 
-enum { kAbandoned = 24 * 3600 }; /* seconds */
+enum { kAbandoned = 24 * 3600 /* seconds */, kFileMode = 0666 };
 
 static const char *const kLinks[] = {SG_CHECKPOINT_LAST, SG_CHECKPOINT_BEST};
 
-char *sg_checkpoint_path(const char *run_dir, int64_t step) {
-    return sg_str_printf("%s/" SG_CHECKPOINT_FOLDER "/step-%09" PRId64 ".h5", run_dir, step);
+void sg_step_name(int64_t step, char name[SG_STEP_NAME]) {
+    snprintf(name, SG_STEP_NAME, "step-%09lld.h5", (long long)step);
 }
 
-/* The step of "step-000000123.h5" followed by `end`, -1 for any other name. */
-static int64_t step_before(const char *name, const char *end) {
+int64_t sg_step_of(const char *name) {
+    char again[SG_STEP_NAME];
     int64_t step;
-    int length = 0;
 
-    if (sscanf(name, "step-%" SCNd64 ".h5%n", &step, &length) != 1 || length == 0) return -1;
-    return strcmp(name + length, end) == 0 ? step : -1;
+    if (strncmp(name, "step-", 5) != 0) return -1;
+    step = strtoll(name + 5, NULL, 10);
+    if (step < 0) return -1;
+    sg_step_name(step, again); /* whatever else was read as a number looks different now */
+    return strcmp(name, again) == 0 ? step : -1;
 }
 
-static int64_t step_of(const char *name) { return step_before(name, ""); }
+char *sg_checkpoint_path(const char *run_dir, int64_t step) {
+    char name[SG_STEP_NAME];
 
-static bool ends_in(const char *name, const char *end) {
-    size_t n = strlen(name), m = strlen(end);
+    sg_step_name(step, name);
+    return sg_str_printf("%s/" SG_CHECKPOINT_FOLDER "/%s", run_dir, name);
+}
 
-    return n >= m && strcmp(name + n - m, end) == 0;
+static bool is_damaged(const char *name) {
+    const char *end = strrchr(name, '.');
+
+    return end && strcmp(end, SG_CHECKPOINT_DAMAGED) == 0;
+}
+
+/* The step of "step-000000123.h5.damaged", -1 for any other name. */
+static int64_t damaged_step_of(const char *name) {
+    char whole[SG_STEP_NAME];
+
+    if (!is_damaged(name)) return -1;
+    snprintf(whole, sizeof whole, "%.*s", (int)(strrchr(name, '.') - name), name);
+    return sg_step_of(whole);
 }
 
 /* Call `use` with the name of each entry of a folder; one that is not there has none. */
@@ -50,12 +66,41 @@ static sg_status each_entry(const char *folder, sg_status (*use)(void *context, 
 
     if (!open && errno == ENOENT) return SG_OK;
     if (!open) return sg_fail(SG_ERR_IO, "%s: cannot be listed: %s", folder, strerror(errno));
-    while (st == SG_OK && (entry = readdir(open))) st = use(context, entry->d_name);
+    while (st == SG_OK && (errno = 0, entry = readdir(open))) st = use(context, entry->d_name);
+    if (st == SG_OK && errno)
+        st = sg_fail(SG_ERR_IO, "%s: cannot be listed: %s", folder, strerror(errno));
     closedir(open);
     return st;
 }
 
 static char *folder_of(const char *run_dir) { return sg_path_join(run_dir, SG_CHECKPOINT_FOLDER); }
+
+/* --- the lock --------------------------------------------------------------------------------- */
+
+static sg_status lock_file(const char *run_dir, const char *path, bool shared, int *lock) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, kFileMode), error;
+
+    if (fd < 0) return sg_fail(SG_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    if (flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) {
+        *lock = fd;
+        return SG_OK;
+    }
+    error = errno;
+    close(fd);
+    if (error != EWOULDBLOCK)
+        return sg_fail(SG_ERR_IO, "%s: cannot be locked: %s", path, strerror(error));
+    return sg_fail(SG_ERR_UNAVAILABLE,
+                   "%s: another process trains in this folder; choose another run.dir", run_dir);
+}
+
+sg_status sg_checkpoints_lock(const char *run_dir, const char *name, bool shared, int *lock) {
+    char *path = sg_path_join(run_dir, name);
+    sg_status st = path ? lock_file(run_dir, path, shared, lock)
+                        : sg_fail(SG_ERR_OOM, "%s: no memory for its name", run_dir);
+
+    sg_free(path);
+    return st;
+}
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -89,14 +134,14 @@ static sg_status append(finder *f, char *path, int64_t step) {
 
 static sg_status take_entry(void *context, const char *name) {
     finder *f = context;
-    int64_t step = step_of(name);
+    int64_t step = sg_step_of(name);
 
     return step < 0 ? SG_OK : append(f, sg_path_join(f->folder, name), step);
 }
 
 static sg_status take_damaged(void *context, const char *name) {
     finder *f = context;
-    int64_t step = step_before(name, ".damaged");
+    int64_t step = damaged_step_of(name);
 
     return step < 0 ? SG_OK : append(f, sg_path_join(f->folder, name), step);
 }
@@ -129,7 +174,7 @@ static sg_status take_link(finder *f, const char *run_dir, const char *name) {
 }
 
 static sg_status take_damaged_link(finder *f, const char *run_dir, const char *name) {
-    char *path = sg_str_printf("%s/%s.damaged", run_dir, name);
+    char *path = sg_str_printf("%s/%s" SG_CHECKPOINT_DAMAGED, run_dir, name);
 
     if (!path || sg_file_exists(path)) return append(f, path, -1);
     sg_free(path);
@@ -285,7 +330,7 @@ static sg_status remove_path(const char *path) {
 }
 
 static sg_status remove_checkpoint(void *folder, const char *name) {
-    bool ours = step_of(name) >= 0 || ends_in(name, ".damaged");
+    bool ours = sg_step_of(name) >= 0 || is_damaged(name);
     char *path = ours ? sg_path_join(folder, name) : NULL;
     sg_status st = path ? remove_path(path) : SG_OK;
 
@@ -305,7 +350,8 @@ sg_status sg_checkpoints_forget(const char *run_dir) {
 
         st = path ? remove_path(path) : sg_fail(SG_ERR_OOM, "%s: no memory", run_dir);
         sg_free(path);
-        path = st == SG_OK ? sg_str_printf("%s/%s.damaged", run_dir, kLinks[i]) : NULL;
+        path =
+            st == SG_OK ? sg_str_printf("%s/%s" SG_CHECKPOINT_DAMAGED, run_dir, kLinks[i]) : NULL;
         if (path) st = remove_path(path);
         sg_free(path);
     }

@@ -8,6 +8,7 @@
 #ifndef SG_CHECKPOINT_FOLDER_H
 #define SG_CHECKPOINT_FOLDER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/status.h"
@@ -16,11 +17,17 @@
 extern "C" {
 #endif
 
-#define SG_CHECKPOINT_FOLDER "checkpoints"
-#define SG_CHECKPOINT_LAST   "last.h5"
-#define SG_CHECKPOINT_BEST   "best.h5"
+#define SG_CHECKPOINT_FOLDER  "checkpoints"
+#define SG_CHECKPOINT_LAST    "last.h5"
+#define SG_CHECKPOINT_BEST    "best.h5"
+#define SG_CHECKPOINT_DAMAGED ".damaged"
 
-enum { SG_KEEP_MOST = 64 };
+enum { SG_KEEP_MOST = 64, SG_STEP_NAME = 32 /* bytes of a name, with its NUL */ };
+
+/* "step-000000123.h5", the name of a checkpoint. step >= 0. */
+void sg_step_name(int64_t step, char name[SG_STEP_NAME]);
+/* -1: `name` is not what sg_step_name gives. */
+int64_t sg_step_of(const char *name);
 
 typedef struct {
     char *path;
@@ -39,6 +46,13 @@ typedef struct {
     int64_t best[SG_KEEP_MOST];
     int n_best;
 } sg_retention;
+
+/* Hold RUN/`name`, made if absent, until *lock is closed: alone, or `shared` with whoever shares
+ * it. SG_ERR_UNAVAILABLE: another process has it. SG_ERR_IO: it cannot be made, or has no locks;
+ * SG_ERR_OOM.
+ */
+sg_status sg_checkpoints_lock(const char *run_dir, const char *name, bool shared,
+                              int *lock) SG_CHECKED;
 
 /* RUN/checkpoints/step-000000123.h5; the caller's, NULL when there is no memory. */
 char *sg_checkpoint_path(const char *run_dir, int64_t step);

@@ -21,7 +21,7 @@ static void drop_name(const char *run_dir, const char *link, const char *damaged
 }
 
 sg_status sg_checkpoint_set_aside(const char *run_dir, const char *path) {
-    char *name = sg_str_printf("%s.damaged", path);
+    char *name = sg_str_printf("%s" SG_CHECKPOINT_DAMAGED, path);
     sg_status st = SG_OK;
 
     if (!name) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);

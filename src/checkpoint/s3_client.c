@@ -205,10 +205,12 @@ static sg_status make_root(sg_s3 *s, const char *url, const char *endpoint) {
     return s->root ? SG_OK : sg_fail(SG_ERR_OOM, "%s: no memory for a store", url);
 }
 
-sg_status sg_s3_set_up(sg_s3 *s, const char *url) {
+sg_status sg_s3_open(sg_store *store, const char *url) {
+    sg_s3 *s = (sg_s3 *)store;
     const char *endpoint = environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL");
     const char *region = environment("AWS_REGION", "AWS_DEFAULT_REGION");
 
+    s->random = (unsigned)getpid();
     SG_TRY(sg_s3_parse_url(url, s->bucket, &s->prefix));
     if (!region && endpoint) region = "us-east-1"; /* what services other than AWS expect */
     if (!region)
@@ -223,12 +225,11 @@ sg_status sg_s3_set_up(sg_s3 *s, const char *url) {
     return sg_web_create(&s->web);
 }
 
-void sg_s3_destroy(sg_store *store) {
+void sg_s3_close(sg_store *store) {
     sg_s3 *s = (sg_s3 *)store;
 
     sg_web_destroy(s->web);
     sg_aws_credentials_clear(&s->credentials);
     sg_free(s->prefix);
     sg_free(s->root);
-    sg_free(s);
 }

@@ -32,10 +32,9 @@ typedef struct {
     int file;
 } sg_s3_request;
 
-/* Fill the fields from the URL and the environment. SG_ERR_CONFIG, SG_ERR_OOM; what is filled by
- * then is freed by sg_s3_destroy. */
-sg_status sg_s3_set_up(sg_s3 *s, const char *url) SG_CHECKED;
-void sg_s3_destroy(sg_store *store);
+/* Of the store: the fields from the URL and the environment. SG_ERR_CONFIG, SG_ERR_OOM. */
+sg_status sg_s3_open(sg_store *store, const char *url) SG_CHECKED;
+void sg_s3_close(sg_store *store);
 
 /* SG_OK: the answer is of 2xx, and with a POST no error is in it. Otherwise as store.h says. */
 sg_status sg_s3_call(sg_s3 *s, const sg_s3_request *request, sg_web_answer *answer) SG_CHECKED;

@@ -20,40 +20,48 @@ enum { kFileMode = 0666, kFirstEntries = 16, kUrlText = 1024 };
 
 static const char kS3[] = "s3://";
 
-sg_status sg_store_open(const char *url, sg_store **out) {
-    size_t length = strlen(url);
-    sg_store *store = NULL;
-    sg_status st;
-    char *trimmed;
+/* NULL: there is no such kind. */
+static const sg_store_kind *kind_of(const char *url) {
+    if (strncmp(url, kS3, sizeof kS3 - 1) == 0) return &sg_store_s3;
+    return strstr(url, "://") ? NULL : &sg_store_folder;
+}
 
-    if (length == 0) {
+static sg_status open_kind(const sg_store_kind *kind, const char *url, sg_store **out) {
+    int length = (int)strlen(url);
+    sg_store *store = sg_calloc(1, kind->bytes);
+    sg_status st;
+
+    if (!store) return sg_fail(SG_ERR_OOM, "%s: no memory for a store", url);
+    while (length > 1 && url[length - 1] == '/') length--;
+    store->kind = kind;
+    store->url = sg_str_printf("%.*s", length, url);
+    st =
+        store->url ? kind->open(store, url) : sg_fail(SG_ERR_OOM, "%s: no memory for a store", url);
+    if (st == SG_OK)
+        *out = store;
+    else
+        sg_store_close(store);
+    return st;
+}
+
+sg_status sg_store_open(const char *url, sg_store **out) {
+    const sg_store_kind *kind = kind_of(url);
+
+    if (!*url) {
         *out = NULL;
         return SG_OK;
     }
-    if (length >= kUrlText)
+    if (strlen(url) >= kUrlText)
         return sg_fail(SG_ERR_CONFIG, "the store's name is longer than %d bytes", kUrlText - 1);
-    while (length > 1 && url[length - 1] == '/') length--;
-    trimmed = sg_str_printf("%.*s", (int)length, url);
-    if (!trimmed) return sg_fail(SG_ERR_OOM, "%s: no memory for a store", url);
-    if (strncmp(url, kS3, sizeof kS3 - 1) == 0)
-        st = sg_store_open_s3(url, &store);
-    else if (strstr(url, "://"))
-        st = sg_fail(SG_ERR_CONFIG, "%s: a store is a folder or s3://BUCKET/PREFIX", url);
-    else
-        st = sg_store_open_folder(trimmed, &store);
-    if (st != SG_OK) {
-        sg_free(trimmed);
-        return st;
-    }
-    store->url = trimmed;
-    *out = store;
-    return SG_OK;
+    if (!kind) return sg_fail(SG_ERR_CONFIG, "%s: a store is a folder or s3://BUCKET/PREFIX", url);
+    return open_kind(kind, url, out);
 }
 
 void sg_store_close(sg_store *store) {
     if (!store) return;
+    if (store->kind->close) store->kind->close(store);
     sg_free(store->url);
-    store->kind->destroy(store);
+    sg_free(store);
 }
 
 const char *sg_store_url(const sg_store *store) { return store->url; }
@@ -193,21 +201,6 @@ sg_status sg_store_remove(sg_store *store, const char *name) {
     return store->kind->remove(store, name);
 }
 
-void sg_step_name(int64_t step, char name[SG_STEP_NAME]) {
-    snprintf(name, SG_STEP_NAME, "step-%09lld.h5", (long long)step);
-}
-
-int64_t sg_step_of(const char *name) {
-    char again[SG_STEP_NAME];
-    int64_t step;
-
-    if (strncmp(name, "step-", 5) != 0) return -1;
-    step = strtoll(name + 5, NULL, 10);
-    if (step < 0) return -1;
-    sg_step_name(step, again); /* whatever else was read as a number looks different now */
-    return strcmp(name, again) == 0 ? step : -1;
-}
-
 static int newer_first(const void *a, const void *b) {
     const sg_store_entry *x = a, *y = b;
     int64_t left = sg_step_of(x->name), right = sg_step_of(y->name);
@@ -226,6 +219,23 @@ sg_status sg_store_newest(sg_store *store, sg_store_entry **entries, int *n) {
     *entries = all;
     *n = kept;
     return SG_OK;
+}
+
+sg_status sg_store_trim(sg_store *store, int keep, int64_t spared) {
+    sg_store_entry *entries;
+    sg_status st = SG_OK;
+    int n;
+
+    SG_TRY(sg_store_newest(store, &entries, &n));
+    for (int i = keep; i < n && st == SG_OK; i++)
+        if (sg_step_of(entries[i].name) != spared) st = sg_store_remove(store, entries[i].name);
+    sg_free(entries);
+    return st;
+}
+
+sg_status sg_store_forget(sg_store *store) {
+    SG_TRY(sg_store_trim(store, 0, -1));
+    return sg_store_remove(store, SG_CHECKPOINT_BEST);
 }
 
 /* *path stays NULL where the object is damaged, or gone since it was listed. */

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "checkpoint/folder.h"
 #include "core/status.h"
 
 #ifdef __cplusplus
@@ -22,7 +23,7 @@ extern "C" {
 
 typedef struct sg_store sg_store;
 
-enum { SG_STORE_NAME = 128, SG_STEP_NAME = 32 }; /* bytes of a name, with its NUL */
+enum { SG_STORE_NAME = 128 }; /* bytes of a name, with its NUL */
 
 typedef struct {
     char name[SG_STORE_NAME];
@@ -62,13 +63,12 @@ int sg_store_failure(const sg_store *store);
 /* From any thread: what is under way ends soon with SG_ERR_INTERRUPTED, and so does all after. */
 void sg_store_cancel(sg_store *store);
 
-/* "step-000000123.h5", the name of a checkpoint in a store. step >= 0. */
-void sg_step_name(int64_t step, char name[SG_STEP_NAME]);
-/* -1: `name` is not what sg_step_name gives. */
-int64_t sg_step_of(const char *name);
-
-/* The checkpoints in the store, newest first; *entries is the caller's (sg_free). */
+/* The checkpoints in the store (sg_step_name), newest first; *entries is the caller's (sg_free). */
 sg_status sg_store_newest(sg_store *store, sg_store_entry **entries, int *n) SG_CHECKED;
+/* Remove them, but for the `keep` newest and that of the step `spared` (-1: none). */
+sg_status sg_store_trim(sg_store *store, int keep, int64_t spared) SG_CHECKED;
+/* Remove all that is a run's: the checkpoints and best.h5. */
+sg_status sg_store_forget(sg_store *store) SG_CHECKED;
 
 /* SG_OK: the file is whole. Otherwise the text says what is wrong with it. */
 typedef sg_status (*sg_store_verify)(const char *path, void *context);

@@ -2,9 +2,10 @@
  * rename within a folder replaces whole, close-to-open consistency, fsync reaches the server. No
  * locks, no file times compared with a clock of ours.
  *
- * What is being written is called ".NAME.HOST.PID.tmp", so that two nodes never write to the same
- * file, and is renamed when it has reached the disk. What a killed node left of these is removed by
- * the next put that finds it older, by the server's clock alone, than a day before its own file. */
+ * What is being written is called ".NAME.PLACE.PID.tmp" (core/temporary.h), so that two nodes never
+ * write to the same file, and is renamed when it has reached the disk. What a killed node left of
+ * these is removed by the next put that finds it older, by the server's clock alone, than a day
+ * before its own file. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -17,13 +18,9 @@
 #include "checkpoint/store_kind.h"
 #include "core/file.h"
 #include "core/mem.h"
+#include "core/temporary.h"
 
-enum { kChunk = 1 << 20, kFileMode = 0666, kAbandoned = 24 * 3600, kHost = 65 };
-
-typedef struct {
-    sg_store base;
-    char host[kHost];
-} folder_store;
+enum { kChunk = 1 << 20, kFileMode = 0666, kAbandoned = 24 * 3600 };
 
 static sg_status failed(sg_store *store, const char *name, const char *what, int error) {
     bool gone = error == ENOENT || error == ESTALE; /* ESTALE: removed by another node */
@@ -115,11 +112,17 @@ static sg_status write_temporary(sg_store *store, const char *name, const char *
     return st;
 }
 
+/* The caller's; NULL: no memory. */
+static char *temporary_of(const sg_store *store, const char *name) {
+    char *hidden = sg_str_printf("%s/.%s", store->url, name);
+    char *temporary = hidden ? sg_temporary_name(hidden) : NULL;
+
+    sg_free(hidden);
+    return temporary;
+}
+
 static sg_status folder_put(sg_store *store, const char *name, int file, int64_t bytes) {
-    folder_store *self = (folder_store *)store;
-    char *path = path_of(store, name);
-    char *temporary =
-        sg_str_printf("%s/.%s.%s.%ld.tmp", store->url, name, self->host, (long)getpid());
+    char *path = path_of(store, name), *temporary = temporary_of(store, name);
     sg_status st = SG_OK;
 
     if (!path || !temporary)
@@ -183,30 +186,16 @@ static sg_status folder_remove(sg_store *store, const char *name) {
     return error == 0 || error == ENOENT ? SG_OK : failed(store, name, "remove", error);
 }
 
-static void folder_destroy(sg_store *store) { sg_free(store); }
+static sg_status folder_open(sg_store *store, const char *url) {
+    (void)url;
+    return sg_make_dirs(store->url);
+}
 
-static const sg_store_kind kFolder = {
+const sg_store_kind sg_store_folder = {
+    .bytes = sizeof(sg_store),
+    .open = folder_open,
     .put = folder_put,
     .get = folder_get,
     .list = folder_list,
     .remove = folder_remove,
-    .destroy = folder_destroy,
 };
-
-sg_status sg_store_open_folder(const char *folder, sg_store **out) {
-    folder_store *self = sg_calloc(1, sizeof *self);
-    sg_status st;
-
-    if (!self) return sg_fail(SG_ERR_OOM, "%s: no memory for a store", folder);
-    st = sg_make_dirs(folder);
-    if (st != SG_OK) {
-        sg_free(self);
-        return st;
-    }
-    self->base.kind = &kFolder;
-    if (gethostname(self->host, sizeof self->host - 1) != 0) self->host[0] = '\0';
-    for (char *p = self->host; *p; p++)
-        if (*p == '/') *p = '-';
-    *out = &self->base;
-    return SG_OK;
-}

@@ -9,14 +9,18 @@
 
 /* Names have been checked by store.c; `file` is at its beginning and `bytes` long. */
 typedef struct {
+    size_t bytes; /* of its own structure; all zero, but for its first member, when it is opened */
+    sg_status (*open)(sg_store *store, const char *url);
     sg_status (*put)(sg_store *store, const char *name, int file, int64_t bytes);
     /* into the open, empty file */
     sg_status (*get)(sg_store *store, const char *name, int file);
     sg_status (*list)(sg_store *store, sg_store_entry **entries, int *n);
     sg_status (*remove)(sg_store *store, const char *name);
-    void (*cancel)(sg_store *store);
-    void (*destroy)(sg_store *store); /* frees its own and the block, not url */
+    void (*cancel)(sg_store *store); /* NULL: the flag is looked at */
+    void (*close)(sg_store *store);  /* what open has made, also if that failed; NULL: nothing */
 } sg_store_kind;
+
+extern const sg_store_kind sg_store_folder, sg_store_s3;
 
 /* The first member of every kind's own structure. */
 struct sg_store {
@@ -25,10 +29,6 @@ struct sg_store {
     int failure;
     atomic_bool cancelled;
 };
-
-/* `folder` has no '/' at its end. */
-sg_status sg_store_open_folder(const char *folder, sg_store **out) SG_CHECKED;
-sg_status sg_store_open_s3(const char *url, sg_store **out) SG_CHECKED;
 
 /* sg_fail that keeps the kind of failure, too. */
 #define SG_STORE_FAIL(store, kind_of_failure, code, ...)                                           \

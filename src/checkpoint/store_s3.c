@@ -233,27 +233,13 @@ static sg_status s3_remove(sg_store *store, const char *name) {
 
 static void s3_cancel(sg_store *store) { sg_web_cancel(((sg_s3 *)store)->web); }
 
-static const sg_store_kind kS3 = {
+const sg_store_kind sg_store_s3 = {
+    .bytes = sizeof(sg_s3),
+    .open = sg_s3_open,
     .put = s3_put,
     .get = s3_get,
     .list = s3_list,
     .remove = s3_remove,
     .cancel = s3_cancel,
-    .destroy = sg_s3_destroy,
+    .close = sg_s3_close,
 };
-
-sg_status sg_store_open_s3(const char *url, sg_store **out) {
-    sg_s3 *s = sg_calloc(1, sizeof *s);
-    sg_status st;
-
-    if (!s) return sg_fail(SG_ERR_OOM, "%s: no memory for a store", url);
-    s->base.kind = &kS3;
-    s->random = (unsigned)getpid();
-    st = sg_s3_set_up(s, url);
-    if (st != SG_OK) {
-        sg_s3_destroy(&s->base);
-        return st;
-    }
-    *out = &s->base;
-    return SG_OK;
-}

@@ -56,7 +56,7 @@ struct sg_uploader {
     double failing_since;
     int kind[kKinds]; /* of failures, warned of since then */
     int n_kinds;
-    bool fresh, untidy; /* has yet to remove another run's; has warned that it cannot remove */
+    bool untidy; /* has warned that it cannot remove */
     unsigned random;
 };
 
@@ -94,31 +94,16 @@ static bool is_new_kind(sg_uploader *u, int kind) {
     return true;
 }
 
-static sg_status remove_from(sg_uploader *u, int first, int64_t spared) {
-    sg_store_entry *entries;
-    sg_status st = SG_OK;
-    int n;
-
-    SG_TRY(sg_store_newest(u->store, &entries, &n));
-    for (int i = first; i < n && st == SG_OK; i++)
-        if (sg_step_of(entries[i].name) != spared) st = sg_store_remove(u->store, entries[i].name);
-    sg_free(entries);
-    return st;
-}
-
 static sg_status upload(sg_uploader *u, int kind, int file, int64_t step) {
     char name[SG_STEP_NAME] = SG_CHECKPOINT_BEST;
 
-    if (u->fresh) SG_TRY(remove_from(u, 0, -1));
-    if (u->fresh) SG_TRY(sg_store_remove(u->store, SG_CHECKPOINT_BEST));
-    u->fresh = false;
     if (kind == NEWEST) sg_step_name(step, name);
     return sg_store_put_open(u->store, name, file);
 }
 
 /* What is too old goes. A store that lets nothing be removed is used nevertheless. */
 static void tidy(sg_uploader *u, int64_t step) {
-    sg_status st = remove_from(u, u->options.keep, step);
+    sg_status st = sg_store_trim(u->store, u->options.keep, step);
 
     if (st == SG_OK) {
         u->untidy = false;
@@ -323,7 +308,6 @@ sg_status sg_uploader_create(sg_store *store, const sg_uploader_options *options
     u->fetching = u->best != NULL;
     if (u->best) snprintf(u->run_id, sizeof u->run_id, "%s", options->run_id);
     for (int k = 0; k < KINDS_SENT; k++) u->parcel[k] = (parcel){-1, -1, -1, -1, 0.0};
-    u->fresh = options->fresh;
     u->random = (unsigned)getpid();
     pthread_mutex_init(&u->lock, NULL);
     pthread_condattr_init(&monotonic);

@@ -27,9 +27,6 @@ typedef struct {
      * with a checkpoint a second there would be a dozen a second; 0: none. sg_uploader_wait does
      * not wait for it */
     double every;
-    /* what the store has is another run's (--fresh): it is removed before anything is sent, so that
-     * no node takes it up */
-    bool fresh;
     /* What is to be the local file `best`, as the checkpoint of that run and step, was written by
      * another node: it is fetched, if it is in the store. Copied; NULL: nothing is to be fetched */
     const char *best, *run_id;

@@ -29,31 +29,19 @@ static noreturn void no_memory(void) { die(sg_fail(SG_ERR_OOM, "no memory"), NUL
 
 /* --- the run's folder ------------------------------------------------------------------------- */
 
-/* One supervisor a folder; workers keep runs of other kinds out. */
-static void take_lock(const char *dir) {
-    char *path = sg_path_join(dir, "supervisor.lock");
-    int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
-
-    if (fd < 0)
-        die(sg_fail(SG_ERR_IO, "%s/supervisor.lock: cannot create: %s", dir, strerror(errno)),
-            NULL);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) /* held until the end */
-        die(sg_fail(SG_ERR_UNAVAILABLE,
-                    "%s: another process trains in this folder; choose another run.dir", dir),
-            NULL);
-    sg_free(path);
-}
-
+/* One supervisor a folder, to its end. Workers keep runs of other kinds out; until they do, and
+ * everybody else where the run starts over, this process does. */
 static void prepare_folder(const sg_config *c, bool fresh) {
     sg_status st = sg_make_dirs(c->run.dir);
+    int lock, held;
 
-    if (st != SG_OK) die(st, NULL);
-    take_lock(c->run.dir);
-    if (fresh) st = sg_run_check_fresh(c);
+    if (st == SG_OK) st = sg_checkpoints_lock(c->run.dir, "supervisor.lock", false, &held);
+    if (st == SG_OK) st = sg_checkpoints_lock(c->run.dir, "lock", !fresh, &lock);
     if (st != SG_OK) die(st, NULL);
     sg_checkpoints_sweep(c->run.dir);
-    if (fresh) st = sg_checkpoints_forget(c->run.dir);
+    if (fresh) st = sg_run_forget(c);
     if (st != SG_OK) die(st, NULL);
+    close(lock);
 }
 
 /* --- the place to meet ------------------------------------------------------------------------ */

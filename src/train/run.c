@@ -244,7 +244,7 @@ static bool others_go_on(const sg_run *r) { return sg_run_in_company(r) && !r->a
 static sg_status keep(sg_run *r, bool *kept) {
     *kept = false;
     if (r->torn || (!r->saver && others_go_on(r))) return SG_OK;
-    if (!r->saver) SG_TRY(sg_run_become_writer(r, false));
+    if (!r->saver) SG_TRY(sg_run_become_writer(r));
     SG_TRY(sg_saver_finish(r->saver, true));
     *kept = true;
     return SG_OK;
@@ -366,7 +366,9 @@ static sg_status train(const sg_config *config, bool fresh, const sg_run_observe
     r.observer = observer;
     r.lock = -1;
     st = sg_run_begin(&r, fresh);
-    if (st == SG_OK && r.ended) {
+    if (st == SG_ERR_INTERRUPTED) {
+        result->steps = r.before.file.step; /* this one is here */
+    } else if (st == SG_OK && r.ended) {
         st = sg_run_group_result(&r, result);
     } else if (st == SG_OK) {
         fill_at(&r);

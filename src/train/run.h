@@ -65,9 +65,11 @@ typedef struct {
  * has another configuration in a key that changes the result. */
 sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observer *observer,
                        sg_run_result *result) SG_CHECKED;
-/* Whether --fresh can start over where distributed.store (if any) says. SG_ERR_CONFIG: the run of
- * that store is over, which stands there for good; SG_ERR_IO, SG_ERR_UNAVAILABLE (the store). */
-sg_status sg_run_check_fresh(const sg_config *config) SG_CHECKED;
+/* Forget what was trained before, in the folder and in checkpoint.store, so that not even a run
+ * that dies at once can go on from it. Only while RUN/lock is held. SG_ERR_CONFIG: the run of
+ * distributed.store is over, which stands there for good; SG_ERR_IO, SG_ERR_UNAVAILABLE (a store).
+ */
+sg_status sg_run_forget(const sg_config *config) SG_CHECKED;
 
 /* Train `steps` steps from a fresh state on run.device, nothing written, and describe where the
  * time went: a line, and a table for people (report/profile.h); the caller's (sg_free). */

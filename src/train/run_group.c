@@ -240,7 +240,7 @@ static sg_status take_part(sg_run *r) {
         sg_saver_destroy(r->saver);
         r->saver = NULL;
     } else if (!r->saver) {
-        SG_TRY(sg_run_become_writer(r, false));
+        SG_TRY(sg_run_become_writer(r));
     }
     return SG_OK;
 }

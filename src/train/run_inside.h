@@ -65,7 +65,7 @@ sg_status sg_run_begin(sg_run *r, bool fresh) SG_CHECKED;
 void sg_run_end(sg_run *r);
 /* Checkpoints, metrics and plots are this process's affair from now on. A disk that cannot be
  * written to is a failure at the start, a warning to one who takes over. */
-sg_status sg_run_become_writer(sg_run *r, bool fresh) SG_CHECKED;
+sg_status sg_run_become_writer(sg_run *r) SG_CHECKED;
 /* config.ini, once, and metrics.jsonl. */
 sg_status sg_run_write_texts(sg_run *r) SG_CHECKED;
 
@@ -84,6 +84,9 @@ const sg_share *sg_run_share(sg_run *r, sg_share *share);
 void sg_run_group_log(const sg_run *r);
 /* All is saved: the others hear of it. SG_ERR_UNAVAILABLE: the group broke. */
 sg_status sg_run_group_finish(sg_run *r, const sg_run_result *result) SG_CHECKED;
+/* Whether --fresh can start over where distributed.store (if any) says. Errors as sg_run_forget's.
+ */
+sg_status sg_run_check_fresh(const sg_config *config) SG_CHECKED;
 /* What r->ended says. */
 sg_status sg_run_group_result(const sg_run *r, sg_run_result *result) SG_CHECKED;
 

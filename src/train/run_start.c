@@ -2,11 +2,9 @@
  * state. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -24,27 +22,11 @@ enum { kLossPoints = 400 };
 /* Workers of one group may share a folder, but not with a run of another kind. */
 static bool in_group(const sg_run *r) { return r->config->distributed.store[0] != '\0'; }
 
-static sg_status take_lock(sg_run *r) {
-    char *path = sg_path_join(r->config->run.dir, "lock");
-    sg_status st = SG_OK;
-
-    if (!path) return sg_fail(SG_ERR_OOM, "%s: no memory", r->config->run.dir);
-    r->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (r->lock < 0)
-        st = sg_fail(SG_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
-    else if (flock(r->lock, (in_group(r) ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0)
-        st = sg_fail(SG_ERR_UNAVAILABLE,
-                     "%s: another process trains in this folder; choose another run.dir",
-                     r->config->run.dir);
-    sg_free(path);
-    return st;
-}
-
 static sg_status open_folder(sg_run *r) {
     const char *dir = r->config->run.dir;
 
     SG_TRY(sg_make_dirs(dir));
-    SG_TRY(take_lock(r));
+    SG_TRY(sg_checkpoints_lock(dir, "lock", in_group(r), &r->lock));
     if (!in_group(r)) sg_checkpoints_sweep(dir);
     r->metrics = sg_path_join(dir, "metrics.jsonl");
     r->plots = sg_path_join(dir, "plots");
@@ -139,7 +121,7 @@ static int64_t best_step(const sg_run *r) {
 }
 
 /* Of a writer that takes over the store is not open any more. */
-static sg_status start_saver(sg_run *r, bool fresh) {
+static sg_status start_saver(sg_run *r) {
     sg_saver_options options = {.config = r->config,
                                 .config_text = r->config_text,
                                 .run_id = r->run_id,
@@ -151,8 +133,7 @@ static sg_status start_saver(sg_run *r, bool fresh) {
                                 .notices = r->notices,
                                 .store = r->store,
                                 .resumed_from = r->before.path,
-                                .resumed_step = r->before.file.step,
-                                .fresh = fresh};
+                                .resumed_step = r->before.file.step};
 
     if (!r->store) SG_TRY(sg_store_open(r->config->checkpoint.store, &options.store));
     r->store = NULL;
@@ -167,13 +148,13 @@ sg_status sg_run_write_texts(sg_run *r) {
     return sg_file_write(r->metrics, text, r->history.text_size);
 }
 
-sg_status sg_run_become_writer(sg_run *r, bool fresh) {
+sg_status sg_run_become_writer(sg_run *r) {
     sg_status st;
 
     if (in_group(r)) sg_checkpoints_sweep(r->config->run.dir); /* what a dead one was writing */
     if (r->before.path && !r->begun) /* one that takes over knows of newer ones */
         sg_checkpoint_mend(r->config->run.dir, r->before.path, r->before.file.step, best_step(r));
-    SG_TRY(start_saver(r, fresh));
+    SG_TRY(start_saver(r));
     st = sg_run_write_texts(r);
     r->metrics_written = st == SG_OK;
     if (st != SG_ERR_IO || !r->begun) return st;
@@ -263,18 +244,27 @@ static sg_status make_all(sg_run *r) {
     return sg_trainer_store(r->trainer);
 }
 
+sg_status sg_run_forget(const sg_config *c) {
+    sg_store *store = NULL;
+    sg_status st;
+
+    SG_TRY(sg_run_check_fresh(c)); /* before anything is forgotten */
+    SG_TRY(sg_store_open(c->checkpoint.store, &store));
+    st = store ? sg_store_forget(store) : SG_OK;
+    sg_store_close(store);
+    return st == SG_OK ? sg_checkpoints_forget(c->run.dir) : st;
+}
+
 sg_status sg_run_begin(sg_run *r, bool fresh) {
-    if (fresh) SG_TRY(sg_run_check_fresh(r->config)); /* before anything is forgotten */
     SG_TRY(open_folder(r));
     SG_TRY(start_notices(r));
     SG_TRY(sg_task_create(r->config, &r->task));
-    /* so that not even a run that dies at once can go on from what was there before */
-    if (fresh) SG_TRY(sg_checkpoints_forget(r->config->run.dir));
+    if (fresh) SG_TRY(sg_run_forget(r->config));
     SG_TRY(look_back(r, fresh));
     SG_TRY(make_all(r));
     plan_steps(r);
     r->resumed_from = r->before.path;
-    SG_TRY(in_group(r) ? sg_run_join(r, fresh) : sg_run_become_writer(r, fresh));
+    SG_TRY(in_group(r) ? sg_run_join(r, fresh) : sg_run_become_writer(r));
     r->first_step = r->state->step;
     r->begun = true;
     return SG_OK;

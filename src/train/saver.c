@@ -107,7 +107,6 @@ static sg_status start_uploader(sg_saver *s, const sg_saver_options *o) {
 
     if (!o->store) return SG_OK;
     options.keep = (int)s->config->checkpoint.keep_last;
-    options.fresh = o->fresh;
     if (evaluated && !best) options.best = s->best;
     options.run_id = s->about.run_id;
     options.best_step = best_step(s);

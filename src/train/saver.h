@@ -33,7 +33,6 @@ typedef struct {
     sg_store *store;     /* NULL: none; the saver's from sg_saver_create on, whatever it says */
     const char *resumed_from; /* NULL: the run is new */
     int64_t resumed_step;     /* of that file; the state may be newer, from another worker */
-    bool fresh;               /* what the store has is another run's */
 } sg_saver_options;
 
 /* SG_ERR_IO, SG_ERR_OOM, SG_ERR_UNAVAILABLE (no thread). */

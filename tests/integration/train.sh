@@ -152,6 +152,17 @@ expect "on an empty disk" 0 "fetched $work/away/checkpoints/step-000000005.h5 fr
 same "on an empty disk: the same bits" "$(hash_of)" "$whole"
 train "$work/away" checkpoint.store="$work/store" --fresh train.steps=2
 same "--fresh: the store has nothing of before" "$(ls "$work/store" | tail -n 1)" step-000000002.h5
+train "$work/away" checkpoint.store="$work/store" --fresh model.init="$work/none.h5"
+expect "--fresh, and an end before the first step" 66 "$work/none.h5"
+same "the store has nothing either" "$(ls "$work/store" | wc -l)" 0
+train "$work/away" checkpoint.store="$work/store" train.steps=2
+train "$work/away" checkpoint.store="$work/store" train.steps=3 --fresh --workers 2
+expect "--fresh with --workers and a store" 0 "done: 3 steps"
+same "begins anew" "$(grep -c "^resumed" "$work/out")" 0
+: >"$work/no-store"
+train "$work/away" checkpoint.store="$work/no-store" spot.provider=none --fresh
+expect_error "--fresh with a store that cannot be emptied" 74 "train: $work/no-store: is not a folder"
+same "which forgets nothing here" "$(ls "$work/away/checkpoints" | tail -n 1)" step-000000003.h5
 train "$work/away2" checkpoint.store="s3://Bad_Bucket!/x"
 expect "a bad store" 78 "s3://"
 run bin/train --list run.dir="$work/one"
@@ -183,6 +194,10 @@ exec 9>"$work/one/lock"; flock 9
 train "$work/one"
 expect_error "the folder is in use" 69 "train: $work/one: another process trains in this folder; \
 choose another run.dir"
+train "$work/one" --workers 2 --fresh
+expect_error "the folder is in use, --workers" 69 "train: $work/one: another process trains in this folder; \
+choose another run.dir"
+same "which forgets nothing" "$(ls "$work/one/checkpoints" | tail -n 1)" step-000000008.h5
 exec 9>&-
 : >"$work/file"
 train "$work/file/run"
