@@ -7,8 +7,11 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <unistd.h>
+
 #include "checkpoint_fixture.h"
 #include "core/log.h"
+#include "core/threads.h"
 #include "train/saver.h"
 
 static char fingerprint[] = "ffee";
@@ -178,6 +181,31 @@ static void test_better(void **state) {
     }
 }
 
+static bool stops(void *until) { return sg_now() > *(double *)until; }
+
+/* A store that takes nothing at the end of a run keeps nobody who wants to go. */
+static void test_asked_to_stop(void **state) {
+    const sg_history history = {0};
+    sg_saver_options options = options_of(&history, NULL);
+    double begin, until;
+    sg_saver *saver;
+
+    (void)state;
+    options.store = open_store();
+    assert_int_equal(rmdir(at("store")), 0);
+    write_text(at("store"), "in the way");
+    begin = sg_now();
+    until = begin + 0.3;
+    options.stop = stops;
+    options.stop_context = &until;
+    assert_int_equal(sg_saver_create(&options, &saver), SG_OK);
+    assert_int_equal(sg_saver_finish(saver, false), SG_ERR_INTERRUPTED);
+    assert_true(sg_now() - begin < 5.0);
+    assert_true(sg_saver_is_durable(saver));
+    assert_int_equal(step_in(at_step(9)), 9);
+    sg_saver_destroy(saver);
+}
+
 /* A writer was killed before it could give the name. */
 static void test_best_unnamed(void **state) {
     (void)state;
@@ -195,6 +223,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_behind, begin, fixture_end),
         cmocka_unit_test_setup_teardown(test_best_elsewhere, begin, fixture_end),
         cmocka_unit_test_setup_teardown(test_better, begin, fixture_end),
+        cmocka_unit_test_setup_teardown(test_asked_to_stop, begin, fixture_end),
         cmocka_unit_test_setup_teardown(test_best_unnamed, begin, fixture_end),
     };
 

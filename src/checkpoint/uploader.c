@@ -22,7 +22,7 @@
 #include "core/threads.h"
 
 enum { kKinds = 16, kNice = 10, kEndSeconds = 2, kIdle = 3600, kRunId = 64 };
-static const double kUrgentPause = 1.0;
+static const double kUrgentPause = 1.0, kAsk = 0.1; /* seconds */
 
 /* What is sent: the newest under the name of its step, the best as best.h5. */
 enum { NEWEST, BEST, KINDS_SENT, FETCH = KINDS_SENT };
@@ -396,6 +396,11 @@ static bool is_pending(const sg_uploader *u) {
 }
 
 bool sg_uploader_wait(sg_uploader *u, double seconds) {
+    return sg_uploader_wait_unless(u, seconds, NULL, NULL);
+}
+
+bool sg_uploader_wait_unless(sg_uploader *u, double seconds, bool (*stop)(void *context),
+                             void *context) {
     double until = sg_now() + seconds;
     bool done = true;
 
@@ -405,7 +410,8 @@ bool sg_uploader_wait(sg_uploader *u, double seconds) {
     u->in_vain = false;
     u->next = 0.0;
     pthread_cond_broadcast(&u->changed);
-    while (is_pending(u) && sg_now() < until) wait_until(u, until);
+    while (is_pending(u) && sg_now() < until && !(stop && stop(context)))
+        wait_until(u, stop ? fmin(until, sg_now() + kAsk) : until);
     u->urgent = false;
     for (int k = 0; k < KINDS_SENT; k++) done = done && u->parcel[k].sent == u->parcel[k].offered;
     pthread_mutex_unlock(&u->lock);

@@ -56,6 +56,9 @@ void sg_uploader_fetch_none(sg_uploader *u);
  * longer than one second, and for one attempt to fetch what is to be fetched. Whether they are in
  * the store; true when there is nothing to wait for. */
 bool sg_uploader_wait(sg_uploader *u, double seconds);
+/* The same, unless `stop`, which is asked all the while, says true. */
+bool sg_uploader_wait_unless(sg_uploader *u, double seconds, bool (*stop)(void *context),
+                             void *context);
 
 /* The last step that was sent; -1: none yet. */
 int64_t sg_uploader_step(sg_uploader *u);

@@ -132,6 +132,8 @@ static sg_status start_saver(sg_run *r) {
                                 .history = &r->history,
                                 .notices = r->notices,
                                 .store = r->store,
+                                .stop = sg_run_asked_to_stop,
+                                .stop_context = r,
                                 .resumed_from = r->before.path,
                                 .resumed_step = r->before.file.step};
 

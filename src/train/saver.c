@@ -29,6 +29,8 @@ struct sg_saver {
     sg_writer *writer;
     sg_uploader *uploader; /* NULL: no store */
     sg_notices *notices;
+    sg_stop_fn stop; /* may be NULL */
+    void *stop_context;
     sg_cadence cadence;
     int64_t offered; /* step of the newest offer; -1 */
     char *best;      /* RUN/best.h5; owned */
@@ -167,6 +169,8 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
     s->history = o->history;
     s->n_train = o->task->n_train;
     s->notices = o->notices;
+    s->stop = o->stop;
+    s->stop_context = o->stop_context;
     if (o->compute) s->compute = *o->compute;
     sg_compute_class(&s->compute, s->numeric_class, sizeof s->numeric_class);
     s->about = (sg_model_about){.run_id = o->run_id,
@@ -279,6 +283,11 @@ bool sg_saver_is_durable(sg_saver *s) {
     return stats.durable_step == s->state->step;
 }
 
+static bool wait_for_store(sg_saver *s, bool interrupted) {
+    if (interrupted) return sg_uploader_wait(s->uploader, kHurry);
+    return sg_uploader_wait_unless(s->uploader, kPatience, s->stop, s->stop_context);
+}
+
 sg_status sg_saver_finish(sg_saver *s, bool interrupted) {
     bool durable = s->offered == s->state->step &&
                    (sg_writer_report(s->writer).taken == 0 || sg_writer_flush(s->writer) == SG_OK);
@@ -288,10 +297,13 @@ sg_status sg_saver_finish(sg_saver *s, bool interrupted) {
         SG_TRY(sg_writer_flush(s->writer));
     }
     if (interrupted) sg_uploader_fetch_none(s->uploader);
-    if (s->uploader && !sg_uploader_wait(s->uploader, interrupted ? kHurry : kPatience))
+    if (s->uploader && !wait_for_store(s, interrupted)) {
+        if (!interrupted && s->stop && s->stop(s->stop_context))
+            return sg_fail(SG_ERR_INTERRUPTED, "interrupted while the store is waited for");
         sg_log(SG_LOG_WARN,
                "%s: does not have step %lld yet, which is in %s; the same command sends it",
                s->config->checkpoint.store, (long long)s->state->step, s->config->run.dir);
+    }
     sg_notices_acknowledge(s->notices);
     if (!interrupted) tell_of_best(s);
     return SG_OK;

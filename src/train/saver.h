@@ -31,6 +31,8 @@ typedef struct {
     const sg_history *history;
     sg_notices *notices; /* NULL: none are heard */
     sg_store *store;     /* NULL: none; the saver's from sg_saver_create on, whatever it says */
+    sg_stop_fn stop;     /* asked while the end waits for the store; NULL: never */
+    void *stop_context;
     const char *resumed_from; /* NULL: the run is new */
     int64_t resumed_step;     /* of that file; the state may be newer, from another worker */
 } sg_saver_options;
@@ -54,7 +56,8 @@ sg_status sg_saver_evaluated(sg_saver *saver, bool best, bool *kept) SG_CHECKED;
 bool sg_saver_is_durable(sg_saver *saver);
 /* The state is durable here when this returns; for the store it waits as long as is sensible: some
  * seconds in an interrupted run, which may be killed soon, minutes at the end. Then a notice of an
- * interruption is acknowledged. SG_ERR_IO. */
+ * interruption is acknowledged. SG_ERR_IO; SG_ERR_INTERRUPTED: asked to stop while it waited,
+ * though the run was at its end. */
 sg_status sg_saver_finish(sg_saver *saver, bool interrupted) SG_CHECKED;
 /* The state is lost, with the device that held it: what was saved before becomes durable. The step
  * of the newest durable one, -1: there is none. */

@@ -73,6 +73,19 @@ for who in other first; do
     wait "${process[$stayer]}" 2>/dev/null
 done
 
+# --- SIGTERM to one that is done, and waits for a store that takes nothing ---
+at=$work/stuck
+mkdir -p "$at/store/step-000000003.h5"
+bin/train "${tiny[@]}" run.dir="$at/run" checkpoint.store="$at/store" train.steps=3 >"$at/out" 2>"$at/err" &
+process[a]=$!
+wait_for 60 "cannot be copied to the store" "$at/err"
+kill -TERM "${process[a]}"
+for _ in $(seq 200); do if ! kill -0 "${process[a]}" 2>/dev/null; then break; fi; sleep 0.1; done
+kill -KILL "${process[a]}" 2>/dev/null
+wait "${process[a]}"
+same "a store that takes nothing: its status" $? 75
+same "a store that takes nothing: says what became of it" "$(cat "$at/out")" "interrupted: saved step 3"
+
 # --- Azure's notice to one that does not write: once the others have its state the machine may go ---
 . tests/metadata.sh
 at=$work/azure
