@@ -61,6 +61,10 @@ echo "# Azure: over $seconds s after the notice"
 tell '{"cloud": "gcp", "preempted": true}' >/dev/null
 run timeout -s KILL 20 bin/train "${tiny[@]}" run.dir="$work/gcp" spot.provider=gcp
 expect "a machine that goes already" 75 "interrupted: saved step"
+here=$(sed -n 's/^interrupted: saved step //p' "$work/out")
+run timeout -s KILL 20 bin/train "${tiny[@]}" run.dir="$work/gcp" spot.provider=gcp distributed.min_workers=2 \
+    distributed.store="file://$work/meet"
+expect "and before other workers have come" 75 "interrupted: saved step $here"
 
 tell '{"cloud": "none", "preempted": false}' >/dev/null
 run bin/train "${tiny[@]}" run.dir="$work/none" spot.provider=auto train.steps=20
