@@ -1,8 +1,10 @@
 /* Trainers that share their steps, on CPUs: the bits are those of one alone, gradients travel while
  * shards still compute, and a step of which anything fails is as if it had not been begun. */
+#define _GNU_SOURCE
 #include "team.h"
 
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "core/threads.h"
 
@@ -135,6 +137,47 @@ static void test_overlap(void **state) {
     team_close(&m);
 }
 
+/* A weight that is the sum of one and of a product: the gradient of the one is also what those of
+ * the factors are made of, and stands in a bucket that comes before theirs. */
+static sg_status build_low_rank(sg_graph *g, int64_t n, void *context) {
+    enum { kPixels = 2 * kSide * kSide, kRank = 2 };
+    const sg_init init = {SG_INIT_KAIMING, 1.0f};
+    sg_value *x = sg_input(g, "image", SG_F32, sg_shape_2(n, kPixels)), *a, *b, *w;
+
+    (void)context;
+    a = sg_param(g, "a", SG_ENTRY_DECAY, sg_shape_2(kClasses, kRank), init);
+    b = sg_param(g, "b", SG_ENTRY_DECAY, sg_shape_2(kRank, kPixels), init);
+    w = sg_param(g, "w", SG_ENTRY_DECAY, sg_shape_2(kClasses, kPixels), init);
+    w = sg_add(g, w, sg_matmul(g, a, b, false, false));
+    x = sg_matmul(g, x, w, false, true);
+    if (sg_graph_mode(g) == SG_TRAIN)
+        sg_loss(g, sg_cross_entropy(g, x, sg_input(g, "label", SG_I32, sg_shape_1(n))), NULL);
+    return sg_graph_status(g);
+}
+
+/* Asked between the nodes of a step: time enough for an exchange. */
+static bool dawdle(void *context) {
+    (void)context;
+    usleep(5000);
+    return false;
+}
+
+/* What is exchanged is not read any more. */
+static void test_read_again(void **state) {
+    subject s = picture_subject(&sg_backend_ref, 2);
+    team m = new_team(&s, 2, 64);
+    char alone[SG_STATE_HASH_BYTES];
+
+    (void)state;
+    s.options.build = build_low_rank;
+    train_alone(&s, 3, alone);
+    m.stop = dawdle;
+    team_open(&m, 1);
+    team_work(&m, 3);
+    team_close(&m);
+    team_same(&m, alone);
+}
+
 /* --- failures --------------------------------------------------------------------------------- */
 
 /* In each bucket of a step: all are told, the state is that of before, and the step can be made
@@ -238,10 +281,11 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_odd_shards),
-        cmocka_unit_test(test_buckets),        cmocka_unit_test(test_overlap),
-        cmocka_unit_test(test_exchange_fails), cmocka_unit_test(test_given_up),
-        cmocka_unit_test(test_alone_again),    cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_same_bits),  cmocka_unit_test(test_odd_shards),
+        cmocka_unit_test(test_buckets),    cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_read_again), cmocka_unit_test(test_exchange_fails),
+        cmocka_unit_test(test_given_up),   cmocka_unit_test(test_alone_again),
+        cmocka_unit_test(test_no_memory),
     };
 
     return cmocka_run_group_tests_name("teams", tests, NULL, NULL);

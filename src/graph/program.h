@@ -63,8 +63,8 @@ typedef struct {
     double bytes; /* of all inputs and outputs */
 } sg_step_view;
 int sg_program_steps(const sg_program *p);
-/* The last step that writes to bytes start .. end - 1 of a buffer; -1: none does. */
-int sg_program_last_write(const sg_program *p, sg_buffer buffer, int64_t start, int64_t end);
+/* The last step that writes or reads bytes start .. end - 1 of a buffer; -1: none does. */
+int sg_program_last_use(const sg_program *p, sg_buffer buffer, int64_t start, int64_t end);
 sg_step_view sg_program_step(const sg_program *p, int i);
 
 /* For tests and tools: allocate ARENA and WEIGHTS, run prologue and body once, free them. Inputs

@@ -17,7 +17,7 @@ sg_step_view sg_program_step(const sg_program *p, int i) {
     return view;
 }
 
-static bool writes(const sg_program *p, int slot, sg_buffer buffer, int64_t start, int64_t end) {
+static bool lies_in(const sg_program *p, int slot, sg_buffer buffer, int64_t start, int64_t end) {
     const sg_slot *s;
 
     if (slot < 0) return false;
@@ -26,10 +26,15 @@ static bool writes(const sg_program *p, int slot, sg_buffer buffer, int64_t star
            s->place.offset + (int64_t)s->bytes > start;
 }
 
-int sg_program_last_write(const sg_program *p, sg_buffer buffer, int64_t start, int64_t end) {
-    for (int i = p->n_steps - 1; i >= 0; i--)
-        for (int o = 0; o < p->step[i].n_out; o++)
-            if (writes(p, p->step[i].out[o], buffer, start, end)) return i;
+int sg_program_last_use(const sg_program *p, sg_buffer buffer, int64_t start, int64_t end) {
+    for (int i = p->n_steps - 1; i >= 0; i--) {
+        const sg_step *step = &p->step[i];
+
+        for (int k = 0; k < step->n_in; k++)
+            if (lies_in(p, step->in[k], buffer, start, end)) return i;
+        for (int o = 0; o < step->n_out; o++)
+            if (lies_in(p, step->out[o], buffer, start, end)) return i;
+    }
     return -1;
 }
 

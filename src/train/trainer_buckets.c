@@ -55,8 +55,8 @@ void sg_trainer_cut_buckets(sg_trainer *t) {
 
         for (int k = 0; k < b->n; k++) {
             int64_t size = (int64_t)sizeof(float);
-            int last = sg_program_last_write(s->program, SG_BUF_GRADS, b->start[k] * size,
-                                             b->end[k] * size);
+            int last =
+                sg_program_last_use(s->program, SG_BUF_GRADS, b->start[k] * size, b->end[k] * size);
 
             if (last > ready) ready = last;
             s->ready[k] = ready;
