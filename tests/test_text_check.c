@@ -122,7 +122,7 @@ static void one_class_is_told(void **state) {
         told, "one/train.csv:0: error: all its labels are `x`; at least two classes are needed\n");
     assert_int_equal(s.errors, 1);
     sg_text_check_clear(&s);
-    s = check_at((sg_text_place){.format = SG_TEXT_CSV, .allow_unlabelled = true}, "one");
+    s = check_at((sg_text_place){.format = SG_TEXT_CSV, .texts_only = true}, "one");
     assert_string_equal(told, ""); /* where labels do not count */
     sg_text_check_clear(&s);
 }

@@ -201,14 +201,6 @@ static void missing_files(void **state) {
     place.format = SG_TEXT_JSONL;
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_MISSING,
                  "missing/train.jsonl: cannot open");
-    /* with texts alone where labels may be missing */
-    place = place_of(SG_TEXT_TWEETEVAL, "missing", NULL);
-    place.allow_unlabelled = true;
-    assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
-    check_text(d, 0, "a", -1, 1);
-    assert_int_equal(d->tasks[0].n_unlabelled, 1);
-    assert_int_equal(d->classes[0].n, 0);
-    sg_text_dataset_destroy(d);
 }
 
 static void nul_bytes_and_long_lines(void **state) {
@@ -318,14 +310,14 @@ static void csv_columns_have_names(void **state) {
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_DATA,
                  "train.tsv:1: no column `label`; there are: `\xD0\xBC\xD0\xBE\xD0\xB2\xD0\xB0`, "
                  "`tweet`; name the right one with data.label");
-    place.allow_unlabelled = true;
-    assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
-    check_text(d, 0, "a", -1, 2);
-    sg_text_dataset_destroy(d);
     place.label_column = "tweet";
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_CONFIG,
                  "`tweet` cannot be both");
-    /* the texts alone: then an empty line is one */
+    place.texts_only = true;
+    assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
+    check_text(d, 0, "a", -1, 2);
+    sg_text_dataset_destroy(d);
+    /* one column: then an empty line is a text */
     write_file("columns", "only.csv", "text\na\n\nb\n");
     place.text_column = place.label_column = NULL;
     assert_ok(sg_text_dataset_read(&place, "only.csv", NULL, &d));
@@ -381,16 +373,14 @@ static void jsonl_is_read(void **state) {
                "{\"text\": \"a\\n\\u00e9\\ud83d\\ude00\", \"label\": \"x\"}\n"
                "\n \t\r\n"
                "{\"text\": \"\xE2\x80\xA8\", \"label\": 12, \"id\": [1, {\"text\": 2}]}\r\n"
-               "{\"label\":\"\",\"text\":\"\"}\n"
-               "{\"label\":null,\"text\":\"\\\"\"}");
-    place.allow_unlabelled = true;
+               "{\"label\":\"x\",\"text\":\"\"}\n"
+               "{\"label\":\"12\",\"text\":\"\\\"\"}");
     assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
     assert_int_equal(d->n, 4);
     check_text(d, 0, "a\n\xC3\xA9\xF0\x9F\x98\x80", 1, 1);
     check_text(d, 1, "\xE2\x80\xA8", 0, 4);
-    check_text(d, 2, "", -1, 5);
-    check_text(d, 3, "\"", -1, 6);
-    assert_int_equal(d->tasks[0].n_unlabelled, 2);
+    check_text(d, 2, "", 1, 5);
+    check_text(d, 3, "\"", 0, 6);
     assert_string_equal(d->classes[0].name[0], "12");
     assert_string_equal(d->classes[0].name[1], "x");
     sg_text_dataset_destroy(d);
@@ -456,6 +446,41 @@ static void check_classes(const char *csv, const char *const *names) {
     assert_int_equal(d->classes[0].n, n);
     assert_int_equal(d->n_classes, n);
     sg_text_dataset_destroy(d);
+}
+
+/* Whatever is said of labels, where texts alone are wanted. */
+static void labels_are_not_looked_at(void **state) {
+    static const struct {
+        sg_text_format format;
+        const char *root;
+    } cases[] = {{SG_TEXT_TWEETEVAL, "bare"},
+                 {SG_TEXT_TWEETEVAL, "unnamed"},
+                 {SG_TEXT_TWEETEVAL, "wrong"},
+                 {SG_TEXT_CSV, "ids"},
+                 {SG_TEXT_JSONL, "ids"}};
+    char first[SG_FINGERPRINT_BYTES], hex[SG_FINGERPRINT_BYTES];
+
+    (void)state;
+    write_file("bare", "train_text.txt", "a\nb\n");
+    write_tweets("unnamed", "a\nb\n", "0\n1\n", NULL);
+    write_tweets("wrong", "a\nb\n", "x\n\xFF\n0\n", "0\tham\n7\tspam\n");
+    write_file("ids", "train.csv", "label,text,label\n\x01,a,2\n1.5,b,3\n");
+    write_file("ids", "train.jsonl", "{\"text\":\"a\",\"label\":[1.5]}\n{\"text\":\"b\"}\n");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sg_text_place place = place_of(cases[i].format, cases[i].root, NULL);
+        sg_text_dataset *d;
+
+        if (sg_text_dataset_read(&place, "train", NULL, &d) == SG_OK) fail();
+        place.texts_only = true;
+        assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
+        assert_int_equal(d->n, 2);
+        assert_string_equal(d->texts[1].bytes, "b");
+        assert_int_equal(d->labels[1], -1);
+        assert_int_equal(d->classes[0].n, 0);
+        assert_ok(sg_text_dataset_fingerprint(d, i ? hex : first));
+        if (i) assert_string_equal(hex, first);
+        sg_text_dataset_destroy(d);
+    }
 }
 
 static void classes_are_sorted(void **state) {
@@ -712,6 +737,7 @@ int main(void) {
         cmocka_unit_test(csv_faults),
         cmocka_unit_test(jsonl_is_read),
         cmocka_unit_test(jsonl_faults),
+        cmocka_unit_test(labels_are_not_looked_at),
         cmocka_unit_test(classes_are_sorted),
         cmocka_unit_test(given_classes),
         cmocka_unit_test(too_many_classes),

@@ -97,10 +97,7 @@ static sg_status count(check *c, const sg_text_part *part, sg_text_check_part *o
     for (int64_t i = 0; i < part->n; i++) {
         const sg_text_row *row = &part->rows[i];
 
-        if (row->id < 0)
-            out->n_unlabelled++;
-        else
-            out->counts[row->id]++;
+        if (row->id >= 0) out->counts[row->id]++;
         if (row->text[strspn(row->text, " \t\r\n\v\f")] != '\0') continue;
         out->n_empty++;
         fault(c, KIND_EMPTY, part->path, row->line, "an empty text");
@@ -128,7 +125,7 @@ static sg_status read_part(check *c, const sg_text_place *place, sg_text_check_p
         part->n = 0;
         return st == SG_ERR_CONFIG ? st : sg_fault_from_error(&sink, st, NULL);
     }
-    SG_TRY(sg_text_part_resolve(part, classes, place->allow_unlabelled, &sink));
+    SG_TRY(sg_text_part_resolve(part, classes, place->texts_only, &sink));
     return count(c, part, out, training);
 }
 
@@ -240,8 +237,7 @@ static sg_status check_task(check *c, const sg_text_place *place, int task,
     for (int p = 0; p < n_splits && st == SG_OK; p++) {
         out[p].split = splits[p];
         out[p].task = task;
-        st = read_part(c, place, &out[p], p == 0 && !place->allow_unlabelled, classes != NULL,
-                       &parts[p]);
+        st = read_part(c, place, &out[p], p == 0 && !place->texts_only, classes != NULL, &parts[p]);
         end_part(c, parts[p].path ? parts[p].path : place->root);
     }
     if (st == SG_OK) st = check_twins(c, parts, out, n_splits);

@@ -14,10 +14,10 @@ enum { SG_TEXT_CHECK_SHOWN = 20 }; /* faults of a kind in a part that are report
 typedef struct {
     const char *split; /* the caller's */
     int task;
-    int64_t n, n_unlabelled, n_empty; /* texts; empty: white space alone */
-    int64_t n_repeated;               /* equal to an earlier text of the same part */
-    int64_t n_shared;                 /* equal to a text of an earlier part */
-    int64_t n_conflicts;              /* of these two kinds: with another label */
+    int64_t n, n_empty;  /* texts; empty: white space alone */
+    int64_t n_repeated;  /* equal to an earlier text of the same part */
+    int64_t n_shared;    /* equal to a text of an earlier part */
+    int64_t n_conflicts; /* of these two kinds: with another label */
     int64_t median_bytes, longest_bytes;
     int64_t *counts; /* (classes of the task), owned */
 } sg_text_check_part;

@@ -15,7 +15,6 @@ typedef struct {
     sg_text_part *part;
     char delimiter;
     int columns, text, label; /* of the header; label -1: none */
-    bool allow_unlabelled;
 } reader;
 
 typedef struct {
@@ -108,14 +107,14 @@ static sg_status read_header(reader *r, const sg_text_place *place, record *head
                               "something stands behind the closing quote of column %d",
                               r->columns + 1);
         SG_TRY(take_name(name, text, r->columns, &r->text, r->part->path));
-        SG_TRY(take_name(name, label, r->columns, &r->label, r->part->path));
+        if (!place->texts_only)
+            SG_TRY(take_name(name, label, r->columns, &r->label, r->part->path));
         if (used < sizeof names)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s`%.60s`",
                                      used ? ", " : "", name);
     }
     if (r->text < 0) return refuse_column(r, text, "data.text", names);
-    if (r->label < 0 && !place->allow_unlabelled)
-        return refuse_column(r, label, "data.label", names);
+    if (r->label < 0 && !place->texts_only) return refuse_column(r, label, "data.label", names);
     return SG_OK;
 }
 

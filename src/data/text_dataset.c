@@ -48,7 +48,6 @@ static sg_status add_part(sg_text_dataset *d, int index, sg_text_part *part) {
 
         d->texts[d->n] = (sg_message){row->text, row->length, index, row->line};
         d->labels[d->n++] = row->id;
-        task->n_unlabelled += row->id < 0;
     }
     d->n_classes += d->classes[index].n;
     task->path = part->path;
@@ -67,7 +66,7 @@ static sg_status read_task(sg_text_dataset *d, int index, const sg_text_place *p
     st = classes ? sg_classes_copy(&classes[index], &d->classes[index])
                  : sg_text_part_classes(&part, &d->classes[index]);
     if (st == SG_OK)
-        st = sg_text_part_resolve(&part, &d->classes[index], place->allow_unlabelled, &strict);
+        st = sg_text_part_resolve(&part, &d->classes[index], place->texts_only, &strict);
     if (st == SG_OK) st = add_part(d, index, &part);
     sg_text_part_clear(&part);
     return st;

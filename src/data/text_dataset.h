@@ -47,7 +47,7 @@ typedef struct {
     const char *task;         /* a name, or several divided by commas; NULL or "": no folder */
     const char *text_column;  /* csv, jsonl; NULL: "text" */
     const char *label_column; /* csv, jsonl; NULL: "label" */
-    bool allow_unlabelled;    /* labels, mapping.txt, the label column may be missing */
+    bool texts_only;          /* labels, mapping.txt, the label column are not looked at */
 } sg_text_place;
 
 typedef struct {
@@ -62,8 +62,7 @@ typedef struct {
     char *path;       /* of the file with the texts, for messages; owned */
     int first_class;  /* in a numbering of all tasks' classes, one after the other */
     int64_t first, n; /* its texts; n >= 1 */
-    int64_t n_unlabelled;
-    char *block; /* of the texts, owned */
+    char *block;      /* of the texts, owned */
 } sg_text_task;
 
 typedef struct {
@@ -73,7 +72,7 @@ typedef struct {
     int n_classes;       /* of all tasks together */
     int64_t n;           /* at least 1 */
     sg_message *texts;   /* (n), task by task, in the files' order; owned */
-    int32_t *labels;     /* (n) in their task's own numbering; -1: unlabelled; owned */
+    int32_t *labels;     /* (n) in their task's own numbering; -1 of texts only; owned */
 } sg_text_dataset;
 
 /* The tasks of `place` (place->task cut at commas, spaces around dropped; one "" where it is empty)

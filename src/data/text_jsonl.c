@@ -52,7 +52,7 @@ static const char *label_of(const json_t *value, char number[kNumberBytes]) {
 static sg_status take_object(const reader *r, json_t *object, int line, char *bytes, size_t size) {
     const sg_text_place *place = r->place;
     const json_t *text = json_object_get(object, place->text_column);
-    const json_t *value = json_object_get(object, place->label_column);
+    const json_t *value = place->texts_only ? NULL : json_object_get(object, place->label_column);
     sg_text_row row = {.text = bytes, .line = line, .id = -1};
     char number[kNumberBytes];
     const char *label = label_of(value, number);
@@ -62,7 +62,7 @@ static sg_status take_object(const reader *r, json_t *object, int line, char *by
         return sg_fault(r->sink, r->part->path, line, "no JSON object, which `{` begins");
     if (!json_is_string(text))
         return refuse_field(r, object, line, place->text_column, "text", "data.text");
-    if (!label && (value ? !json_is_null(value) : !place->allow_unlabelled))
+    if (!label && (value ? !json_is_null(value) : !place->texts_only))
         return refuse_field(r, object, line, place->label_column, "text or whole number",
                             "data.label");
     row.length = (int64_t)json_string_length(text);

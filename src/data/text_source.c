@@ -147,7 +147,7 @@ sg_status sg_text_part_read(const sg_text_place *place, const char *task, const 
     part.path = folder ? find_file(folder, split, place->format) : NULL;
     if (!part.path)
         st = sg_fail(SG_ERR_OOM, "%s: no memory for a path", split);
-    else if (strcmp(named.text_column, named.label_column) == 0)
+    else if (!place->texts_only && strcmp(named.text_column, named.label_column) == 0)
         st = sg_fail(SG_ERR_CONFIG, "`%s` cannot be both the texts' and the labels' column",
                      named.text_column);
     else
@@ -290,7 +290,7 @@ static sg_status refuse_label(const sg_text_part *part, const sg_classes *classe
                     row->label, names);
 }
 
-sg_status sg_text_part_resolve(sg_text_part *part, const sg_classes *classes, bool allow_unlabelled,
+sg_status sg_text_part_resolve(sg_text_part *part, const sg_classes *classes, bool texts_only,
                                const sg_fault_sink *sink) {
     int64_t kept = 0;
 
@@ -302,7 +302,7 @@ sg_status sg_text_part_resolve(sg_text_part *part, const sg_classes *classes, bo
             SG_TRY(refuse_label(part, classes, row, sink));
             continue;
         }
-        if (!row->label && !allow_unlabelled) {
+        if (!row->label && !texts_only) {
             SG_TRY(sg_fault(sink, part->label_path ? part->label_path : part->path, row->line,
                             "no label"));
             continue;

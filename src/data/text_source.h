@@ -38,8 +38,9 @@ void sg_text_part_clear(sg_text_part *part);
 /* The classes that the part itself tells: mapping.txt's, or the sorted values of its labels.
  * SG_ERR_DATA: more than SG_MAX_CLASSES; SG_ERR_OOM. */
 sg_status sg_text_part_classes(const sg_text_part *part, sg_classes *out) SG_CHECKED;
-/* Find every row's class. Rows whose label is none are faults. */
-sg_status sg_text_part_resolve(sg_text_part *part, const sg_classes *classes, bool allow_unlabelled,
+/* Find every row's class. Rows whose label is none are faults, as are those without one, but where
+ * texts only are wanted. */
+sg_status sg_text_part_resolve(sg_text_part *part, const sg_classes *classes, bool texts_only,
                                const sg_fault_sink *sink) SG_CHECKED;
 
 /* --- for readers ------------------------------------------------------------------------------ */

@@ -185,14 +185,12 @@ static sg_status read_mapping(const char *folder, sg_classes *names) {
 }
 
 /* part->path is FOLDER/SPLIT_text.txt; its labels are FOLDER/SPLIT_labels.txt. */
-static sg_status read_labels(const sg_text_place *place, const sg_fault_sink *sink,
-                             sg_text_part *part) {
+static sg_status read_labels(const sg_fault_sink *sink, sg_text_part *part) {
     const size_t stem = strlen(part->path) - strlen("_text.txt");
     size_t size;
 
     part->label_path = sg_str_printf("%.*s_labels.txt", (int)stem, part->path);
     if (!part->label_path) return sg_fail(SG_ERR_OOM, "%s: no memory for a path", part->path);
-    if (place->allow_unlabelled && !sg_file_exists(part->label_path)) return SG_OK;
     SG_TRY(sg_text_file_read(part->label_path, &part->label_block, &size));
     return sg_text_parse_labels(size, sink, part);
 }
@@ -204,8 +202,10 @@ sg_status sg_text_read_tweeteval(const sg_text_place *place, const char *folder,
     part->numbered = true;
     SG_TRY(sg_text_file_read(part->path, &part->block, &size));
     SG_TRY(sg_text_parse_lines(size, sink, part));
-    SG_TRY(read_mapping(folder, &part->names));
-    SG_TRY(read_labels(place, sink, part));
+    if (!place->texts_only) {
+        SG_TRY(read_mapping(folder, &part->names));
+        SG_TRY(read_labels(sink, part));
+    }
     drop_faulty(part);
     return SG_OK;
 }

@@ -44,12 +44,12 @@ static sg_status check_pictures(const checking *c, char **summary, int64_t *erro
 
 /* Faults in it are none of its being there. */
 static bool has_texts(const sg_text_place *place, const char *split) {
-    sg_text_place lenient = *place;
+    sg_text_place texts = *place;
     sg_text_dataset *data = NULL;
     sg_status st;
 
-    lenient.allow_unlabelled = true;
-    st = sg_text_dataset_read(&lenient, split, NULL, &data);
+    texts.texts_only = true;
+    st = sg_text_dataset_read(&texts, split, NULL, &data);
     sg_text_dataset_destroy(data);
     return st != SG_ERR_MISSING;
 }
@@ -65,7 +65,7 @@ static sg_status check_texts(const checking *c, char **summary, int64_t *errors)
     if (c->classes.n > 0 && strchr(c->config->data.task, ','))
         return sg_fail(SG_ERR_CONFIG, "data.classes: several tasks have their own classes; leave "
                                       "it at auto");
-    place.allow_unlabelled = sg_choice_is(c->config->model.type, "masked_tokens");
+    place.texts_only = sg_choice_is(c->config->model.type, "masked_tokens");
     n = name_parts(c->config, has_texts(&place, c->config->data.test), splits);
     SG_TRY(sg_text_dataset_check(&place, splits, n, c->classes.n > 0 ? &c->classes : NULL,
                                  c->report, c->context, &s));

@@ -51,7 +51,7 @@ sg_status sg_text_task_unlabelled(const sg_config *config, const char *split,
                                   sg_text_dataset **out) {
     sg_text_place place = sg_text_place_of(config);
 
-    place.allow_unlabelled = true;
+    place.texts_only = true;
     return sg_text_dataset_read(&place, split, NULL, out);
 }
 

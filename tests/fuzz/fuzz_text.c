@@ -10,9 +10,8 @@
 #include "core/utf8.h"
 #include "data/text_source.h"
 
-static const sg_text_place strict_place = {.text_column = "text", .label_column = "label"};
-static const sg_text_place loose_place = {
-    .text_column = "text", .label_column = "label", .allow_unlabelled = true};
+static const sg_text_place labelled = {.text_column = "text", .label_column = "label"};
+static const sg_text_place texts_only = {.text_column = "text", .texts_only = true};
 
 typedef sg_status (*parser)(const sg_text_place *place, size_t size, const sg_fault_sink *sink,
                             sg_text_part *part);
@@ -142,6 +141,21 @@ static char *write_jsonl(const sg_text_part *part, size_t *size) {
     return text;
 }
 
+/* Without a look at labels there are no fewer rows. */
+static void check_texts_only(parser p, const char *path, const uint8_t *data, size_t size,
+                             int64_t n) {
+    sg_fault_sink lenient;
+    sg_text_part part;
+    int64_t faults;
+
+    lenient = fuzz_sink(&faults);
+    FUZZ_CHECK(parse(p, &texts_only, path, data, size, &lenient, &part) == SG_OK);
+    FUZZ_CHECK(part.n >= n);
+    for (int64_t i = 0; i < part.n; i++) FUZZ_CHECK(!part.rows[i].label);
+    check_rows(&part);
+    sg_text_part_clear(&part);
+}
+
 /* Lenient, strict, and read again from how it is written anew, as CSV and as JSON lines. */
 static void check_format(parser p, const char *path, const uint8_t *data, size_t size) {
     sg_fault_sink strict = {0}, lenient;
@@ -151,25 +165,25 @@ static void check_format(parser p, const char *path, const uint8_t *data, size_t
     sg_status st;
 
     lenient = fuzz_sink(&faults);
-    if (parse(p, &loose_place, path, data, size, &lenient, &some) != SG_OK) {
-        FUZZ_CHECK(parse(p, &loose_place, path, data, size, &strict, &all) != SG_OK);
+    if (parse(p, &labelled, path, data, size, &lenient, &some) != SG_OK) {
+        FUZZ_CHECK(parse(p, &labelled, path, data, size, &strict, &all) != SG_OK);
         return;
     }
     check_rows(&some);
-    st = parse(p, &loose_place, path, data, size, &strict, &all);
+    check_texts_only(p, path, data, size, some.n);
+    st = parse(p, &labelled, path, data, size, &strict, &all);
     FUZZ_CHECK((st == SG_OK) == (faults == 0));
     if (st == SG_OK) {
         check_same(&all, &some);
         sg_text_part_clear(&all);
     }
     text = write_csv(&some, &size);
-    FUZZ_CHECK(parse(sg_text_parse_csv, &strict_place, "b.csv", text, size, &strict, &again) ==
-               SG_OK);
+    FUZZ_CHECK(parse(sg_text_parse_csv, &labelled, "b.csv", text, size, &strict, &again) == SG_OK);
     check_same(&some, &again);
     sg_text_part_clear(&again);
     sg_free(text);
     text = write_jsonl(&some, &size);
-    FUZZ_CHECK(parse(sg_text_parse_jsonl, &strict_place, "b.jsonl", text, size, &strict, &again) ==
+    FUZZ_CHECK(parse(sg_text_parse_jsonl, &labelled, "b.jsonl", text, size, &strict, &again) ==
                SG_OK);
     check_same(&some, &again);
     sg_text_part_clear(&again);

@@ -217,6 +217,9 @@ def check_masked():
     for part in parts:
         (texts / (part + "_labels.txt")).unlink()
     (texts / "mapping.txt").unlink()
+    wrong = write_tweeteval(work / "mislabelled")
+    (wrong / "train_labels.txt").write_text("joy\n")
+    (wrong / "mapping.txt").unlink()
     for kind, encoder in encoders.items():
         keys = [*small, *masked, *encoder, "data.root=%s" % texts]
         name = "masked-" + kind
@@ -227,7 +230,8 @@ def check_masked():
         losses = [json.loads(line)["masked"]["loss"] for line in (work / name / "metrics.jsonl").read_text().splitlines()]
         case("%s: the loss falls" % name, len(losses) == 3 and losses[0] > losses[1] > losses[2] and losses[2] < 5, losses)
         same("%s: 4 threads, labels that are not looked at: the same bits" % name,
-             train(name + "-labelled", *keys, "data.root=%s" % data, "train.threads=4"), whole)
+             train(name + "-labelled", *keys, "data.root=%s" % wrong, "train.threads=4"), whole)
+        same("%s: a finished run where there were no labels" % name, train(name, *keys, "data.root=%s" % data), whole)
         kill_and_go_on("killed, " + name, 2, whole, [*masked, *encoder, "data.root=%s" % texts])
         check_start(kind, work / name / "last.h5")
     model = ["--checkpoint", work / name / "last.h5"]
@@ -244,6 +248,7 @@ def check_masked():
             "predict: %s: is a model of type masked_tokens, which labels nothing; train a text_classifier with model.init=%s" % (model[1], model[1]))
     expect("--dry-run", run("train", "--dry-run", *keys), 0, "a gated CNN of 2 layers, width 16, windows of 5, over 300 subwords", "masked.bias")
     expect("--check-data without labels", run("train", "--check-data", *keys), 0, "450 texts, 0 errors")
+    expect("--check-data: labels that are not looked at", run("train", "--check-data", *keys, "data.root=%s" % wrong), 0, "450 texts, 0 errors")
     refuses("without an encoder", train("refused", *keys, "model.layers=0"), 78,
             "train: model.layers: masked_tokens trains an encoder; give it layers, such as model.layers=4")
     refuses("an even kernel", train("refused", *keys, "model.kernel=4"), 78,
@@ -469,6 +474,10 @@ def check_errors():
     case("train: a ragged row", result[0] == 65 and result[2].startswith(b"train: %s:3: " % str(ragged / "train.csv").encode()), result)
     expect("--check-data: ragged rows", run("train", "--check-data", *keys), 65, "train.csv:3: error: ", "train.csv:4: error: ", "val.csv:3: error: ")
     expect("--check-data", run("train", "--check-data", *tweets), 0, "450 texts, 0 errors", "sorrow", "an earlier part")
+    folder, path = broken("the_last_part", "test_labels.txt", third(b"7"))
+    (folder / "mapping.txt").unlink()
+    expect("--check-data: the last part, without a mapping", run("train", "--check-data", *small, "data.classes=" + ",".join(classes), "data.root=%s" % folder), 65,
+           "%s:3: error: " % path, "449 texts, 1 errors")
 
     expect("no such task", train("refused", *tweets, "data.task=moood"), 66, "%s/moood" % data)
     expect("no such folder", train("refused", *small, "data.root=%s" % (work / "nowhere")), 66, str(work / "nowhere"))
