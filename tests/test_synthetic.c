@@ -24,6 +24,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/temporary.h"
 #include "data/dataset.h"
 #include "data/synthetic.h"
 #include "data/synthetic_parts.h"
@@ -379,38 +380,88 @@ static void test_two_processes(void **state) {
     assert_int_equal(rmdir(at("shared")), 0); /* no temporary folder was left */
 }
 
-/* A killed process leaves its temporary folder; the next with its id takes it over. */
+/* The folder of that temporary name, with a picture in it that is not whole. */
+static void begin_drawing(const char *temporary) {
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/images", temporary);
+    assert_int_equal(sg_make_dirs(path), SG_OK);
+    snprintf(path, sizeof path, "%s/images/half.png", temporary);
+    assert_int_equal(sg_file_write(path, "x", 1), SG_OK);
+}
+
+/* A killed process leaves its temporary folder; the next with its number takes it over. */
 static void test_stale_folder(void **state) {
     sg_synthetic_options o = {.seed = 5, .n_train = 1, .n_val = 0};
-    char stale[64], file[96];
+    char *name = sg_temporary_name(at("stale"));
 
     (void)state;
-    snprintf(stale, sizeof stale, "stale.%ld.tmp", (long)getpid());
-    snprintf(file, sizeof file, "%s/images", stale);
-    assert_int_equal(sg_make_dirs(at(file)), SG_OK);
-    snprintf(file, sizeof file, "%s/images/half.png", stale);
-    assert_int_equal(sg_file_write(at(file), "x", 1), SG_OK);
+    assert_non_null(name);
+    begin_drawing(name);
+    sg_free(name);
     assert_int_equal(sg_synthetic_make(at("stale"), &o), SG_OK);
     assert_int_equal(count_entries("stale"), 1);
     assert_false(sg_file_exists(at("stale/images/half.png")));
     assert_true(sg_file_exists(at("stale/images/train-00000.png")));
 }
 
-/* The same process id in another container: the folder is locked, and left alone. */
+/* What another thread draws is locked, and let alone. */
 static void test_locked_folder(void **state) {
     sg_synthetic_options o = {.seed = 5, .n_train = 1, .n_val = 0};
-    char name[64];
+    char *name = sg_temporary_name(at("locked"));
     int fd;
 
     (void)state;
-    snprintf(name, sizeof name, "locked.%ld.tmp", (long)getpid());
-    assert_int_equal(sg_make_dirs(at(name)), SG_OK);
-    fd = open(at(name), O_RDONLY | O_DIRECTORY);
+    assert_non_null(name);
+    begin_drawing(name);
+    fd = open(name, O_RDONLY | O_DIRECTORY);
     assert_int_equal(flock(fd, LOCK_EX), 0);
     assert_int_equal(sg_synthetic_make(at("locked"), &o), SG_OK);
-    assert_true(sg_is_dir(at(name)));
+    assert_true(sg_is_dir(name));
     assert_int_equal(count_entries("locked"), 2);
     close(fd);
+    sg_free(name);
+}
+
+/* What another machine draws on a shared disk, which no lock shows, is let alone, though its
+ * process has our number. */
+static void test_other_machine(void **state) {
+    sg_synthetic_options o = {.seed = 5, .n_train = 1, .n_val = 0};
+    char name[2][64], half[160];
+
+    (void)state;
+    snprintf(name[0], sizeof name[0], "far.%ld.tmp", (long)getpid());
+    snprintf(name[1], sizeof name[1], "far.00000000.%ld.tmp", (long)getpid());
+    for (int i = 0; i < 2; i++) begin_drawing(at(name[i]));
+    assert_int_equal(sg_synthetic_make(at("far"), &o), SG_OK);
+    for (int i = 0; i < 2; i++) {
+        snprintf(half, sizeof half, "%s/images/half.png", name[i]);
+        assert_true(sg_file_exists(at(half)));
+    }
+    assert_int_equal(count_entries("far"), 3);
+}
+
+static bool g_answers_lost;
+
+/* The linker takes this one: the rename is done, and said to have failed. */
+int rename(const char *from, const char *to) {
+    int done = renameat(AT_FDCWD, from, AT_FDCWD, to);
+
+    if (done != 0 || !g_answers_lost) return done;
+    errno = ENOENT; /* as when it is asked for again */
+    return -1;
+}
+
+static void test_lost_answer(void **state) {
+    sg_synthetic_options o = {.seed = 5, .n_train = 2, .n_val = 1};
+
+    (void)state;
+    g_answers_lost = true;
+    assert_int_equal(sg_synthetic_make(at("lost"), &o), SG_OK);
+    g_answers_lost = false;
+    assert_int_equal(count_entries("lost"), 1);
+    assert_true(sg_file_exists(at("lost/images/train-00001.png")));
+    assert_true(sg_file_exists(at("lost/val.txt")));
 }
 
 static int g_lines;
@@ -496,6 +547,8 @@ int main(void) {
         cmocka_unit_test(test_two_processes),
         cmocka_unit_test(test_stale_folder),
         cmocka_unit_test(test_locked_folder),
+        cmocka_unit_test(test_other_machine),
+        cmocka_unit_test(test_lost_answer),
         cmocka_unit_test(test_existing_set_is_used),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_out_of_memory),

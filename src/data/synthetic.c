@@ -1,6 +1,6 @@
-/* The embedded data set's folder. Everything is written into `root.PID.tmp` and
- * synced there; only then the folder gets its name, in one rename that succeeds
- * for one process alone. */
+/* The embedded data set's folder. Everything is written into a folder beside it, of a temporary
+ * name (core/temporary.h), and synced there; only then the folder gets its name, in one rename that
+ * succeeds for one process alone. */
 #define _GNU_SOURCE
 #include "data/synthetic.h"
 
@@ -18,6 +18,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/temporary.h"
 #include "core/threads.h"
 
 enum {
@@ -75,8 +76,7 @@ static sg_status sync_at(int at, const char *root, const char *name) {
     return sg_fail(SG_ERR_IO, "%s: cannot sync %s: %s", root, name, strerror(failed));
 }
 
-/* Call `each` for the entries of the folder `name`; the first failure ends it.
- */
+/* Call `each` for the entries of the folder `name`; the first failure ends it. */
 static sg_status for_entries(int at, const char *root, const char *name,
                              sg_status (*each)(int at, const char *root, const char *name)) {
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -90,10 +90,12 @@ static sg_status for_entries(int at, const char *root, const char *name,
         if (fd >= 0) close(fd);
         return sg_fail(SG_ERR_IO, "%s: cannot list %s: %s", root, name, strerror(failed));
     }
-    while (st == SG_OK && (entry = readdir(dir))) {
+    while (st == SG_OK && (errno = 0, entry = readdir(dir))) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         st = each(dirfd(dir), root, entry->d_name);
     }
+    if (st == SG_OK && errno)
+        st = sg_fail(SG_ERR_IO, "%s: cannot list %s: %s", root, name, strerror(errno));
     closedir(dir);
     return st;
 }
@@ -104,8 +106,8 @@ static sg_status remove_at(int at, const char *root, const char *name) {
     return sg_fail(SG_ERR_IO, "%s: cannot remove %s: %s", root, name, strerror(errno));
 }
 
-/* Remove what an interrupted process may have left in the temporary folder:
- * files, and folders of files. */
+/* Remove what an interrupted process may have left in the temporary folder: files, and folders of
+ * files. */
 static sg_status empty_folder(int at, const char *root) {
     for (int i = 0; i < 2; i++) {
         struct stat info;
@@ -123,8 +125,8 @@ typedef struct {
     int fd;     /* of the folder, with an exclusive lock as long as we live */
 } temporary;
 
-/* Is the folder that we locked still the one of that name? Its last owner may
- * have removed it or given it its final name while we waited. */
+/* Is the folder that we locked still the one of that name? Its last owner may have removed it or
+ * given it its final name while we waited. */
 static bool still_there(const temporary *t) {
     struct stat mine, named;
 
@@ -132,15 +134,16 @@ static bool still_there(const temporary *t) {
            mine.st_dev == named.st_dev;
 }
 
-/* Process ids repeat, after a restart and between containers that share a
- * volume: a folder that is there already is ours if nobody holds its lock, else
- * we take another name. */
+/* No other process has such a name, on whatever machine (a lock of a folder may hold on one machine
+ * alone). One that is there already is another thread's, or, where nobody holds its lock, of a
+ * process that was killed and had our number: then it is ours. */
 static sg_status temporary_open(const char *root, temporary *out) {
     for (int i = 0; i < kTemporaries; i++) {
+        char *numbered = i > 0 ? sg_str_printf("%s-%d", root, i) : NULL;
         temporary t = {.fd = -1};
 
-        t.path = i == 0 ? sg_str_printf("%s.%ld.tmp", root, (long)getpid())
-                        : sg_str_printf("%s.%ld-%d.tmp", root, (long)getpid(), i);
+        if (i == 0 || numbered) t.path = sg_temporary_name(i > 0 ? numbered : root);
+        sg_free(numbered);
         if (!t.path) return sg_fail(SG_ERR_OOM, "%s: no memory for a name", root);
         if (mkdir(t.path, kFolderMode) != 0 && errno != EEXIST) {
             sg_status st =
@@ -157,13 +160,14 @@ static sg_status temporary_open(const char *root, temporary *out) {
         if (t.fd >= 0) close(t.fd);
         sg_free(t.path);
     }
-    return sg_fail(SG_ERR_IO, "%s.%ld.tmp: cannot be locked; remove %s.*.tmp", root, (long)getpid(),
-                   root);
+    return sg_fail(SG_ERR_IO, "%s: no temporary folder can be locked; remove %s*.tmp", root, root);
 }
 
-static void temporary_close(temporary *t, const char *root, bool published) {
+/* Whatever rename has said: a folder that has its name is let alone. Over NFS an answer may get
+ * lost, and the rename that is done then fails when it is asked for again. */
+static void temporary_close(temporary *t, const char *root) {
     assert(t->path);
-    if (!published && empty_folder(t->fd, root) == SG_OK) rmdir(t->path);
+    if (still_there(t) && empty_folder(t->fd, root) == SG_OK) rmdir(t->path);
     close(t->fd);
     sg_free(t->path);
 }
@@ -268,8 +272,7 @@ static sg_status write_all(int at, const char *root, const sg_synthetic_options 
         if (mkdirat(at, kFolder[i], kFolderMode) != 0)
             return sg_fail(SG_ERR_IO, "%s: cannot make %s: %s", root, kFolder[i], strerror(errno));
     for (int i = 0; i < 2; i++) SG_TRY(write_split(at, root, o, kSplit[i], n[i], n_faces));
-    /* all at once, after the kernel has begun to write: a sync a file would wait
-     * for each */
+    /* all at once, after the kernel has begun to write: a sync a file would wait for each */
     for (int i = 0; i < 2; i++) {
         SG_TRY(for_entries(at, root, kFolder[i], sync_at));
     }
@@ -309,8 +312,7 @@ static sg_status occupied(const char *root) {
                    root);
 }
 
-/* A trailing slash would put the temporary folder inside root, and rename
- * across. */
+/* A trailing slash would put the temporary folder inside root, and rename across. */
 static char *plain_path(const char *root) {
     char *path = sg_strdup(root);
     size_t n = path ? strlen(path) : 0;
@@ -368,7 +370,7 @@ static sg_status make(const char *root, const sg_synthetic_options *o) {
         st = empty_folder(t.fd, root);
         if (st == SG_OK) st = write_all(t.fd, root, o, &n_faces);
         if (st == SG_OK) st = publish(&t, root, parent, &published);
-        temporary_close(&t, root, published);
+        temporary_close(&t, root);
     }
     close(parent);
     if (st == SG_OK && published)

@@ -34,10 +34,11 @@ typedef struct {
 sg_synthetic_options sg_synthetic_defaults(void);
 
 /* Make the folder `root`: images/NAME.png, annotations/NAME.xml, train.txt, val.txt (the layout of
- * datasets/README.md). It is drawn into `root.PID.tmp` and renamed when all is on the disk, so
- * `root` is whole or not there; of several processes at once one wins and the others use its
- * folder. If `root` holds a data set already, nothing is drawn. One line is logged. SG_ERR_ARG
- * (counts), SG_ERR_IO (no permission, disk full, `root` is something else), SG_ERR_OOM. */
+ * datasets/README.md). It is drawn into a folder beside it, of a temporary name (core/temporary.h),
+ * and renamed when all is on the disk, so `root` is whole or not there; of several processes at
+ * once, on one machine or several, one wins and the others use its folder. If `root` holds a data
+ * set already, nothing is drawn. One line is logged. SG_ERR_ARG (counts), SG_ERR_IO (no permission,
+ * disk full, `root` is something else), SG_ERR_OOM. */
 sg_status sg_synthetic_make(const char *root, const sg_synthetic_options *options) SG_CHECKED;
 
 typedef struct {
