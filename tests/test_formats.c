@@ -1,6 +1,9 @@
 /* The same pictures as VOC, YOLO and COCO; what each reader refuses; the check of each. */
 #include "data_fixture.h"
 
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <math.h>
 #include <sys/stat.h>
 
@@ -448,6 +451,37 @@ static void faults_end_the_reading(void **state) {
     assert_int_equal(sg_mem_live(), live);
 }
 
+static int g_entries_left = -1; /* of a folder, before its disk fails; below 0: it does not */
+
+/* The linker takes this one. */
+struct dirent *readdir(DIR *folder) {
+    static struct dirent *(*real)(DIR *);
+
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "readdir");
+    if (g_entries_left == 0) {
+        errno = EIO;
+        return NULL;
+    }
+    if (g_entries_left > 0) g_entries_left--;
+    return real(folder);
+}
+
+static void a_listing_is_whole(void **state) {
+    sg_dataset_place place = place_of(SG_FORMAT_YOLO, "cut");
+    size_t live = sg_mem_live();
+    sg_dataset *d;
+
+    (void)state;
+    write_all("cut");
+    for (int n = 0; n < 6; n++) { /* three pictures, `.` and `..`: then the end */
+        g_entries_left = n;
+        assert_fails(sg_dataset_read(&place, "images/train", NULL, &d), SG_ERR_IO,
+                     "cut/images/train: cannot list: Input/output error");
+    }
+    g_entries_left = -1;
+    assert_int_equal(sg_mem_live(), live);
+}
+
 static void label_files_stand_beside(void **state) {
     static const char *const cases[][2] = {
         {"r/images/train/a.jpg", "r/labels/train/a.txt"},
@@ -584,6 +618,7 @@ int main(void) {
         cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(coco_faults_are_told),
         cmocka_unit_test(faults_end_the_reading),
+        cmocka_unit_test(a_listing_is_whole),
         cmocka_unit_test(label_files_stand_beside),
         cmocka_unit_test(the_check_goes_through_yolo),
         cmocka_unit_test(the_check_goes_through_coco),

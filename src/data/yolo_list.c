@@ -88,9 +88,10 @@ static sg_status visit(walk *w, const char *folder, int depth) {
     else if (depth > SG_YOLO_MAX_DEPTH)
         st = sg_fail(SG_ERR_DATA, "%s: folders nested deeper than %d", path, SG_YOLO_MAX_DEPTH);
     while (st == SG_OK) {
-        struct dirent *entry = readdir(open);
+        struct dirent *entry = (errno = 0, readdir(open));
         char *name, *at;
 
+        if (!entry && errno) st = sg_fail(SG_ERR_IO, "%s: cannot list: %s", path, strerror(errno));
         if (!entry) break;
         if (entry->d_name[0] == '.') continue;
         name = sg_str_printf("%s/%s", folder, entry->d_name);
