@@ -72,6 +72,8 @@ static void test_refused_shape(void **state) {
     (void)state;
     REFUSED("(2, 5) has another number of elements", sg_reshape(g, s.matrix, sg_shape_2(2, 5)));
     REFUSED("negative", sg_reshape(g, s.matrix, sg_shape_2(-2, -6)));
+    REFUSED("over 4 dimensions", sg_reshape(g, s.matrix, (sg_shape){.rank = 9, .dim = {12}}));
+    REFUSED("over 4 dimensions", sg_reshape(g, s.matrix, (sg_shape){.rank = -1}));
     REFUSED("input 1 differs in dimension 3", sg_concat(g, (sg_value *[]){s.map, s.other_map}, 2));
     REFUSED("input 1 has 2 dimensions, needed are 4",
             sg_concat(g, (sg_value *[]){s.map, s.matrix}, 2));

@@ -24,8 +24,8 @@ static sg_status reshape_infer(sg_node *node) {
     const sg_shape_attr *attr = node->attr;
     char text[96];
 
-    for (int d = 0; d < attr->shape.rank; d++)
-        if (attr->shape.dim[d] < 0) return sg_op_fail(node, "a dimension is negative");
+    if (!sg_shape_valid(&attr->shape))
+        return sg_op_fail(node, "over %d dimensions, or one is negative or too large", SG_MAX_RANK);
     if (sg_shape_count(&attr->shape) != sg_shape_count(&node->in[0]->shape))
         return sg_op_fail(node, "%s has another number of elements",
                           sg_shape_text(&attr->shape, text, sizeof text));
