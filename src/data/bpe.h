@@ -28,8 +28,8 @@ extern "C" {
 #endif
 
 enum {
-    SG_BPE_CLS = 0,  /* begins an input: what a classifier looks at */
-    SG_BPE_END = 1,  /* ends one, or stands between two */
+    SG_BPE_CLS = 0,  /* kept for the beginning of an input; nothing puts it there yet */
+    SG_BPE_END = 1,  /* kept for its end, likewise */
     SG_BPE_MASK = 2, /* in place of an entry that is to be guessed */
     SG_BPE_BYTE = 3, /* + byte */
     SG_BPE_MIN_SIZE = SG_BPE_BYTE + 256,
