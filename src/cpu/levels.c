@@ -47,8 +47,7 @@ static sg_status level_split_run(const sg_args *a) {
     return SG_OK;
 }
 
-/* --- selection -----------------------------------------------------------------------------------
- */
+/* --- selection -------------------------------------------------------------------------------- */
 
 sg_status SG_BLOCKED(sg_cpu_select_levels_concat)(sg_cpu *cpu, const sg_node *node,
                                                   const sg_layout have[], sg_kernel_plan *plan) {

@@ -230,8 +230,7 @@ SG_INLINE void dvec_add(dvec *sum, vec x) {
     sum->hi = hvec_add(sum->hi, d.hi);
 }
 
-/* --- functions -----------------------------------------------------------------------------------
- */
+/* --- functions -------------------------------------------------------------------------------- */
 
 /* 2^n from t, n + 1.5 2^23 + 127 rounded to an integer: its low bits are the exponent. */
 #define SG_ROUND_MAGIC 12583039.0f

@@ -52,7 +52,8 @@ sg_status sg_bpe_learner_add(sg_bpe_learner *learner, const char *text, size_t b
 
 /* `size`: entries wanted, the special ones and the 256 bytes among them. `*out`, the caller's, has
  * fewer where the texts have no more pairs that occur twice. More texts may be added and learning
- * repeated. SG_ERR_ARG: size is not in SG_BPE_MIN_SIZE .. SG_BPE_MAX_SIZE; SG_ERR_OOM. */
+ * repeated. SG_ERR_ARG: size is not in SG_BPE_MIN_SIZE .. SG_BPE_MAX_SIZE; SG_ERR_UNSUPPORTED: the
+ * different words are too many bytes; SG_ERR_OOM. */
 sg_status sg_bpe_learn(const sg_bpe_learner *learner, int32_t size, sg_bpe **out) SG_CHECKED;
 
 void sg_bpe_destroy(sg_bpe *bpe);

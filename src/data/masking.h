@@ -1,9 +1,8 @@
 /* Which subwords of a text are to be guessed, and what stands in their place (Devlin, Chang, Lee
  * and Toutanova, "BERT: pre-training of deep bidirectional transformers", 2018, A.1):
  *
- *   max(1, round(share * tokens)) of its places, drawn without repetition; of a text without tokens
- *   none. There stands SG_BPE_MASK in 80 % of the cases, any subword in 10 %, the right one in 10
- * %.
+ * max(1, round(share * tokens)) of its places, drawn without repetition; of a text without tokens
+ * none. There stands SG_BPE_MASK in 80 % of the cases, any subword in 10 %, the right one in 10 %.
  *
  * Randomness is a function: of the seed, the epoch and the text's number. */
 #ifndef SG_DATA_MASKING_H

@@ -277,9 +277,8 @@ static bool put_struck(writer *w, size_t i) {
     return true;
 }
 
-/* A sign; repeated, it is one token, but quotes are one quote: CSV doubles them. The last of
- * several
- * @ or # may begin something else. */
+/* A sign; repeated, it is one token, but quotes are one quote: CSV doubles them. The last @ or # of
+ * several may begin something else. */
 static size_t take_sign(writer *w, size_t i) {
     int32_t c = w->points[i];
     size_t end = run_end(w, i), most = c == '"' ? 1 : kMaxRun;

@@ -53,8 +53,7 @@ sg_value *sg_again(sg_graph *g, sg_value *v) {
     return g->again[v->id];
 }
 
-/* --- tables of rows ----------------------------------------------------------------------------
- */
+/* --- tables of rows --------------------------------------------------------------------------- */
 
 bool sg_is_rows(const sg_graph *g, const sg_value *v) {
     const sg_source_attr *attr = v->node->attr;

@@ -125,8 +125,7 @@ sg_status sg_check_stats(const sg_graph *g) SG_CHECKED;
  * of its node lives, if the op works in place. SG_ERR_ARG: another value is written there. */
 void sg_sink(sg_graph *g, sg_value *v, sg_buffer buffer, int64_t offset);
 
-/* --- tables of rows ----------------------------------------------------------------------------
- */
+/* --- tables of rows --------------------------------------------------------------------------- */
 
 /* The gradient of a table of rows is kept factored, never as rows: that of row r is the sum of
  * weight[n, f] source[n] over the (n, f) with ids[n, f] = r, in the order of the samples n. What it

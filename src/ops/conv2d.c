@@ -8,9 +8,10 @@
  *   x (N, C, H, W), w (OC, C', KH, KW), b (OC) or none
  *   y (N, OC, OH, OW),  OH = (H + 2 P - KH) / S + 1,  OW likewise
  *
- *   conv2d_dx  dx[n, c, h, v]  = sum over o, p, q with i S - P + p = h, ... of w[o, .] dy[n, o, i,
- * j] conv2d_dw  dw[o, c, p, q]  = sum over n, i, j of dy[n, o, i, j] x[n, ., i S - P + p, j S - P +
- * q]
+ *   conv2d_dx  dx[n, c, h, v] = sum over o, p, q with i S - P + p = h, ...
+ *                               of w[o, ., p, q] dy[n, o, i, j]
+ *   conv2d_dw  dw[o, c, p, q] = sum over n, i, j
+ *                               of dy[n, o, i, j] x[n, ., i S - P + p, j S - P + q]
  *
  * The bias's gradient is bias_db(dy). The activation is for inference: it has no gradient here. */
 #include "ops/ops.h"

@@ -10,15 +10,16 @@
  *                p = 1 / (1 + d^2 / (stride^2 + w h / 4)) * 1 / (1 + log2(sqrt(w h) / unit)^2)
  *                is 1 for an anchor on the centre (d: distance) of a truth of SG_BOX_UNIT strides.
  *                IoU of a tiny face jumps with every pixel and is 0 for most anchors at first; p
- * never is, so the order is sensible from the first step, and near the end it is a mild wish for
- * the centre that thins out duplicates. alignment    t = score^alpha u^beta, score = sigmoid of the
- * logit of the truth's class claims       a truth claims its `candidates` best t; an anchor claimed
- * by several goes to the greatest u. A truth left without gets the best t among anchors that are
- * free or whose owner has another (in the order of truths; first among candidates, then among all):
- * with no more truths than anchors each truth has one at least. target       score = t / max t *
- * max(max IoU, floor), maxima over the truth's own anchors. The normalisation keeps the best
- * anchor's target from vanishing with t, the floor with IoU: a truth weighs `floor` at least,
- * however bad its boxes are.
+ *                never is, so the order is sensible from the first step, and near the end it is a
+ *                mild wish for the centre that thins out duplicates.
+ *   alignment    t = score^alpha u^beta, score = sigmoid of the logit of the truth's class
+ *   claims       a truth claims its `candidates` best t; an anchor claimed by several goes to the
+ *                greatest u. A truth left without gets the best t among anchors that are free or
+ *                whose owner has another (in the order of truths; first among candidates, then
+ *                among all): with no more truths than anchors each truth has one at least.
+ *   target       score = t / max t * max(max IoU, floor), maxima over the truth's own anchors. The
+ *                normalisation keeps the best anchor's target from vanishing with t, the floor with
+ *                IoU: a truth weighs `floor` at least, however bad its boxes are.
  *
  * Ties go to the lower anchor and the lower truth. A truth without area or of a class outside
  * 0 .. K-1 is left out, and so are those from `count` on. Everything is computed in double; scores

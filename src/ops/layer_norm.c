@@ -17,8 +17,8 @@
  *
  * Backward, with g = gamma dy, and ds what arrives at s from elsewhere:
  *
- *   dx = rstd (g - sum_c g / C - xh sum_c g xh / C) [+ ds],  dgamma = sum_m dy xh,  dbeta = sum_m
- * dy
+ *   dx = rstd (g - sum_c g / C - xh sum_c g xh / C) [+ ds]
+ *   dgamma = sum_m dy xh,  dbeta = sum_m dy
  *
  * and dx is the residual's gradient too. Statistics take no gradient. */
 #include "ops/ops.h"

@@ -1,9 +1,11 @@
 /* The update of a table of rows (SG_ENTRY_ROWS), of those rows that occur among the batch's ids.
  *
  *   s = 1 / max(normaliser, 1),   g_r = s sum over (j, f) with ids[j, f] = r of weights[j, f]
- * source[j] SGD          w_r -= lr g_r Adagrad      a_r += g_r^2,           w_r -= lr g_r /
- * (sqrt(a_r) + eps)        elementwise Adagrad row  a_r += mean_c g_rc^2,   w_r -= lr g_r /
- * (sqrt(a_r) + eps)        a_r one number
+ * source[j]
+ *
+ *   SGD                    w_r -= lr g_r
+ *   Adagrad                a_r += g_r^2,          w_r -= lr g_r / (sqrt(a_r) + eps), elementwise
+ *   Adagrad, one a a row   a_r += mean_c g_rc^2,  w_r -= lr g_r / (sqrt(a_r) + eps)
  *
  * (Duchi, Hazan and Singer, Adaptive subgradient methods, JMLR 12, 2011; eps outside of the root as
  * in PyTorch.) table: (R, d); a: (R, d) or (R); ids: i32 (B, F), negative ones padding; weights:
