@@ -44,13 +44,16 @@ static size_t slow_check(const unsigned char *s, size_t size) {
 static void every_character(void **state) {
     (void)state;
     for (uint32_t c = 0; c < 0x110000; c++) {
-        unsigned char bytes[4];
+        unsigned char bytes[4] = {0};
         size_t n = encode(c, bytes);
         int surrogate = c >= 0xD800 && c <= 0xDFFF;
 
         assert_int_equal(sg_utf8_check((const char *)bytes, n), surrogate ? 0 : n);
-        for (size_t cut = 1; cut < n; cut++)
+        assert_int_equal(sg_utf8_character((const char *)bytes, 4), surrogate ? 0 : n);
+        for (size_t cut = 1; cut < n; cut++) {
             assert_int_equal(sg_utf8_check((const char *)bytes, cut), 0);
+            assert_int_equal(sg_utf8_character((const char *)bytes, cut), 0);
+        }
     }
 }
 

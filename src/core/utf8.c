@@ -21,19 +21,18 @@ static form form_of(unsigned char lead) {
     return (form){0, 0, 0};
 }
 
-/* Bytes of the character at `s`; 0: there is none. */
-static size_t character(const unsigned char *s, size_t left) {
+size_t sg_utf8_character(const char *bytes, size_t size) {
+    const unsigned char *s = (const unsigned char *)bytes;
     form f = form_of(*s);
 
     if (*s < 0x80) return 1;
-    if (f.more == 0 || f.more >= left || s[1] < f.low || s[1] > f.high) return 0;
+    if (f.more == 0 || f.more >= size || s[1] < f.low || s[1] > f.high) return 0;
     for (size_t i = 2; i <= f.more; i++)
         if (s[i] < 0x80 || s[i] > 0xBF) return 0;
     return f.more + 1;
 }
 
 size_t sg_utf8_check(const char *bytes, size_t size) {
-    const unsigned char *s = (const unsigned char *)bytes;
     const uint64_t high = UINT64_C(0x8080808080808080);
     size_t i = 0;
 
@@ -42,13 +41,13 @@ size_t sg_utf8_check(const char *bytes, size_t size) {
         size_t n;
 
         if (size - i >= sizeof eight) { /* most texts are mostly ASCII */
-            memcpy(&eight, s + i, sizeof eight);
+            memcpy(&eight, bytes + i, sizeof eight);
             if (!(eight & high)) {
                 i += sizeof eight;
                 continue;
             }
         }
-        n = character(s + i, size - i);
+        n = sg_utf8_character(bytes + i, size - i);
         if (n == 0) return i;
         i += n;
     }

@@ -1,4 +1,4 @@
-/* Whether bytes are UTF-8. */
+/* Which bytes are UTF-8. */
 #ifndef SG_CORE_UTF8_H
 #define SG_CORE_UTF8_H
 
@@ -12,6 +12,10 @@ extern "C" {
  * overlong forms, no surrogates, nothing above U+10FFFF); `size` when all of it is UTF-8. A NUL is
  * a character like others. */
 size_t sg_utf8_check(const char *bytes, size_t size);
+
+/* How many bytes the character at `bytes` has, 1 to 4; 0: no whole, well-formed one begins there.
+ * `size` is 1 or more. */
+size_t sg_utf8_character(const char *bytes, size_t size);
 
 /* Where sg_utf8_check has stopped, before the end: how many bytes are replaced by one U+FFFD, at
  * least 1. They are the longest beginning of a character (Unicode 15, 3.9, "maximal subpart"), as

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "core/utf8.h"
 #include "data/bpe_inside.h"
 #include "data/text_clean.h"
 
@@ -17,16 +18,10 @@ static const char kTitle[] = "# spotgrad bpe 1";
 /* The bytes of a printable code point at s[0 .. n), or 0: ASCII, or UTF-8 from U+00A1 on. */
 static size_t printable(const char *s, size_t n) {
     const unsigned char *p = (const unsigned char *)s;
-    size_t length = p[0] < 0x80 ? 1 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
 
-    if (p[0] < 0x80) return p[0] > ' ' && p[0] < 0x7F ? 1 : 0;
-    if (p[0] < 0xC2 || p[0] > 0xF4 || length > n) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((p[i] & 0xC0) != 0x80) return 0;
-    if (p[0] == 0xC2 && p[1] <= 0xA0) return 0;
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] >= 0xA0)) return 0;
-    if ((p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] >= 0x90)) return 0;
-    return length;
+    if (p[0] <= ' ' || p[0] == 0x7F) return 0;
+    if (n > 1 && p[0] == 0xC2 && p[1] <= 0xA0) return 0;
+    return sg_utf8_character(s, n);
 }
 
 /* `s` as it stands in a line; `out` has 4 bytes for each of its n. The bytes written. */

@@ -7,10 +7,10 @@
  * of them, its small letter with the other. */
 #include "data/text_points.h"
 
-#include <string.h>
 #include <utf8proc.h>
 
 #include "core/mem.h"
+#include "core/utf8.h"
 
 enum {
     kReplacement = 0xFFFD,
@@ -131,31 +131,15 @@ static const unsigned char *read_escape(const unsigned char *p, const unsigned c
 
 /* --- UTF-8 --- */
 
-/* The code point at s->p, which moves behind it; -1 for a maximal subpart of what is none
- * (Unicode 3.9, table 3-7). */
+/* The code point at s->p, which moves behind it; -1 for bytes in whose place one U+FFFD stands. */
 static int32_t read_utf8(scanner *s) {
-    static const int32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-    int c = *s->p++, more;
-    int32_t point;
+    const char *at = (const char *)s->p;
+    size_t left = (size_t)(s->end - s->p), n = sg_utf8_character(at, left);
+    int32_t point = n > 1 ? *s->p & (0x7F >> n) : *s->p;
 
-    if (c < 0x80) return c;
-    if (c < 0xC2 || c > 0xF4) return -1;
-    more = c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
-    point = c & (0x3F >> more);
-    for (int i = 0; i < more; i++) {
-        int32_t next;
-
-        if (s->p == s->end || (*s->p & 0xC0) != 0x80) return -1;
-        next = (point << 6) | (*s->p & 0x3F);
-        if (i == 0) { /* the second byte tells what is too long, a surrogate or too large */
-            int32_t first = next << (6 * (more - 1));
-
-            if (first + (1 << (6 * (more - 1))) <= kLeast[more + 1]) return -1;
-            if (first > 0x10FFFF || (first >= 0xD800 && first <= 0xDFFF)) return -1;
-        }
-        point = next;
-        s->p++;
-    }
+    s->p += n > 0 ? n : sg_utf8_bad(at, left);
+    if (n == 0) return -1;
+    for (size_t i = 1; i < n; i++) point = (point << 6) | (at[i] & 0x3F);
     return point;
 }
 
