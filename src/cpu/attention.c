@@ -16,7 +16,6 @@
  * sgemm on the same sizes beside it: T = 64, D = 32: 57, 74 (sgemm 72 to 85); T = 64, D = 64: 62,
  * 70 (90 to 95); T = 256, D = 64: 77, 87 (103). (Prefetching the next head's rows: no faster.) */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cpu/backend_cpu.h"

@@ -10,7 +10,6 @@
  * on the shape alone. The backward pass recomputes z from x and keeps dz in dx between its two
  * passes.
  */
-#include <math.h>
 
 #include "cpu/backend_cpu.h"
 #include "cpu/simd.h"

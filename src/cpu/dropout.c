@@ -1,6 +1,5 @@
 /* Dropout, four Philox counters at a time: 16 elements. All of it is integers, whose bits do not
  * depend on the instruction set. */
-#include "core/philox.h"
 #include "cpu/backend_cpu.h"
 #include "cpu/simd.h"
 

@@ -9,7 +9,6 @@
  * while one is updated. Memory is nearly all of it: without sorting (which gives the wrong sums) a
  * step is a few per cent shorter. */
 #include <math.h>
-#include <string.h>
 
 #include "cpu/backend_cpu.h"
 #include "cpu/bag.h"

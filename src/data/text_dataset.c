@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "core/file.h"
 #include "core/mem.h"
 #include "data/text_source.h"
 

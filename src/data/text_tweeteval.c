@@ -1,5 +1,4 @@
 /* TweetEval's layout: a text a line, a label a line, and the names of the labels. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/file.h"

@@ -1,8 +1,6 @@
 /* The two kinds of memory behind one name: without a device it is the host's. */
 #include "graph/device.h"
 
-#include <string.h>
-
 #include "core/mem.h"
 
 sg_status sg_block_alloc(const sg_device *device, size_t bytes, const char *what, void **out) {

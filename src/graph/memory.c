@@ -6,7 +6,6 @@
  *    the same time. (First-fit by decreasing size; what TFLite calls "greedy by size".)
  * What the prologue makes lives for ever, so WEIGHTS is a plain sum. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/mem.h"
 #include "graph/plan.h"

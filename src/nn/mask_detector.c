@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/mem.h"
 #include "spotgrad.h"
 
 enum {
