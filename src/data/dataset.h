@@ -96,9 +96,9 @@ typedef struct {
  * report EVERY fault: missing or undecodable pictures (each is decoded), missing or broken
  * annotations, a size unlike the picture's, boxes reaching outside, wholly outside, without area or
  * written twice, unknown classes, more than SG_MAX_BOXES boxes, empty lists, names twice in a list
- * or in two lists, pictures with the same pixels, label files whose picture is not there. `classes`
- * as above; NULL: the classes of the first list. Fails only when it cannot go on (SG_ERR_OOM).
- * `report` may be NULL. */
+ * or in two lists, pictures with the same pixels, and, where a list is a folder, label files whose
+ * picture is not there. `classes` as above; NULL: the classes of the first list. Fails only when it
+ * cannot go on (SG_ERR_OOM). `report` may be NULL. */
 sg_status sg_dataset_check(const sg_dataset_place *place, const char *const *lists, int n_lists,
                            const sg_classes *classes, sg_fault_fn report, void *context,
                            sg_check_summary *summary) SG_CHECKED;

@@ -44,7 +44,7 @@ typedef struct sg_tokenizer sg_tokenizer;
 typedef const char *(*sg_text_at)(const void *texts, int64_t i, int64_t *bytes);
 
 /* From n texts, on the pool's threads; the result does not depend on how many those are.
- * SG_ERR_ARG (sg_ngrams_check), SG_ERR_OOM. */
+ * SG_ERR_ARG (sg_ngrams_check), SG_ERR_UNSUPPORTED (sg_bpe_learn), SG_ERR_OOM. */
 sg_status sg_tokenizer_learn(const sg_tokenizer_options *options, sg_text_at at, const void *texts,
                              int64_t n, sg_pool *pool, sg_tokenizer **out) SG_CHECKED;
 void sg_tokenizer_destroy(sg_tokenizer *tokenizer); /* NULL is fine */
