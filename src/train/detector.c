@@ -7,6 +7,9 @@
 #include "data/staging.h"
 #include "data/synthetic.h"
 
+_Static_assert((int)SG_MAX_TRUTHS == (int)SG_MAX_BOXES,
+               "the loader's boxes are the model's truths");
+
 enum { kPrefetch = 3, kBytesPerMiB = 1 << 20, kValEvery = 5 };
 /* Shards of two did as well as of four (docs/results.md); of one none was tried. */
 enum { kLeastShard = 2 };
