@@ -274,55 +274,64 @@ static sg_status op_gather(sg_onnx_run_call *c) {
     return SG_OK;
 }
 
-static sg_status op_gather_elements(sg_onnx_run_call *c) {
-    int64_t index[SG_ONNX_RANK] = {0}, from[SG_ONNX_RANK];
+/* The axis of GatherElements and ScatterElements, whose numbers have the rank of x and fit into it
+ * along all others. */
+static sg_status elements_axis(sg_onnx_run_call *c, int inputs, int *axis) {
     const sg_onnx_run_tensor *x, *ids;
-    int axis;
 
-    SG_TRY(sg_onnx_run_need(c, 2));
+    SG_TRY(sg_onnx_run_need(c, inputs));
     x = c->in[0];
     ids = c->in[1];
-    SG_TRY(sg_onnx_run_axis(c, sg_onnx_run_int(c, "axis", 0), x->rank, &axis));
+    SG_TRY(sg_onnx_run_axis(c, sg_onnx_run_int(c, "axis", 0), x->rank, axis));
     if (ids->rank != x->rank) return sg_onnx_run_fail(c, "numbers of another rank");
     for (int k = 0; k < x->rank; k++)
-        if (k != axis && ids->dim[k] > x->dim[k])
+        if (k != *axis && ids->dim[k] > x->dim[k])
             return sg_onnx_run_fail(c, "more numbers than rows");
-    SG_TRY(sg_onnx_run_make(c, 0, x->type, ids->rank, ids->dim));
-    for (int64_t i = 0; i < ids->count; i++, sg_onnx_run_next(ids->rank, ids->dim, index)) {
-        int64_t at = 0;
+    return SG_OK;
+}
 
-        memcpy(from, index, sizeof from);
-        SG_TRY(number(c, ids->v[i], x->dim[axis], &from[axis]));
-        for (int k = 0; k < x->rank; k++) at = at * x->dim[k] + from[k];
-        c->out[0].v[i] = x->v[at];
+/* Which element of x number i of the second input, at `index` there, names. */
+static sg_status element(const sg_onnx_run_call *c, int axis, const int64_t *index, int64_t i,
+                         int64_t *at) {
+    const sg_onnx_run_tensor *x = c->in[0];
+    int64_t named = 0;
+
+    SG_TRY(number(c, c->in[1]->v[i], x->dim[axis], &named));
+    *at = 0;
+    for (int k = 0; k < x->rank; k++) *at = *at * x->dim[k] + (k == axis ? named : index[k]);
+    return SG_OK;
+}
+
+static sg_status op_gather_elements(sg_onnx_run_call *c) {
+    int64_t index[SG_ONNX_RANK] = {0}, at;
+    const sg_onnx_run_tensor *ids;
+    int axis;
+
+    SG_TRY(elements_axis(c, 2, &axis));
+    ids = c->in[1];
+    SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, ids->rank, ids->dim));
+    for (int64_t i = 0; i < ids->count; i++, sg_onnx_run_next(ids->rank, ids->dim, index)) {
+        SG_TRY(element(c, axis, index, i, &at));
+        c->out[0].v[i] = c->in[0]->v[at];
     }
     return SG_OK;
 }
 
 /* Along one axis; of an element that is named twice the last counts. */
 static sg_status op_scatter_elements(sg_onnx_run_call *c) {
-    int64_t index[SG_ONNX_RANK] = {0}, to[SG_ONNX_RANK];
+    int64_t index[SG_ONNX_RANK] = {0}, at;
     const sg_onnx_run_tensor *x, *ids;
     int axis;
 
-    SG_TRY(sg_onnx_run_need(c, 3));
+    SG_TRY(elements_axis(c, 3, &axis));
     x = c->in[0];
     ids = c->in[1];
-    SG_TRY(sg_onnx_run_axis(c, sg_onnx_run_int(c, "axis", 0), x->rank, &axis));
-    if (ids->rank != x->rank || c->in[2]->count != ids->count ||
-        !sg_onnx_run_is(c, "reduction", "none", "none"))
+    if (c->in[2]->count != ids->count || !sg_onnx_run_is(c, "reduction", "none", "none"))
         return sg_onnx_run_fail(c, "as many values as numbers, which replace");
-    for (int k = 0; k < x->rank; k++)
-        if (k != axis && ids->dim[k] > x->dim[k])
-            return sg_onnx_run_fail(c, "more numbers than rows");
     SG_TRY(sg_onnx_run_make(c, 0, x->type, x->rank, x->dim));
     copy(&c->out[0], x);
     for (int64_t i = 0; i < ids->count; i++, sg_onnx_run_next(ids->rank, ids->dim, index)) {
-        int64_t at = 0;
-
-        memcpy(to, index, sizeof to);
-        SG_TRY(number(c, ids->v[i], x->dim[axis], &to[axis]));
-        for (int k = 0; k < x->rank; k++) at = at * x->dim[k] + to[k];
+        SG_TRY(element(c, axis, index, i, &at));
         c->out[0].v[at] = c->in[2]->v[i];
     }
     return SG_OK;
