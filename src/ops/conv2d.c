@@ -162,17 +162,22 @@ const sg_op sg_op_conv2d = {
 
 /* --- conv2d_dx -------------------------------------------------------------------------------- */
 
-static sg_status conv2d_dx_infer(sg_node *node) {
+/* Of both gradients, whose output has the attributes' shape: that of x or of w. */
+static sg_status gradient_infer(sg_node *node, const sg_shape *x, const sg_shape *w) {
     const sg_conv_attr *attr = node->attr;
     sg_shape y;
 
     SG_TRY(sg_op_expect(node, 0, SG_F32, 4));
     SG_TRY(sg_op_expect(node, 1, SG_F32, 4));
-    SG_TRY(conv_shape(node, &attr->shape, &node->in[0]->shape, &attr->options, &y));
+    SG_TRY(conv_shape(node, x, w, &attr->options, &y));
     if (!sg_shape_equal(&y, &node->in[1]->shape))
         return sg_op_fail(node, "input 1 is not of the output's shape");
     sg_op_out(node, 0, SG_F32, attr->shape);
     return SG_OK;
+}
+
+static sg_status conv2d_dx_infer(sg_node *node) {
+    return gradient_infer(node, &((const sg_conv_attr *)node->attr)->shape, &node->in[0]->shape);
 }
 
 /* The output row or column i with i S - P + p = h, or -1. */
@@ -237,16 +242,7 @@ const sg_op sg_op_conv2d_dx = {
 /* --- conv2d_dw -------------------------------------------------------------------------------- */
 
 static sg_status conv2d_dw_infer(sg_node *node) {
-    const sg_conv_attr *attr = node->attr;
-    sg_shape y;
-
-    SG_TRY(sg_op_expect(node, 0, SG_F32, 4));
-    SG_TRY(sg_op_expect(node, 1, SG_F32, 4));
-    SG_TRY(conv_shape(node, &node->in[0]->shape, &attr->shape, &attr->options, &y));
-    if (!sg_shape_equal(&y, &node->in[1]->shape))
-        return sg_op_fail(node, "input 1 is not of the output's shape");
-    sg_op_out(node, 0, SG_F32, attr->shape);
-    return SG_OK;
+    return gradient_infer(node, &node->in[0]->shape, &((const sg_conv_attr *)node->attr)->shape);
 }
 
 /* dw[o, c, p, q]. */
