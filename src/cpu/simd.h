@@ -91,12 +91,7 @@ SG_INLINE vec_mask first_lanes(int n) { return (vec_mask)((1u << n) - 1u); }
 SG_INLINE vec vec_load_some(const float *p, int n) {
     return _mm512_maskz_loadu_ps(first_lanes(n), p);
 }
-SG_INLINE void vec_store_some(float *p, int n, vec x) {
-    if (n == kBlock)
-        vec_store(p, x);
-    else
-        _mm512_mask_storeu_ps(p, first_lanes(n), x);
-}
+SG_INLINE void store_masked(float *p, int n, vec x) { _mm512_mask_storeu_ps(p, first_lanes(n), x); }
 SG_INLINE vec vec_of_bytes(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
@@ -157,16 +152,10 @@ SG_INLINE void vec_transpose(vec r[16]) {
 SG_INLINE __m256i mask8(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-/* Masked stores take dozens of cycles on some processors: only where they are needed. */
 SG_INLINE vec vec_load_some(const float *p, int n) {
     return n == kBlock ? vec_load(p) : _mm256_maskload_ps(p, mask8(n));
 }
-SG_INLINE void vec_store_some(float *p, int n, vec x) {
-    if (n == kBlock)
-        vec_store(p, x);
-    else
-        _mm256_maskstore_ps(p, mask8(n), x);
-}
+SG_INLINE void store_masked(float *p, int n, vec x) { _mm256_maskstore_ps(p, mask8(n), x); }
 SG_INLINE vec vec_of_bytes(const uint8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
@@ -217,6 +206,14 @@ SG_INLINE void vec_transpose(vec r[8]) {
 }
 
 #endif
+
+/* Masked stores take dozens of cycles on some processors: only where they are needed. */
+SG_INLINE void vec_store_some(float *p, int n, vec x) {
+    if (n == kBlock)
+        vec_store(p, x);
+    else
+        store_masked(p, n, x);
+}
 
 SG_INLINE dvec dvec_zero(void) {
     dvec z = {hvec_zero(), hvec_zero()};
