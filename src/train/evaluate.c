@@ -7,6 +7,7 @@
 #include "train/masked_model.h"
 #include "train/text_task.h"
 #include "train/text_trained.h"
+#include "train/texts.h"
 
 const char *sg_evaluate_part(const sg_config *config, const char *split) {
     if (strcmp(split, "train") == 0) return config->data.train;
@@ -48,7 +49,7 @@ static sg_status measure_texts(sg_text_trained *t, const char *split, sg_evaluat
     sg_status st =
         sg_text_task_data(&t->config, sg_evaluate_part(&t->config, split), &t->model, &data);
 
-    if (st == SG_OK) st = sg_text_encode_data(t->model.tokenizer, data, t->pool, &set);
+    if (st == SG_OK) st = sg_texts_encode(t->model.tokenizer, data, t->pool, &set);
     if (st == SG_OK) {
         answers = sg_malloc((size_t)(data->n * t->model.n_classes) * sizeof *answers);
         if (!answers) st = sg_fail(SG_ERR_OOM, "evaluation: no memory");

@@ -6,6 +6,7 @@
 #include "train/export_int8.h"
 #include "train/text_task.h"
 #include "train/text_trained.h"
+#include "train/texts.h"
 
 typedef struct {
     sg_text_trained trained;
@@ -51,7 +52,7 @@ static sg_status read_part(void *context, const char *split, int64_t *n) {
     forget(m);
     SG_TRY(sg_text_task_data(c, sg_evaluate_part(c, split), &m->trained.model, &data));
     m->data = data;
-    SG_TRY(sg_text_encode_data(m->trained.model.tokenizer, data, m->pool, &set));
+    SG_TRY(sg_texts_encode(m->trained.model.tokenizer, data, m->pool, &set));
     m->set = set;
     m->probabilities = sg_calloc((size_t)(data->n * m->trained.model.n_classes), sizeof(float));
     *n = data->n;

@@ -6,8 +6,8 @@
 #include "report/line.h"
 #include "train/export_sample.h"
 #include "train/text_answer.h"
-#include "train/text_task.h"
 #include "train/text_trained.h"
+#include "train/texts.h"
 
 /* Where there is no data. */
 static const char *const kMessages[SG_EXPORT_SAMPLES] = {
@@ -33,7 +33,7 @@ static sg_message message(const sampling *s, int i) {
 static void choose(sampling *s) {
     const sg_config *c = &s->trained.config;
 
-    s->sample->real = sg_text_task_unlabelled(c, c->data.val, &s->data) == SG_OK;
+    s->sample->real = sg_texts_unlabelled(c, c->data.val, &s->data) == SG_OK;
     if (s->sample->real) return;
     s->data = NULL;
     sg_export_sample_unreal(s->sample);

@@ -4,7 +4,7 @@
 #include "core/mem.h"
 #include "train/evaluate.h"
 #include "train/masked_model.h"
-#include "train/text_task.h"
+#include "train/texts.h"
 
 static const char *const kBuiltIn[] = {"text.",         "model.type",   "model.input",
                                        "model.layers",  "model.width",  "model.heads",
@@ -36,9 +36,9 @@ static sg_status load(const sg_trained_source *s, int threads, trained *t) {
 static sg_status measure(trained *t, const char *split, sg_evaluation *out) {
     sg_text_dataset *data = NULL;
     sg_encoded_set *set = NULL;
-    sg_status st = sg_text_task_unlabelled(&t->config, sg_evaluate_part(&t->config, split), &data);
+    sg_status st = sg_texts_unlabelled(&t->config, sg_evaluate_part(&t->config, split), &data);
 
-    if (st == SG_OK) st = sg_text_encode_data(t->model.tokenizer, data, t->pool, &set);
+    if (st == SG_OK) st = sg_texts_encode(t->model.tokenizer, data, t->pool, &set);
     if (st == SG_OK)
         st = sg_masked_model_measure(&t->model, t->runner, set, t->pool, NULL, NULL, NULL, out);
     sg_encoded_set_destroy(set);
