@@ -6,10 +6,10 @@ the 256 bits of their difference hashes (is a cell of 17 x 16 brighter than its 
 differ. Thumbnails are sums of whole numbers and a division's groups are put in the order of a hash
 of their first name, so the outcome is the same on every machine.
 """
+import concurrent.futures
 import hashlib
 import itertools
 import math
-import multiprocessing
 import operator
 import os
 import struct
@@ -192,8 +192,10 @@ def near(a, b):
 
 def find_groups(names, paths):
     """Lists of names; what is near to something of a group belongs to it."""
-    with multiprocessing.Pool(min(os.cpu_count() or 1, 16)) as pool:
-        found = pool.map(features, paths, chunksize=8)
+    # multiprocessing.Pool would end workers by SIGTERM. One that inherits a handler of Python's and gets it
+    # just before it waits does not look at it, and is waited for.
+    with concurrent.futures.ProcessPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+        found = list(pool.map(features, paths, chunksize=8))
     group = list(range(len(names)))
 
     def first(i):

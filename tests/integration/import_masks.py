@@ -2,6 +2,7 @@
 import os
 import pathlib
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -75,6 +76,23 @@ def check_decoder():
     # cells of 40 x 30 by hand: 2.5 columns and 1.875 rows
     by_hand = sum(grey[y * 40 + x] * wx * wy for y, wy in ((0, 1), (1, 0.875)) for x, wx in ((0, 1), (1, 1), (2, 0.5)))
     case("a cell by hand", abs(want[0][0] - by_hand / (2.5 * 1.875)) <= 0.5, f"{want[0][0]} {by_hand}")
+
+
+def check_workers(work):
+    """None is waited for that has not looked at a signal; `deaf` stands for that."""
+    (work / "one.png").write_bytes(png(40, 30, scene(1), 2, [0]))
+    deaf = ("import signal, sys\nsys.path.insert(0, 'scripts')\nimport near_duplicates\n"
+            "signal.signal(signal.SIGTERM, lambda *_: None)\n"
+            "near_duplicates.os.cpu_count = lambda: 16\n"
+            "print(near_duplicates.find_groups(['one'], [sys.argv[1]]))\n")
+    process = subprocess.Popen([sys.executable, "-c", deaf, work / "one.png"], stdout=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    try:
+        case("workers end", process.communicate(timeout=30)[0] == "[['one']]\n")
+    except subprocess.TimeoutExpired:
+        case("workers end", False, "they do not")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def make_archive(path, files):
@@ -170,6 +188,7 @@ def check_faults(work):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         check_decoder()
+        check_workers(pathlib.Path(folder))
         check_import(pathlib.Path(folder))
         check_faults(pathlib.Path(folder))
     return failed
