@@ -147,6 +147,11 @@ def check_import(work):
     run(archive, work / "third", "--val", 20, "--test", 0)
     case("other shares", len((work / "third/val.txt").read_text().split()) == 6
          and not (work / "third/test.txt").exists())
+    (work / "fourth").mkdir()
+    done = subprocess.run(["sh", "-c", 'mkdir "$1/out.$$.tmp"; exec scripts/import-masks "$0" "$1/out"', archive,
+                           work / "fourth"], capture_output=True, text=True)
+    case("another machine's process of that number", done.returncode == 0 and len(os.listdir(work / "fourth")) == 2,
+         done.stderr)
     checked = subprocess.run(["bin/train", "--check-data", f"data.root={out}"], capture_output=True, text=True)
     case("--check-data", checked.returncode == 0 and "30 pictures, 30 boxes, 0 errors" in checked.stdout,
          checked.stdout)
