@@ -71,10 +71,8 @@ int cli_check_data(const sg_config *config);
 
 enum { CLI_MOST_WORKERS = 256 };
 
-/* `train --workers`: n workers of a run on this machine, to its end. `file`: the configuration's,
- * may be NULL; `arguments`: as they were given. The exit status. */
-int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
-                  const cli_arguments *arguments);
+/* `train --workers`: n workers of a run on this machine, to its end. The exit status. */
+int cli_supervise(const sg_config *config, int n, bool fresh);
 /* Set in a worker's environment: its number. */
 #define CLI_WORKER "SPOTGRAD_WORKER"
 

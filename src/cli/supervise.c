@@ -38,7 +38,7 @@ typedef struct {
 } worker;
 
 typedef struct {
-    const char *const *arguments; /* of each worker, NULL behind them */
+    const char *config; /* path of each worker's */
     worker *worker;
     int n, signals;
     int last_word[2]; /* a pipe with one byte: CLI_LAST_WORD */
@@ -55,6 +55,7 @@ typedef struct {
 /* --- starting --------------------------------------------------------------------------------- */
 
 static noreturn void become_worker(const supervisor *s, int i, int output, pid_t parent) {
+    const char *const arguments[] = {"spotgrad", "train", "--config", s->config, NULL};
     char number[16];
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -66,7 +67,7 @@ static noreturn void become_worker(const supervisor *s, int i, int output, pid_t
     fcntl(s->last_word[0], F_SETFD, 0);
     snprintf(number, sizeof number, "%d", s->last_word[0]);
     setenv(CLI_LAST_WORD, number, 1);
-    execv("/proc/self/exe", (char *const *)(uintptr_t)s->arguments);
+    execv("/proc/self/exe", (char *const *)(uintptr_t)arguments);
     _exit(CLI_UNAVAILABLE);
 }
 
@@ -317,8 +318,7 @@ static int print_end(const supervisor *s) {
     return s->status;
 }
 
-int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
-                  const cli_arguments *arguments) {
+int cli_supervise(const sg_config *config, int n, bool fresh) {
     supervisor s = {.n = n, .saved = -1, .left = -1};
     cli_team team;
 
@@ -330,8 +330,8 @@ int cli_supervise(const sg_config *config, const char *file, int n, bool fresh,
                     "run.tune: workers would choose different kernels, and differ in "
                     "their bits; leave it out with --workers"),
             NULL);
-    cli_team_prepare(&team, config, file, n, fresh, arguments);
-    s.arguments = team.arguments;
+    cli_team_prepare(&team, config, n, fresh);
+    s.config = team.config;
     s.worker = sg_calloc((size_t)n, sizeof *s.worker);
     if (!s.worker) die(sg_fail(SG_ERR_OOM, "no memory"), NULL);
     catch_signals(&s);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,7 +22,7 @@
 #include "dist/rendezvous.h"
 #include "train/run.h"
 
-enum { kMostAdded = 12, /* arguments */ kTries = 3 };
+enum { kTries = 3 };
 
 static const char kMemory[] = "/dev/shm";
 
@@ -134,7 +135,7 @@ static char *make_place(const char *dir) {
     return place;
 }
 
-/* --- arguments -------------------------------------------------------------------------------- */
+/* --- what they are told ----------------------------------------------------------------------- */
 
 /* What a worker has of the processors, where the configuration does not say. */
 static int64_t share(int64_t given, int n) {
@@ -143,54 +144,48 @@ static int64_t share(int64_t given, int n) {
     return given > 0 ? given : each > 0 ? each : 1;
 }
 
-static const char *setting(const char *key, int64_t value) {
-    char *text = sg_str_printf("%s=%lld", key, (long long)value);
+/* The configuration as it is now: its file may be a pipe, which is read already, or another one
+ * when a worker is started again. In a file without a name, which workers inherit; its path. */
+static char *hold_config(const sg_config *c) {
+    int fd = memfd_create("spotgrad-config", 0);
+    char *text = NULL, *path = sg_str_printf("/proc/self/fd/%d", fd);
+    sg_status st = sg_config_write(c, &text);
 
-    if (!text) no_memory();
-    return text;
+    if (st != SG_OK) die(st, NULL);
+    if (!path) no_memory();
+    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+        die(sg_fail(SG_ERR_UNAVAILABLE, "cannot keep the configuration: %s", strerror(errno)),
+            NULL);
+    sg_free(text);
+    return path;
 }
 
-static const char *told(const char *start, const char *text) {
-    char *whole = sg_str_printf("%s%s", start, text);
+/* They find each other here, and nobody else. */
+static void meet_in(sg_config *c, const char *place, int n) {
+    char *store = sg_str_printf("distributed.store=file://%s", place);
+    sg_status st = store ? sg_config_set(c, store) : sg_fail(SG_ERR_OOM, "no memory");
 
-    if (!whole) no_memory();
-    return whole;
+    if (st == SG_OK) st = sg_config_set(c, "distributed.interface=127.0.0.1");
+    if (st != SG_OK) die(st, NULL);
+    c->distributed.max_workers = n;
+    sg_free(store);
 }
 
-/* What the supervisor was given, and what it adds. */
-static const char **make_arguments(const cli_team *team, const char *config, int n,
-                                   const cli_arguments *given) {
-    const char **list = sg_calloc((size_t)given->n_overrides + kMostAdded, sizeof *list);
-    int k = 0;
+void cli_team_prepare(cli_team *team, const sg_config *config, int n, bool fresh) {
+    sg_config theirs = *config;
 
-    if (!list) no_memory();
-    list[k++] = "spotgrad";
-    list[k++] = "train";
-    if (config) {
-        list[k++] = "--config";
-        list[k++] = config;
-    }
-    for (int i = 0; i < given->n_overrides; i++) list[k++] = given->overrides[i];
-    list[k++] = setting("train.threads", team->threads);
-    list[k++] = setting("data.threads", team->data_threads);
-    if (!team->place) return list;
-    list[k++] = told("distributed.store=file://", team->place);
-    list[k++] = "distributed.interface=127.0.0.1";
-    list[k++] = setting("distributed.max_workers", n);
-    return list;
-}
-
-void cli_team_prepare(cli_team *team, const sg_config *config, const char *file, int n, bool fresh,
-                      const cli_arguments *arguments) {
     prepare_folder(config, fresh);
-    *team = (cli_team){.threads = share(config->train.threads, n),
-                       .data_threads = share(config->data.threads, n)};
+    theirs.train.threads = share(config->train.threads, n);
+    theirs.data.threads = share(config->data.threads, n);
+    *team = (cli_team){.threads = theirs.train.threads, .data_threads = theirs.data.threads};
     if (!config->distributed.store[0]) team->place = make_place(config->run.dir);
-    team->arguments = make_arguments(team, file, n, arguments);
+    if (team->place) meet_in(&theirs, team->place, n);
+    team->config = hold_config(&theirs);
 }
 
 void cli_team_clear(cli_team *team) {
     if (team->place && sg_rendezvous_empty(team->place) == SG_OK) rmdir(team->place);
     sg_free(team->place);
-    team->place = NULL;
+    sg_free(team->config);
+    team->place = team->config = NULL;
 }

@@ -346,7 +346,7 @@ static int answer(const request *want, const cli_arguments *arguments) {
     if (st != SG_OK) die(st, NULL);
     if (want->dry_run) return dry_run(&config);
     if (want->profile) return print_profile(&config);
-    if (workers) return cli_supervise(&config, want->config, workers, want->fresh, arguments);
+    if (workers) return cli_supervise(&config, workers, want->fresh);
     choose_gpu(&config, getenv(CLI_WORKER));
     return run(&config, want->fresh);
 }
