@@ -88,8 +88,9 @@ static char *text_of(const char *format, const char *a, const char *b) {
     return text;
 }
 
-/* Our loader ignores LD_LIBRARY_PATH where it is given a path, so that becomes its end. */
-static void run_with_own(const char *folder, const char *program, int argc, char **argv) {
+/* The program's /proc/self/exe is the loader then, so it is told by what it can be started again.
+ * Our loader ignores LD_LIBRARY_PATH where it is given a path, so that becomes its end. */
+static void run_with_own(const char *folder, const char *name, int argc, char **argv) {
     const char *path = getenv("LD_LIBRARY_PATH");
     char **args = calloc((size_t)argc + 8, sizeof *args);
     int n = 0;
@@ -104,8 +105,9 @@ static void run_with_own(const char *folder, const char *program, int argc, char
     args[n++] = "--library-path";
     args[n++] = path && *path ? text_of("%s/lib/glibc:%s", folder, path)
                               : text_of("%s/lib/glibc%s", folder, "");
-    args[n++] = (char *)program;
+    args[n++] = text_of("%s/lib/%s", folder, name);
     for (int i = 1; i < argc; i++) args[n++] = argv[i];
+    setenv("SPOTGRAD_LAUNCHER", text_of("%s/bin/%s", folder, name), 1);
     execv(args[0], args);
     fail(args[0], strerror(errno));
 }
@@ -119,9 +121,10 @@ int main(int argc, char **argv) {
     name = find_folder(folder, sizeof folder);
     program = text_of("%s/lib/%s", folder, name);
     if (host_serves()) {
+        unsetenv("SPOTGRAD_LAUNCHER");
         execv(program, argv);
         fail(program, strerror(errno));
     }
-    run_with_own(folder, program, argc, argv);
+    run_with_own(folder, name, argc, argv);
     return kUnavailable;
 }

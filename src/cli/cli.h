@@ -80,6 +80,10 @@ int cli_supervise(const sg_config *config, int n, bool fresh);
  * one worker for good ends them all, mostly for the same reason. */
 #define CLI_LAST_WORD "SPOTGRAD_LAST_WORD"
 
+/* Set by the launcher of a bundle that brings its own C library: the launcher, by which alone the
+ * program can be started again, as /proc/self/exe is the loader there. */
+#define CLI_LAUNCHER "SPOTGRAD_LAUNCHER"
+
 /* `train --list`: prints the checkpoints of config->run.dir; 65 when none is whole. */
 int cli_list(const sg_config *config);
 

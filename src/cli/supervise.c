@@ -56,6 +56,7 @@ typedef struct {
 
 static noreturn void become_worker(const supervisor *s, int i, int output, pid_t parent) {
     const char *const arguments[] = {"spotgrad", "train", "--config", s->config, NULL};
+    const char *launcher = getenv(CLI_LAUNCHER);
     char number[16];
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -67,7 +68,7 @@ static noreturn void become_worker(const supervisor *s, int i, int output, pid_t
     fcntl(s->last_word[0], F_SETFD, 0);
     snprintf(number, sizeof number, "%d", s->last_word[0]);
     setenv(CLI_LAST_WORD, number, 1);
-    execv("/proc/self/exe", (char *const *)(uintptr_t)arguments);
+    execv(launcher ? launcher : "/proc/self/exe", (char *const *)(uintptr_t)arguments);
     _exit(CLI_UNAVAILABLE);
 }
 

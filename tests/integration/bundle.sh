@@ -62,6 +62,9 @@ for libc in host own; do
     fi
     expect "$libc C library: trains" 0 "done: 3 steps"
     same "$libc C library: the same bits" "$(hash_of)" "$here"
+    run env -C / "$work/train" "${tiny[@]}" run.dir="$work/$libc-2" --workers 2
+    expect "$libc C library: trains with two workers" 0 "done: 3 steps"
+    same "$libc C library: their bits" "$(hash_of)" "$here"
     run "$bundle/bin/evaluate" --checkpoint "$work/$libc" --json
     expect "$libc C library: evaluates" 0 '"mAP50"'
     run "$bundle/bin/predict" --checkpoint "$work/$libc" "$(ls "$work"/data/images/*.png | head -n 1)"
