@@ -22,12 +22,24 @@ enum { kLossPoints = 400 };
 /* Workers of one group may share a folder, but not with a run of another kind. */
 static bool in_group(const sg_run *r) { return r->config->distributed.store[0] != '\0'; }
 
+/* Of each worker: one that takes over when its disk is full could not make it. */
+static sg_status make_checkpoints(const char *dir) {
+    char *path = sg_path_join(dir, SG_CHECKPOINT_FOLDER);
+    sg_status st = path ? sg_make_dirs(path) : sg_fail(SG_ERR_OOM, "%s: no memory", dir);
+
+    sg_free(path);
+    return st;
+}
+
 static sg_status open_folder(sg_run *r) {
     const char *dir = r->config->run.dir;
 
     SG_TRY(sg_make_dirs(dir));
     SG_TRY(sg_checkpoints_lock(dir, "lock", in_group(r), &r->lock));
-    if (!in_group(r)) sg_checkpoints_sweep(dir);
+    if (in_group(r))
+        SG_TRY(make_checkpoints(dir));
+    else
+        sg_checkpoints_sweep(dir);
     r->metrics = sg_path_join(dir, "metrics.jsonl");
     r->plots = sg_path_join(dir, "plots");
     if (!r->metrics || !r->plots) return sg_fail(SG_ERR_OOM, "%s: no memory", dir);
