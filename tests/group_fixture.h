@@ -28,6 +28,7 @@ enum { kShards = 8, kFloats = 20000, kSteps = 300, kWorkers = 5, kMost = 8, kByt
 
 static char folder[256], url[300];
 static double patience; /* of those who are opened from now on; 0: as it comes */
+static bool hurries;    /* who is told to leave gives up what is exchanged */
 
 static inline void make_folder(void) {
     snprintf(folder, sizeof folder, "/tmp/spotgrad-group-XXXXXX");
@@ -118,6 +119,8 @@ static inline bool stop(void *context) {
     (void)context;
     return asked_to_leave != 0;
 }
+
+static inline bool give_up(void *context) { return hurries && stop(context); }
 
 static inline sg_status agree(void *context, const char *about) {
     return strcmp(about, context ? (const char *)context : "a test") == 0
@@ -222,6 +225,7 @@ static inline sg_status open_worker(worker *w, int64_t steps, int min, int max, 
                           .patience = patience,
                           .check = agree,
                           .stop = stop,
+                          .give_up = give_up,
                           .context = (void *)(uintptr_t)about,
                           .shards = kShards,
                           .min_workers = min,

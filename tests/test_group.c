@@ -15,6 +15,7 @@ static void log_line(sg_log_level level, const char *line) {
 /* What is odd about the next one that is started. */
 static struct {
     bool foreign;     /* far on, in another run */
+    bool absent;      /* announced, and does nothing more */
     useconds_t pause; /* of a step */
 } odd;
 
@@ -35,6 +36,7 @@ static pid_t start(int number, int64_t steps, int min, int max, const char *abou
     sigaction(SIGTERM, &action, NULL);
     st = open_worker(&w, steps, min, max, about, NULL);
     if (odd.foreign) w.model->step = steps - 1;
+    while (odd.absent) pause();
     if (odd.pause) w.pause = odd.pause;
     if (st == SG_OK) st = train(&w, text, sizeof text);
     if (st == SG_ERR_INTERRUPTED) {

@@ -27,6 +27,8 @@ bool sg_group_asked_to_stop(const sg_group *g) {
     return g->options.stop && g->options.stop(g->options.context);
 }
 
+static bool is_asked_to_stop(void *group) { return sg_group_asked_to_stop(group); }
+
 static sg_status interrupted(void) {
     return sg_fail(SG_ERR_INTERRUPTED, "interrupted while waiting for other workers");
 }
@@ -54,8 +56,17 @@ void sg_group_alarm(void *context) {
     pthread_mutex_unlock(&g->lock);
 }
 
-/* The keeper shows that this worker is alive to those who look into the rendezvous, and sees an
- * epoch there of which no peer could tell. */
+/* With the lock. Of a group that is broken what is under way ends by itself. */
+static void give_up_if_asked(sg_group *g) {
+    if (!g->exchanging || !g->options.give_up || atomic_load(&g->broken)) return;
+    if (!g->options.give_up(g->options.context)) return;
+    g->given_up = true;
+    sg_transport_abort(g->transport);
+    sg_transport_abort(g->gpus);
+}
+
+/* The keeper shows that this worker is alive to those who look into the rendezvous, sees an epoch
+ * there of which no peer could tell, and asks whether what is exchanged is to be given up. */
 static void *keep(void *context) {
     sg_group *g = context;
 
@@ -68,6 +79,7 @@ static void *keep(void *context) {
 
         pthread_cond_timedwait(&g->woken, &g->lock, &end);
         if (g->stop) break;
+        give_up_if_asked(g);
         pthread_mutex_unlock(&g->lock);
         if (sg_rendezvous_beat(g->rendezvous) != SG_OK)
             sg_log(SG_LOG_DEBUG, "group: %s", sg_last_error());
@@ -132,8 +144,11 @@ static sg_status forget(sg_group *g) {
 }
 
 static sg_status begin(sg_group *g) {
-    sg_peers_options o = {
-        .id = g->id, .interface = g->options.interface, .alarm = sg_group_alarm, .context = g};
+    sg_peers_options o = {.id = g->id,
+                          .interface = g->options.interface,
+                          .alarm = sg_group_alarm,
+                          .stop = is_asked_to_stop,
+                          .context = g};
 
     SG_TRY(sg_member_id_draw(g->id));
     SG_TRY(open_rendezvous(g));

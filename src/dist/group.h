@@ -37,6 +37,9 @@ typedef struct {
     /* Asked in any thread: true ends waiting with SG_ERR_INTERRUPTED, and tells the others, in an
      * exchange, that this worker leaves. */
     bool (*stop)(void *context);
+    /* Asked in another thread twice a second, while this worker waits for others in an exchange,
+     * copy or gathering: true ends that with SG_ERR_INTERRUPTED. NULL: never. */
+    bool (*give_up)(void *context);
     void *context;
     int shards;                   /* of a step; no group is larger */
     int min_workers, max_workers; /* of a group; max 0: any number */

@@ -8,10 +8,24 @@
 static const double kFinish = 0.02;               /* seconds */
 static const size_t kMostBytes = (size_t)1 << 40; /* that one gives to a gathering */
 
+/* From here to `exchanged` the keeper may end it. */
+static void begin_exchange(sg_group *g) {
+    pthread_mutex_lock(&g->lock);
+    g->exchanging = true;
+    pthread_mutex_unlock(&g->lock);
+}
+
 /* After a failure nothing of this epoch is to be used. */
 static sg_status exchanged(sg_group *g, sg_status st) {
-    if (st != SG_OK) g->failed = true;
-    return st;
+    bool given_up;
+
+    pthread_mutex_lock(&g->lock);
+    g->exchanging = false;
+    given_up = g->given_up;
+    pthread_mutex_unlock(&g->lock);
+    if (st == SG_OK) return SG_OK;
+    g->failed = true;
+    return given_up ? sg_fail(SG_ERR_INTERRUPTED, "interrupted in an exchange") : st;
 }
 
 bool sg_group_failed(const sg_group *g) { return g->failed; }
@@ -120,6 +134,7 @@ static sg_status reduce_on_gpus(sg_group *g, float *const slot[], const sg_bucke
 static sg_status reduce(sg_group *g, float *const slot[], const sg_bucket *bucket) {
     const sg_reduce_means hosts = {g->transport, &sg_adder_host, g->options.patience};
 
+    begin_exchange(g);
     return g->gpus ? reduce_on_gpus(g, slot, bucket)
                    : sg_reduce_run(g->reduce, &hosts, slot, bucket);
 }
@@ -157,6 +172,7 @@ sg_status sg_group_copy(sg_group *g, void *data, size_t bytes) {
         if (g->rank == i) message[n++] = (sg_transfer){ahead, true, data, bytes};
     }
     if (n == 0) return SG_OK;
+    begin_exchange(g);
     return exchanged(g, sg_transport_exchange(g->transport, message, n, g->options.patience));
 }
 
@@ -172,7 +188,9 @@ static sg_status swap_blocks(sg_group *g, const void *mine, char *const at[],
         if (n > 0) message[k++] = (sg_transfer){i, false, (void *)(uintptr_t)mine, n};
         if (bytes[i] > 0) message[k++] = (sg_transfer){i, true, at[i], bytes[i]};
     }
-    return k == 0 ? SG_OK : sg_transport_exchange(g->transport, message, k, g->options.patience);
+    if (k == 0) return SG_OK;
+    begin_exchange(g);
+    return sg_transport_exchange(g->transport, message, k, g->options.patience);
 }
 
 /* Everybody's, also of those who give nothing. */

@@ -46,6 +46,8 @@ struct sg_group {
     pthread_t keeper;      /* signs of life in the rendezvous */
     pthread_cond_t woken;
     bool keeping, stop;
+    bool exchanging,
+        given_up; /* under the lock: an exchange is under way; none is to be any more */
 };
 
 bool sg_group_asked_to_stop(const sg_group *g);

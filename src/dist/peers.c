@@ -13,7 +13,7 @@
 #include "core/threads.h"
 #include "dist/peers_inside.h"
 
-static const double kBeat = 0.1, kSilence = 1.0, kShare = 0.3;
+static const double kBeat = 0.1, kSilence = 1.0, kShare = 0.3, kAsk = 0.1;
 
 enum { kFew = 8 }; /* workers that hear each other at that rate */
 
@@ -262,11 +262,11 @@ static struct timespec clock_at(double seconds) {
     return t;
 }
 
-/* Under the lock; false: there is nothing to wait for any more. */
-static bool wait_until(sg_peers *p, double end) {
+/* Under the lock. */
+static void wait_until(sg_peers *p, double end) {
     struct timespec t = clock_at(end);
 
-    return pthread_cond_timedwait(&p->changed, &p->lock, &t) != ETIMEDOUT;
+    pthread_cond_timedwait(&p->changed, &p->lock, &t);
 }
 
 static sg_status copy_said(const sg_peer_said *s, const char *id, void *data, size_t room,
@@ -282,13 +282,13 @@ static sg_status copy_said(const sg_peer_said *s, const char *id, void *data, si
 sg_status sg_peers_hear(sg_peers *p, const char *id, sg_said_topic topic, void *data, size_t room,
                         size_t *bytes, double seconds) {
     double end = sg_now() + seconds;
-    bool waiting = true;
     sg_status st = SG_OK;
 
     pthread_mutex_lock(&p->lock);
     for (;;) {
         const sg_peer_entry *e = sg_peers_find(p, id);
         const sg_peer_said *s = e ? &e->said[topic] : NULL;
+        double left = end - sg_now();
 
         if (s && s->there && s->epoch == p->epoch) {
             st = copy_said(s, id, data, room, bytes);
@@ -297,10 +297,12 @@ sg_status sg_peers_hear(sg_peers *p, const char *id, sg_said_topic topic, void *
         } else if (p->latest > p->epoch) {
             st = sg_fail(SG_ERR_UNAVAILABLE, "the group has gone on to epoch %lld",
                          (long long)p->latest);
-        } else if (!waiting) {
+        } else if (left <= 0.0) {
             st = sg_fail(SG_ERR_UNAVAILABLE, "worker %s (%s) says nothing", id, e->who.address);
+        } else if (p->options.stop && p->options.stop(p->options.context)) {
+            st = sg_fail(SG_ERR_INTERRUPTED, "interrupted while waiting for worker %s", id);
         } else {
-            waiting = wait_until(p, end);
+            wait_until(p, sg_now() + (left < kAsk ? left : kAsk));
             continue;
         }
         break;
@@ -311,6 +313,6 @@ sg_status sg_peers_hear(sg_peers *p, const char *id, sg_said_topic topic, void *
 
 void sg_peers_wait(sg_peers *p, double seconds) {
     pthread_mutex_lock(&p->lock);
-    (void)wait_until(p, sg_now() + seconds);
+    wait_until(p, sg_now() + seconds);
     pthread_mutex_unlock(&p->lock);
 }

@@ -34,6 +34,8 @@ typedef struct {
     /* In the peers' own thread: a watched peer is lost, or one has an epoch later than the one that
      * is watched here. May ask, but not watch, say, hear or wait. NULL: nobody is told. */
     void (*alarm)(void *context);
+    /* Asked by who hears, ten times a second: true ends that. NULL: never. */
+    bool (*stop)(void *context);
     void *context;
 } sg_peers_options;
 
@@ -72,7 +74,8 @@ bool sg_peers_all_gone(sg_peers *p);
 /* Tell all that are watched. SG_ERR_OOM. */
 sg_status sg_peers_say(sg_peers *p, sg_said_topic topic, const void *data, size_t bytes) SG_CHECKED;
 /* What `id` said in the epoch that is watched; waits until it does. *bytes, at most `room`, is its
- * size. SG_ERR_UNAVAILABLE: the peer is lost, somebody has a later epoch, or `seconds` passed. */
+ * size. SG_ERR_UNAVAILABLE: the peer is lost, somebody has a later epoch, or `seconds` passed;
+ * SG_ERR_INTERRUPTED: `stop`. */
 sg_status sg_peers_hear(sg_peers *p, const char *id, sg_said_topic topic, void *data, size_t room,
                         size_t *bytes, double seconds) SG_CHECKED;
 /* Wait until something of the above changes, at most `seconds`. */

@@ -277,6 +277,7 @@ sg_status sg_run_join(sg_run *r, bool fresh) {
                           .fresh = fresh,
                           .check = check_about,
                           .stop = sg_run_asked_to_stop,
+                          .give_up = sg_run_must_give_up,
                           .context = r,
                           .shards = (int)c->train.shards,
                           .min_workers = (int)c->distributed.min_workers,

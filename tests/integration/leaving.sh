@@ -8,14 +8,16 @@ tiny=(--config configs/mask-demo.ini data.synthetic=40 data.root="$work/data" mo
       run.log=debug spot.provider=none train.threads=1 data.threads=1 distributed.interface=127.0.0.1)
 bin/train "${tiny[@]}" run.dir="$work/drawn" train.steps=1 >/dev/null 2>&1
 
-# start CASE ARGUMENT...: two workers, a and b, in folders of that name; $first is of rank 0, $other the other one
+# start CASE ARGUMENT...: two workers, a and b, in folders of that name; $first is of rank 0, $other the other one; to
+# each its ${own[a]}, ${own[b]}
 start() {
     local at=$work/$1 i
 
     shift
     mkdir "$at"
     for i in a b; do
-        bin/train "${tiny[@]}" run.dir="$at/$i" distributed.store="file://$at/group" "$@" >"$at/$i.out" 2>"$at/$i.err" &
+        bin/train "${tiny[@]}" run.dir="$at/$i" distributed.store="file://$at/group" "$@" ${own[$i]:-} \
+            >"$at/$i.out" 2>"$at/$i.err" &
         process[$i]=$!
     done
     wait_for 60 "of the group: worker . of 2" "$at/a.err" && wait_for 60 "of the group: worker . of 2" "$at/b.err"
@@ -33,7 +35,7 @@ wait_for() {
 steps() { grep -c "step [0-9]* in epoch" "$1"; }
 last_step() { sed -n 's/.*: step \([0-9]*\) in epoch.*/\1/p' "$1" | tail -n 1; }
 newest() { bin/train "${tiny[@]}" run.dir="$1" --list 2>/dev/null | grep -o "step-[0-9]*" | sort | tail -n 1; }
-declare -A process
+declare -A process own
 
 # --- the other one is killed, and fewer than min_workers are left: the state is nowhere else ---
 for way in wait SIGTERM; do
@@ -86,6 +88,22 @@ wait "${process[a]}"
 same "a store that takes nothing: its status" $? 75
 same "a store that takes nothing: says what became of it" "$(cat "$at/out")" "interrupted: saved step 3"
 
+# --- SIGTERM to one that waits for a slow one: within 20 s, a writer 5 s, what they exchange is given up ---
+at=$work/slow
+own[b]=distributed.pace=15
+start slow
+own[b]=
+run timeout 60 bin/train "${tiny[@]}" run.dir="$at/c" distributed.store="file://$at/group" train.steps=7
+expect "one that would end at another step" 78 "train with other values of train.steps"
+kill -TERM "${process[a]}"
+begun=$SECONDS
+wait "${process[a]}"
+same "beside a slow one: its status" $? 75
+if [ $((SECONDS - begun)) -le 30 ]; then pass "beside a slow one: it leaves in time"
+else fail "beside a slow one: it leaves in time" "after $((SECONDS - begun)) s"; fi
+kill -KILL "${process[b]}"
+wait "${process[b]}" 2>/dev/null
+
 # --- Azure's notice to one that does not write: once the others have its state the machine may go ---
 . tests/metadata.sh
 at=$work/azure
@@ -136,5 +154,31 @@ for where in store nowhere; do
         else fail "best, $where: is told whoever asks for it" "$(cat "$at/err")"; fi
     fi
 done
+
+# --- the other one takes over on a disk that is full by then ---
+disk=$work/disk
+mkdir "$disk"
+if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=100m disk "$disk" 2>/dev/null; then
+    skip "taking over on a full disk" "needs root, and to mount a tmpfs"
+else
+    trap 'umount "$disk"; rm -rf "$work"' EXIT
+    at=$work/full
+    own[a]=run.dir=$disk/a own[b]=run.dir=$disk/b
+    start full distributed.pace=0.02
+    own=()
+    wait_for 60 "step 10 in epoch" "$at/$other.err"
+    dd if=/dev/zero of="$disk/full" bs=64k 2>/dev/null
+    kill -KILL "${process[$first]}"
+    wait "${process[$first]}" 2>/dev/null
+    wait_for 60 "of the group: worker 0 of 1" "$at/$other.err"
+    wait_for 60 "step $(($(last_step "$at/$other.err") + 10)) in epoch" "$at/$other.err"
+    same "taking over on a full disk: it goes on" $? 0
+    rm "$disk/full"
+    kill -TERM "${process[$other]}"
+    wait "${process[$other]}"
+    same "taking over on a full disk: its status, once there is room" $? 75
+    same "taking over on a full disk: nothing is lost" "$(newest "$disk/$other")" \
+        "$(printf "step-%09d" "$(last_step "$at/$other.err")")"
+fi
 
 [ $failures = 0 ]
