@@ -28,20 +28,26 @@ static sg_status describe(sg_run *r) {
     return r->about ? SG_OK : sg_fail(SG_ERR_OOM, "group: no memory");
 }
 
+static sg_status differ(const sg_run *r, const char *names) {
+    return sg_fail(SG_ERR_CONFIG,
+                   "%s: the workers there train with other values of %s; give them the same, or "
+                   "choose another distributed.store",
+                   r->config->distributed.store, names);
+}
+
 static sg_status other_config(const sg_run *r, const char *text) {
-    const char *store = r->config->distributed.store;
     sg_config theirs;
     char *names = NULL;
+    sg_status st = SG_OK;
 
-    SG_TRY(sg_config_parse(store, text, strlen(text), NULL, 0, &theirs));
+    SG_TRY(sg_config_parse(r->config->distributed.store, text, strlen(text), NULL, 0, &theirs));
     SG_TRY(sg_config_diff(&theirs, r->config, &names));
-    if (!names) return SG_OK;
-    sg_fail(SG_ERR_CONFIG,
-            "%s: the workers there train with other values of %s; give them the same, or choose "
-            "another distributed.store",
-            store, names);
+    if (names)
+        st = differ(r, names);
+    else if (theirs.train.steps != r->config->train.steps) /* no result depends on it */
+        st = differ(r, "train.steps");
     sg_free(names);
-    return SG_ERR_CONFIG;
+    return st;
 }
 
 static sg_status check_about(void *context, const char *about) {
