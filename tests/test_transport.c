@@ -504,6 +504,25 @@ static void only_addresses_are_taken(const fixture_kind *kind) {
     assert_int_equal(kind->create(&o, &t), SG_ERR_UNAVAILABLE);
 }
 
+static sg_status hear_nobody(void *context, int rank, void *data, size_t capacity, size_t *bytes,
+                             double seconds) {
+    (void)data;
+    (void)capacity;
+    (void)bytes;
+    (void)seconds;
+    return sg_fail(SG_ERR_UNAVAILABLE, "member %d is not there%s", rank, context ? "" : "!");
+}
+
+/* What is said does not become too long. */
+static void large_groups_are_introduced(const fixture_kind *kind) {
+    sg_transport_options o = {.rank = 0, .size = 256, .interface = "127.0.0.1", .seconds = 5.0};
+    sg_transport *t;
+
+    o.introduction = (sg_introduction){&o, say_to_nobody, hear_nobody, NULL};
+    assert_int_equal(kind->create(&o, &t), SG_ERR_UNAVAILABLE);
+    assert_string_equal(sg_last_error(), "member 1 is not there");
+}
+
 /* What a member says that is not true, or not any more. */
 static void false_cards(const fixture_kind *kind) {
     sg_shm_area area = SG_SHM_NONE, other = SG_SHM_NONE;
@@ -708,6 +727,7 @@ static const test_of_kinds kTests[] = {
     TEST(only_addresses_are_taken),
     TEST(what_was_sent_stays),
     TEST(nothing_is_left),
+    TEST(large_groups_are_introduced),
     TEST(memory_runs_out),
     TEST(false_cards),
     TEST(mad_peers),

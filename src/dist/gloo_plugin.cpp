@@ -52,11 +52,11 @@ constexpr int kNumberBits = 20; // of a slot; the rest is the length
 constexpr Milliseconds kLook(10);
 constexpr double kForever = 1e8; // seconds, which a count of milliseconds of any kind can hold
 
-/* What a member says is this, and then its listening sockets' addresses in the order of the peers:
- * one byte for the length of each, without the zeros that end it. */
+/* What a member says is this, and then its listening sockets' addresses in the order of the peers.
+ */
 struct Card {
     uint64_t token;
-    uint32_t address_bytes, addresses; // length of one with its zeros; how many
+    uint32_t address_bytes, addresses; // length of one; how many
 };
 
 struct Greeting {
@@ -143,7 +143,6 @@ struct sg_gloo {
     uint64_t token = 0;
     std::shared_ptr<gloo::transport::Device> device; // goes after what uses it
     std::shared_ptr<gloo::transport::Context> context;
-    std::unique_ptr<UnboundBuffer> nothing;           // for asking a connection how it is
     std::vector<uint64_t> peer_token, sent, received; // messages to and from each peer
 
     std::mutex lock; // of what follows
@@ -225,10 +224,8 @@ std::vector<char> sg_gloo::card() const {
         std::vector<char> address = context->getPair(k)->address().bytes();
 
         c.address_bytes = static_cast<uint32_t>(address.size());
-        while (!address.empty() && address.back() == 0) address.pop_back();
-        said.push_back(static_cast<char>(address.size()));
         said.insert(said.end(), address.begin(), address.end());
-        if (address.size() > UINT8_MAX || said.size() > SG_INTRODUCTION_BYTES)
+        if (said.size() > SG_INTRODUCTION_BYTES)
             throw std::runtime_error("addresses of " + std::to_string(size) +
                                      " members are longer than can be told");
     }
@@ -241,23 +238,16 @@ void sg_gloo::connect(const std::vector<char> &heard, int k) {
     const std::runtime_error bad("what member " + std::to_string(k) +
                                  " said is of another version of this program or of Gloo");
     Card c{};
-    size_t at = sizeof c;
-    int skip = rank < k ? rank : rank - 1;
+    size_t bytes = context->getPair(k)->address().bytes().size(),
+           before = rank < k ? rank : rank - 1;
 
-    if (heard.size() < sizeof c) throw bad;
+    if (heard.size() != sizeof c + bytes * static_cast<size_t>(size - 1)) throw bad;
     memcpy(&c, heard.data(), sizeof c);
-    if (c.addresses != static_cast<uint32_t>(size - 1) ||
-        c.address_bytes != context->getPair(k)->address().bytes().size())
-        throw bad;
-    for (; at < heard.size() && skip > 0; skip--) at += 1 + static_cast<uint8_t>(heard[at]);
-    if (at >= heard.size()) throw bad;
+    if (c.addresses != static_cast<uint32_t>(size - 1) || c.address_bytes != bytes) throw bad;
 
-    size_t bytes = static_cast<uint8_t>(heard[at++]);
-    if (bytes > heard.size() - at || bytes > c.address_bytes) throw bad;
+    const char *at = heard.data() + sizeof c + before * bytes;
+    std::vector<char> address(at, at + bytes);
 
-    std::vector<char> address(heard.begin() + static_cast<std::ptrdiff_t>(at),
-                              heard.begin() + static_cast<std::ptrdiff_t>(at + bytes));
-    address.resize(c.address_bytes);
     peer_token[k] = c.token;
     context->getPair(k)->connect(address);
 

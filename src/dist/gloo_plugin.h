@@ -25,7 +25,7 @@ typedef struct {
 } sg_gloo_plugin;
 
 /* The program's version and that of this interface: transport.h and what it includes. */
-#define SG_GLOO_VERSION SPOTGRAD_VERSION " (gloo interface 1)"
+#define SG_GLOO_VERSION SPOTGRAD_VERSION " (gloo interface 2)"
 #define SG_GLOO_SYMBOL  "sg_gloo_functions"
 
 #if defined(__GNUC__)

@@ -36,7 +36,7 @@ struct sg_transport {
 
 /* How members get to know what they need to connect: each says one thing to all others, of this
  * epoch. Called by `create` alone, in its thread. */
-enum { SG_INTRODUCTION_BYTES = 4096 }; /* the longest that is said */
+enum { SG_INTRODUCTION_BYTES = 1 << 18 }; /* the longest that is said: 1024 addresses of Gloo's */
 
 typedef struct {
     void *context;
