@@ -4,7 +4,9 @@
 #include "group_fixture.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static void log_line(sg_log_level level, const char *line) {
@@ -231,6 +233,73 @@ static void test_one_that_hangs_is_left_out(void **state) {
     remove_folder();
 }
 
+/* Whoever is told to leave does not wait for one that hangs: in a step, and when an epoch begins.
+ */
+static void expect_to_leave(bool absent) {
+    pid_t pid[2];
+
+    make_folder();
+    hurries = true;
+    odd.absent = absent;
+    odd.pause = absent ? 0 : 100000000;
+    pid[1] = start(1, kSteps, 2, 0, "a test");
+    odd.absent = false;
+    odd.pause = 0;
+    pid[0] = start(0, kSteps, 2, 0, "a test");
+    hurries = false;
+    wait_for_epoch(1);
+    usleep(500000);
+    kill(pid[0], SIGTERM);
+    assert_int_equal(status_of(pid[0], 20.0), 75);
+    kill(pid[1], SIGKILL);
+    assert_int_equal(status_of(pid[1], 60.0), -SIGKILL);
+    remove_folder();
+}
+
+static void test_leaving_one_that_hangs(void **state) {
+    (void)state;
+    expect_to_leave(false);
+    expect_to_leave(true);
+}
+
+static bool is_full; /* the disk of the rendezvous, for members */
+
+int rename(const char *from, const char *to) {
+    if (!is_full || !strstr(to, "/member-"))
+        return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+    errno = ENOSPC;
+    return -1;
+}
+
+/* Who cannot be announced waits as long as for others, and says why. */
+static void test_a_full_store_is_told(void **state) {
+    sg_group_options o = {.store = url,
+                          .interface = "127.0.0.1",
+                          .about = "a test",
+                          .run = "a run",
+                          .check = agree,
+                          .shards = 2,
+                          .min_workers = 1,
+                          .wait = 0.5};
+    const sg_standing standing = {.step = 0};
+    sg_group *g = NULL;
+    char *done = NULL;
+    sg_status st;
+    pid_t pid;
+
+    (void)state;
+    make_folder();
+    pid = fork();
+    if (pid == 0) {
+        is_full = true;
+        st = sg_group_create(&o, &g);
+        if (st == SG_OK) st = sg_group_form(g, &standing, &done);
+        _exit(st == SG_ERR_UNAVAILABLE && strstr(sg_last_error(), "No space left") ? 0 : 1);
+    }
+    assert_int_equal(status_of(pid, 20.0), 0);
+    remove_folder();
+}
+
 static sg_peers *open_peers(const char *id, double beat, sg_peer *who) {
     const sg_peers_options o = {
         .id = id, .interface = "127.0.0.1", .beat = beat, .silence = beat > 1.0 ? 100.0 : 0.4};
@@ -401,6 +470,8 @@ int main(void) {
         cmocka_unit_test(test_founders_agree),
         cmocka_unit_test(test_a_foreign_state_is_not_taken),
         cmocka_unit_test(test_one_that_hangs_is_left_out),
+        cmocka_unit_test(test_leaving_one_that_hangs),
+        cmocka_unit_test(test_a_full_store_is_told),
         cmocka_unit_test(test_a_run_that_began_goes_on),
         cmocka_unit_test(test_outnumbered),
         cmocka_unit_test(test_faults),

@@ -108,7 +108,9 @@ static sg_status announce(sg_group *g) {
     st = sg_roster_write(&own, &text);
     if (st == SG_OK) st = sg_rendezvous_announce(g->rendezvous, g->id, text);
     sg_free(text);
-    return st == SG_ERR_UNAVAILABLE ? SG_OK : st; /* the keeper's signs of life say it again */
+    if (st != SG_ERR_UNAVAILABLE) return st;
+    sg_log(SG_LOG_WARN, "%s; trying again", sg_last_error()); /* with the signs of life */
+    return SG_OK;
 }
 
 /* A store may be started at the same time as its workers. */
@@ -333,7 +335,11 @@ static sg_status found(sg_group *g, outsider *o, const sg_roster *newest) {
     if (!next.run[0]) snprintf(next.run, sizeof next.run, "%s", run_to_begin(g, newest));
     if (next.n != o->candidates) o->last_change = now;
     o->candidates = next.n;
-    if (sg_roster_rank(&next, g->id) < 0) return SG_OK; /* more than enough without this one */
+    if (sg_roster_rank(&next, g->id) < 0) {
+        /* more than enough without this one, or it could not be announced: then this says why */
+        if (next.n == most_workers(g) || now - o->began <= g->options.wait) return SG_OK;
+        return sg_rendezvous_beat(g->rendezvous);
+    }
     if (next.n < most_workers(g) && now - o->last_change < kSettle) return SG_OK;
     if (next.n >= g->options.min_workers) return sg_group_propose(g, &next);
     if (now - o->began > g->options.wait)
