@@ -72,29 +72,55 @@ static noreturn void become_worker(const supervisor *s, int i, int output, pid_t
     _exit(CLI_UNAVAILABLE);
 }
 
-static void start_worker(supervisor *s, int i) {
+/* false: there is no process, or no pipe to hear it by; errno says why. */
+static bool start_worker(supervisor *s, int i) {
     worker *w = &s->worker[i];
-    pid_t parent = getpid();
+    pid_t parent = getpid(), pid;
     int ends[2];
 
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        die(sg_fail(SG_ERR_UNAVAILABLE, "cannot make a pipe: %s", strerror(errno)), NULL);
-    w->pid = fork();
-    if (w->pid < 0)
-        die(sg_fail(SG_ERR_UNAVAILABLE, "cannot start a worker: %s", strerror(errno)), NULL);
-    if (w->pid == 0) become_worker(s, i, ends[1], parent);
+    if (pipe2(ends, O_CLOEXEC) != 0) return false;
+    pid = fork();
+    if (pid == 0) become_worker(s, i, ends[1], parent);
     close(ends[1]);
+    if (pid < 0) {
+        close(ends[0]);
+        return false;
+    }
+    w->pid = pid;
     w->output = ends[0];
     w->used = 0;
     w->started = sg_now();
+    return true;
 }
 
+/* A life that was long enough is followed by the next one at once, unless it failed. */
+static void plan_restart(worker *w, bool failed, double now) {
+    bool pause = failed || now - w->started <= kShortLife;
+
+    w->pause = !pause ? 0.0 : w->pause > 0.0 ? 2.0 * w->pause : kFirstPause;
+    if (w->pause > kLongestPause) w->pause = kLongestPause;
+    w->start_at = now + w->pause;
+}
+
+static int running(const supervisor *s) {
+    int n = 0;
+
+    for (int i = 0; i < s->n; i++) n += s->worker[i].pid > 0;
+    return n;
+}
+
+/* Alone those who run go on; who cannot be started is tried again. */
 static void start_due(supervisor *s) {
     for (int i = 0; i < s->n; i++) {
         worker *w = &s->worker[i];
 
-        if (w->pid == 0 && !w->finished && !s->stopping && !s->done && sg_now() >= w->start_at)
-            start_worker(s, i);
+        if (w->pid != 0 || w->finished || s->stopping || s->done || sg_now() < w->start_at)
+            continue;
+        if (start_worker(s, i)) continue;
+        if (running(s) == 0)
+            die(sg_fail(SG_ERR_UNAVAILABLE, "cannot start a worker: %s", strerror(errno)), NULL);
+        cli_say("worker %d cannot be started: %s; trying again", i, strerror(errno));
+        plan_restart(w, true, sg_now());
     }
 }
 
@@ -194,15 +220,6 @@ static bool may_pass(const supervisor *s, int status, double now) {
            others_work(s, now);
 }
 
-/* A life that was long enough is followed by the next one at once, unless it failed. */
-static void plan_restart(worker *w, bool failed, double now) {
-    bool pause = failed || now - w->started <= kShortLife;
-
-    w->pause = !pause ? 0.0 : w->pause > 0.0 ? 2.0 * w->pause : kFirstPause;
-    if (w->pause > kLongestPause) w->pause = kLongestPause;
-    w->start_at = now + w->pause;
-}
-
 static void bury(supervisor *s, int i, int how) {
     worker *w = &s->worker[i];
     int status = WIFEXITED(how) ? WEXITSTATUS(how) : -1;
@@ -241,13 +258,6 @@ static void take_signal(supervisor *s) {
     if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) stop_all(s, CLI_INTERRUPTED);
 }
 
-static int running(const supervisor *s) {
-    int n = 0;
-
-    for (int i = 0; i < s->n; i++) n += s->worker[i].pid > 0;
-    return n;
-}
-
 /* Milliseconds until something is due though nothing happens; -1: nothing is. */
 static int until_due(const supervisor *s) {
     double least = s->end_at > 0.0 ? s->end_at : (double)INFINITY;
@@ -284,6 +294,7 @@ static void watch(supervisor *s) {
 static void catch_signals(supervisor *s) {
     sigset_t mask;
 
+    signal(SIGCHLD, SIG_DFL); /* where it is ignored nobody hears how a child ends */
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGTERM);

@@ -143,6 +143,20 @@ kill -TERM $pid
 finish
 expect "and the others went on" 75 "no memory for" "interrupted: saved step"
 
+# --- a worker for which there is no pipe ---
+start "$work/files" --workers 2 train.epochs=100 distributed.pace=0.02
+wait_for 60 grep -q "^epoch" "$work/err"
+prlimit --pid $pid --nofile=3:
+kill -KILL "$(worker 2)"
+if wait_for 60 grep -q "cannot be started: Too many open files; trying again" "$work/err"; then pass "no files for a worker: tried again"
+else fail "no files for a worker: tried again" "$(tail -n 3 "$work/err")"; fi
+prlimit --pid $pid --nofile=1024:
+if wait_for 60 grep -q "taking the state after step" "$work/err"; then pass "it came back once there were some"
+else fail "it came back once there were some" "$(tail -n 3 "$work/err")"; fi
+kill -TERM $pid
+finish
+expect "and the other one went on" 75 "interrupted: saved step"
+
 # --- a full disk ---
 disk=$work/disk
 mkdir "$disk"
