@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -110,20 +111,27 @@ static void test_hang_up(void **state) {
     sg_peers_close(p);
 }
 
+/* This process can open that many files more; the limit of before. */
+static struct rlimit leave_files(int n) {
+    struct rlimit before, few;
+    int next = dup(0);
+
+    assert_true(next > 0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = (rlim_t)(next + n);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    return before;
+}
+
 /* A process that has no files left knows nothing of the others. */
 static void test_no_files_left(void **state) {
     sg_peers *p = open_peers("a", 100.0), *q = open_peers("b", 100.0);
     sg_peer list[] = {make_peer("b", sg_peers_address(q))};
-    struct rlimit before, none;
-    int next = dup(0);
+    struct rlimit before = leave_files(0);
 
     (void)state;
-    assert_true(next > 0);
-    close(next);
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-    none = before;
-    none.rlim_cur = (rlim_t)next;
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     assert_int_equal(sg_peers_watch(p, 1, list, 1), SG_OK);
     for (double end = sg_now() + kLimit; !sg_peers_is_lost(p, "b") && sg_now() < end;) usleep(1000);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
@@ -293,12 +301,68 @@ static void test_silent_together(void **state) {
     for (int i = 0; i < 3; i++) close_asker(&a[i]);
 }
 
+static double processor_seconds(void) {
+    struct timespec t;
+
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t), 0);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Who calls while there is no file left waits for one, and nobody is busy with that. */
+static void test_calls_wait_for_files(void **state) {
+    sg_peers *p = open_peers("x", 100.0);
+    struct rlimit before;
+    double begun;
+    asker a;
+
+    (void)state;
+    open_asker(&a, 0);
+    before = leave_files(1); /* the caller's own */
+    call(&a, 0, p, "x");
+    begun = processor_seconds();
+    usleep(500000);
+    begun = processor_seconds() - begun;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    if (!(begun < 0.1)) fail_msg("it took %.3f s of processor time", begun);
+    await_one(p, &a, sg_now() + kLimit);
+    sg_peers_close(p);
+    close_asker(&a);
+}
+
+static bool always(void *context) { return context != NULL; }
+
+/* Whoever is told to go need not wait for others first. */
+static void test_hearing_can_be_stopped(void **state) {
+    sg_peers_options o = {.id = "x", .interface = "127.0.0.1", .silence = 100.0, .stop = always};
+    double begun = sg_now();
+    sg_peers *p;
+    size_t bytes;
+    uint8_t byte;
+    asker a;
+
+    (void)state;
+    open_asker(&a, 0);
+    o.context = &a;
+    assert_int_equal(sg_peers_open(&o, &p), SG_OK);
+    assert_int_equal(sg_peers_watch(p, 1, &a.who, 1), SG_OK);
+    assert_int_equal(sg_peers_hear(p, a.who.id, SG_SAID_OPENING, &byte, 1, &bytes, kLimit),
+                     SG_ERR_INTERRUPTED);
+    assert_true(sg_now() - begun < 5.0);
+    sg_peers_close(p);
+    close_asker(&a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nobody_is_there),   cmocka_unit_test(test_no_way_there),
-        cmocka_unit_test(test_hang_up),           cmocka_unit_test(test_no_files_left),
-        cmocka_unit_test(test_all_name_the_same), cmocka_unit_test(test_silent_ones_are_let_go),
+        cmocka_unit_test(test_nobody_is_there),
+        cmocka_unit_test(test_no_way_there),
+        cmocka_unit_test(test_hang_up),
+        cmocka_unit_test(test_no_files_left),
+        cmocka_unit_test(test_all_name_the_same),
+        cmocka_unit_test(test_silent_ones_are_let_go),
         cmocka_unit_test(test_silent_together),
+        cmocka_unit_test(test_calls_wait_for_files),
+        cmocka_unit_test(test_hearing_can_be_stopped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,7 +35,6 @@ typedef struct sg_peer_entry {
     bool warned; /* that there is no way to it */
     sg_wire to, from;
     double heard_at; /* or watched since */
-    int64_t epoch;   /* its own, as it says */
     bool asking;
     sg_peer_said said[SG_SAID_TOPICS];
     struct sg_peer_entry *next;
@@ -60,6 +59,7 @@ struct sg_peers {
     int listener, wake; /* fds */
     bool stop, asking, alarmed;
     bool absent; /* this process was stopped itself, and has not listened */
+    bool full;   /* no file or memory is left for those who call: they wait until the next beat */
     int64_t epoch, latest;
     sg_peer_entry *entry;
     sg_peer_stranger *stranger;

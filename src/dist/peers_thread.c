@@ -1,5 +1,6 @@
 /* The thread of the peers: polls all sockets without the lock and works with it. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,7 +43,6 @@ static void take(void *context, const sg_frame *frame, const uint8_t *data) {
 
     e->heard_at = sg_now();
     e->heard = true;
-    e->epoch = frame->epoch;
     if (frame->kind == SG_PEER_BEAT && frame->bytes == sizeof b) {
         memcpy(&b, data, sizeof b); /* which may lie anywhere */
         e->asking = b.asking != 0;
@@ -96,6 +96,7 @@ static void accept_all(sg_peers *p) {
         s->next = p->stranger;
         p->stranger = s;
     }
+    p->full = errno != EAGAIN;
 }
 
 /* A stranger that has told its name becomes its entry's voice. */
@@ -208,7 +209,7 @@ static size_t list_sockets(sg_peers *p) {
         p->poll_room = 2 * need;
     }
     p->poll[n++] = (struct pollfd){p->wake, POLLIN, 0};
-    p->poll[n++] = (struct pollfd){p->listener, POLLIN, 0};
+    p->poll[n++] = (struct pollfd){p->full ? -1 : p->listener, POLLIN, 0};
     for (const sg_peer_entry *e = p->entry; e; e = e->next) {
         poll_for(p, &n, &e->to);
         poll_for(p, &n, &e->from);
