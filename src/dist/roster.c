@@ -6,15 +6,28 @@
 
 #include "core/mem.h"
 
+/* NULL: no memory. */
+static json_t *list_members(const sg_roster *record) {
+    json_t *list = json_array();
+
+    for (int i = 0; i < record->n && list; i++) {
+        const sg_peer *who = &record->member[i];
+        json_t *one = json_pack("{s:s, s:s}", "id", who->id, "address", who->address);
+
+        if (json_array_append_new(list, one) == 0) continue;
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
+}
+
 sg_status sg_roster_write(const sg_roster *record, char **text) {
-    json_t *members = json_array(), *whole;
+    json_t *members = list_members(record), *whole = NULL;
     char *json = NULL;
 
-    for (int i = 0; i < record->n; i++)
-        json_array_append_new(members, json_pack("{s:s, s:s}", "id", record->member[i].id,
-                                                 "address", record->member[i].address));
-    whole = json_pack("{s:s, s:s, s:s?, s:o}", "run", record->run, "about", record->about, "done",
-                      record->done, "members", members);
+    if (members)
+        whole = json_pack("{s:s, s:s, s:s?, s:o}", "run", record->run, "about", record->about,
+                          "done", record->done, "members", members);
     if (whole) json = json_dumps(whole, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     json_decref(whole);
     *text = json ? sg_strdup(json) : NULL;
@@ -38,7 +51,6 @@ static bool take(const json_t *whole, sg_roster *record) {
     const json_t *members = json_object_get(whole, "members");
     const char *run = json_string_value(json_object_get(whole, "run"));
     const char *about = json_string_value(json_object_get(whole, "about"));
-    const char *done = json_string_value(json_object_get(whole, "done"));
 
     if (!run || strlen(run) >= sizeof record->run || !about || !json_is_array(members) ||
         json_array_size(members) > SG_GROUP_MOST)
@@ -47,21 +59,30 @@ static bool take(const json_t *whole, sg_roster *record) {
     record->n = (int)json_array_size(members);
     for (int i = 0; i < record->n; i++)
         if (!take_member(json_array_get(members, (size_t)i), &record->member[i])) return false;
-    record->about = sg_strdup(about);
+    return true;
+}
+
+/* What is of any length. */
+static bool copy_texts(const json_t *whole, sg_roster *record) {
+    const char *done = json_string_value(json_object_get(whole, "done"));
+
+    record->about = sg_strdup(json_string_value(json_object_get(whole, "about")));
     record->done = done ? sg_strdup(done) : NULL;
-    return record->about && (!done || record->done);
+    return record->about && (record->done || !done);
 }
 
 sg_status sg_roster_parse(int64_t epoch, const char *text, sg_roster *record) {
     json_t *whole = json_loads(text, 0, NULL);
-    bool good;
+    bool fits, copied;
 
     memset(record, 0, sizeof *record);
     record->epoch = epoch;
-    good = whole && take(whole, record);
+    fits = whole && take(whole, record);
+    copied = fits && copy_texts(whole, record);
     json_decref(whole);
-    if (good) return SG_OK;
+    if (copied) return SG_OK;
     sg_roster_clear(record);
+    if (fits) return sg_fail(SG_ERR_OOM, "group: no memory for a record");
     return sg_fail(SG_ERR_DATA, "the record of epoch %lld is damaged", (long long)epoch);
 }
 

@@ -1,4 +1,5 @@
-/* What stands in the record of an epoch, and in a member's announcement: JSON. */
+/* What stands in the record of an epoch, and in a member's announcement: JSON, so all of it is
+ * UTF-8. */
 #ifndef SG_DIST_ROSTER_H
 #define SG_DIST_ROSTER_H
 

@@ -9,6 +9,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/utf8.h"
 #include "train/run_inside.h"
 
 static const double kPaceSlice = 0.01;                  /* seconds */
@@ -19,10 +20,21 @@ bool sg_run_writes(const sg_run *r) { return !r->group || sg_group_rank(r->group
 
 /* --- what members must agree in --------------------------------------------------------------- */
 
+/* A path may be of any bytes, what is told to others may not. */
+static sg_status check_utf8(const char *config) {
+    const char *line = config + sg_utf8_check(config, strlen(config));
+
+    if (!*line) return SG_OK;
+    while (line > config && line[-1] != '\n') line--;
+    return sg_fail(SG_ERR_CONFIG, "%.*s: is not UTF-8, as the words of workers must be",
+                   (int)strcspn(line, "\n"), line);
+}
+
 /* The numeric class and the data's fingerprint, a line each, then the configuration. */
 static sg_status describe(sg_run *r) {
     char here[SG_PLUGIN_CLASS_BYTES];
 
+    SG_TRY(check_utf8(r->config_text));
     sg_compute_class(&r->compute, here, sizeof here);
     r->about = sg_str_printf("%s\n%s\n%s", here, r->task->fingerprint, r->config_text);
     return r->about ? SG_OK : sg_fail(SG_ERR_OOM, "group: no memory");

@@ -45,6 +45,14 @@ train "$work/none" --workers 2 --profile
 expect_error "--workers with --profile" 64 \
     "train: --profile is of one process: without --workers; try \`train --help\`"
 if [ -e "$work/none" ]; then fail "nothing was made" "$(ls "$work/none")"; else pass "nothing was made"; fi
+run bin/train --config <(cat configs/mask-demo.ini) "${tiny[@]:2}" run.dir="$work/piped" --workers 2
+expect "--workers with a configuration from a pipe" 0 "done: 24 steps"
+same "its bits" "$(hash_of)" "$whole"
+ln -s "$data" "$work/caf"$'\xe9'
+train "$work/bytes" --workers 2 data.root="$work/caf"$'\xe9'
+expect "a path that is not UTF-8" 78 "is not UTF-8, as the words of workers must be"
+run timeout 60 env --ignore-signal=CHLD bin/train "${tiny[@]}" run.dir="$work/deaf" train.steps=3 --workers 2
+expect "started by one that does not hear of children" 0 "done: 3 steps"
 train "$work/alone" --workers 2 --list
 expect "--workers with --list" 0 "step-000000024.h5, last.h5"
 train "$work/stored" --workers 2 distributed.store="file://$work/store"
