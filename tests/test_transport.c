@@ -9,12 +9,17 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -641,6 +646,52 @@ static void mad_peers(const fixture_kind *kind) {
     }
 }
 
+/* Of mmap: whatever is to be mapped at a place, shared, is told that there is no memory. */
+static bool refuse_to_map_at_a_place(void) {
+    const unsigned flags = offsetof(struct seccomp_data, args[3]);
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, flags),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MAP_SHARED | MAP_FIXED, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {sizeof code / sizeof *code, code};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+/* The bell of an area that is mapped in part is not rung. */
+static void areas_that_cannot_be_mapped(const fixture_kind *kind) {
+    enum { kRefused = 10, kNoFilter };
+    sg_shm_area area = SG_SHM_NONE;
+    sg_shm_card card;
+    sg_transport_options o = {.rank = 0, .size = 2, .epoch = 9, .seconds = 5.0};
+    sg_transport *t;
+    int status;
+    pid_t pid;
+
+    if (strcmp(kind->name, "shm") != 0) return;
+    assert_int_equal(sg_shm_area_make(&area, 1, 2, 9, &card), SG_OK);
+    o.introduction = (sg_introduction){&card, say_to_nobody, hear_echo, NULL};
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        if (!refuse_to_map_at_a_place()) _exit(kNoFilter);
+        _exit(sg_transport_shm_create(&o, &t) == SG_ERR_UNAVAILABLE &&
+                      strstr(sg_last_error(), "cannot map a page")
+                  ? kRefused
+                  : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    sg_shm_area_clear(&area);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kNoFilter) skip();
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == kRefused);
+}
+
 /* Writing into another's area faults, but for its bell. */
 static void areas_are_read_only(const fixture_kind *kind) {
     sg_shm_area area = SG_SHM_NONE, seen = SG_SHM_NONE;
@@ -731,6 +782,7 @@ static const test_of_kinds kTests[] = {
     TEST(memory_runs_out),
     TEST(false_cards),
     TEST(mad_peers),
+    TEST(areas_that_cannot_be_mapped),
     TEST(areas_are_read_only),
     TEST(one_place_has_one_text),
 #undef TEST

@@ -57,9 +57,12 @@ static sg_status map(sg_shm_area *area, int fd, int size, bool own) {
     area->rings = area->base + rings_at(size);
     area->ring = sg_shm_ring_bytes(size);
     if (own) return SG_OK;
-    if (mmap(base, page_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != base)
-        return sg_fail(SG_ERR_UNAVAILABLE, "shared memory: cannot map a page: %s", strerror(errno));
-    return SG_OK;
+    if (mmap(base, page_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == base)
+        return SG_OK;
+    sg_fail(SG_ERR_UNAVAILABLE, "shared memory: cannot map a page: %s", strerror(errno));
+    munmap(base, area->bytes);
+    area->base = NULL; /* it has no bell */
+    return SG_ERR_UNAVAILABLE;
 }
 
 /* Memory is taken here, so that a lack of it is found now and is no SIGBUS later. Of the ring to
