@@ -109,43 +109,10 @@ static void copy_out(uint8_t *to, const uint8_t *from, size_t bytes) {
     memcpy(to + streamed, from + streamed, bytes - streamed);
 }
 
-/* Copy some of what member k is to get; whether there was room for any. */
-static sg_status send_some(shm *t, int k, bool *moved) {
-    lane *l = &t->peer[k].out;
-    uint64_t taken = atomic_load_explicit(&peers_line(t, k)->taken, memory_order_acquire);
-    uint64_t begin = l->position, under_way = begin - taken, end;
-    uint8_t *ring = sg_shm_ring(&t->own, k);
+static void put_header(uint8_t *to, const sg_transfer *m, uint64_t number) {
+    header h = {.bytes = m->bytes, .number = number};
 
-    if (under_way > t->ring || under_way % SG_SHM_LINE != 0)
-        return sg_fail(SG_ERR_UNAVAILABLE,
-                       "member %d says that it took %" PRIu64 " of %" PRIu64 " bytes", k, taken,
-                       begin);
-    end = begin + (t->ring - under_way);
-    if (end - begin > t->ring / kChunks) end = begin + t->ring / kChunks;
-    while (l->position < end && l->at < t->n) {
-        const sg_transfer *m = &t->message[l->at];
-        uint64_t place = l->position % t->ring;
-        size_t count = sizeof(header);
-
-        if (l->done == 0) {
-            header h = {.bytes = m->bytes, .number = l->number};
-
-            memcpy(ring + place, &h, sizeof h);
-        } else {
-            uint64_t before = l->done - sizeof(header);
-
-            count = smallest(m->bytes - before, end - l->position, t->ring - place);
-            copy_out(ring + place, (const uint8_t *)m->data + before, count);
-        }
-        l->position += count;
-        l->done += count;
-        if (l->done == sizeof(header) + m->bytes) advance(t, l, k, false);
-    }
-    *moved = l->position != begin;
-    if (!*moved) return SG_OK;
-    atomic_store(&own_line(t, k)->written, l->position);
-    tell(t, k, SG_SHM_DATA);
-    return SG_OK;
+    memcpy(to, &h, sizeof h);
 }
 
 static sg_status check_header(const uint8_t *from, const sg_transfer *m, uint64_t number) {
@@ -159,35 +126,66 @@ static sg_status check_header(const uint8_t *from, const sg_transfer *m, uint64_
                    m->peer, h.bytes, h.number, m->bytes, number);
 }
 
-/* Copy some of what came from member k; whether there was any. */
-static sg_status receive_some(shm *t, int k, bool *moved) {
-    lane *l = &t->peer[k].in;
-    uint64_t written = atomic_load_explicit(&peers_line(t, k)->written, memory_order_acquire);
-    uint64_t begin = l->position, end = written;
-    const uint8_t *ring = sg_shm_ring(&t->peer[k].area, t->rank);
+/* Copy messages to the ring, or from it, up to `end` on its stream, but no more than a chunk. */
+static sg_status copy_some(shm *t, int k, uint8_t *ring, uint64_t end, bool receive) {
+    lane *l = receive ? &t->peer[k].in : &t->peer[k].out;
 
-    if (written - begin > t->ring || written % SG_SHM_LINE != 0)
-        return sg_fail(SG_ERR_UNAVAILABLE,
-                       "member %d says that it wrote %" PRIu64 " bytes, after %" PRIu64, k, written,
-                       begin);
-    if (end - begin > t->ring / kChunks) end = begin + t->ring / kChunks;
+    if (end - l->position > t->ring / kChunks) end = l->position + t->ring / kChunks;
     while (l->position < end && l->at < t->n) {
         const sg_transfer *m = &t->message[l->at];
         uint64_t place = l->position % t->ring;
         size_t count = sizeof(header);
 
-        if (l->done == 0) {
+        if (l->done == 0 && receive) {
             SG_TRY(check_header(ring + place, m, l->number));
+        } else if (l->done == 0) {
+            put_header(ring + place, m, l->number);
         } else {
             uint64_t before = l->done - sizeof(header);
+            uint8_t *data = (uint8_t *)m->data + before;
 
             count = smallest(m->bytes - before, end - l->position, t->ring - place);
-            memcpy((uint8_t *)m->data + before, ring + place, count);
+            if (receive)
+                memcpy(data, ring + place, count);
+            else
+                copy_out(ring + place, data, count);
         }
         l->position += count;
         l->done += count;
-        if (l->done == sizeof(header) + m->bytes) advance(t, l, k, true);
+        if (l->done == sizeof(header) + m->bytes) advance(t, l, k, receive);
     }
+    return SG_OK;
+}
+
+/* Copy some of what member k is to get; whether there was room for any. */
+static sg_status send_some(shm *t, int k, bool *moved) {
+    const lane *l = &t->peer[k].out;
+    uint64_t taken = atomic_load_explicit(&peers_line(t, k)->taken, memory_order_acquire);
+    uint64_t begin = l->position, under_way = begin - taken;
+
+    if (under_way > t->ring || under_way % SG_SHM_LINE != 0)
+        return sg_fail(SG_ERR_UNAVAILABLE,
+                       "member %d says that it took %" PRIu64 " of %" PRIu64 " bytes", k, taken,
+                       begin);
+    SG_TRY(copy_some(t, k, sg_shm_ring(&t->own, k), taken + t->ring, false));
+    *moved = l->position != begin;
+    if (!*moved) return SG_OK;
+    atomic_store(&own_line(t, k)->written, l->position);
+    tell(t, k, SG_SHM_DATA);
+    return SG_OK;
+}
+
+/* Copy some of what came from member k; whether there was any. */
+static sg_status receive_some(shm *t, int k, bool *moved) {
+    const lane *l = &t->peer[k].in;
+    uint64_t written = atomic_load_explicit(&peers_line(t, k)->written, memory_order_acquire);
+    uint64_t begin = l->position;
+
+    if (written - begin > t->ring || written % SG_SHM_LINE != 0)
+        return sg_fail(SG_ERR_UNAVAILABLE,
+                       "member %d says that it wrote %" PRIu64 " bytes, after %" PRIu64, k, written,
+                       begin);
+    SG_TRY(copy_some(t, k, sg_shm_ring(&t->peer[k].area, t->rank), written, true));
     *moved = l->position != begin;
     if (!*moved) return SG_OK;
     atomic_store(&own_line(t, k)->taken, l->position);
