@@ -5,10 +5,10 @@
  *   form       be a member of an epoch that is whole: all connected, and told where each stands.
  *              One who is behind copies the state of one ahead (sg_group_copy).
  *   reduce     the exchange of a step, bucket by bucket. It succeeds, or the epoch is over: the
- * step is then redone in the next one. What it changed is applied only where the last bucket
- *              succeeded.
- *   change     who asks to be taken in, or wishes to leave, is told in the notes of an exchange, so
- *              all that saw it succeed agree, and form the next epoch at the end of that step.
+ *              step is then redone in the next one. What it changed is applied only where the
+ *              last bucket succeeded.
+ *   change     who asks to be taken in, or wishes to leave, is told in the notes of an exchange,
+ *              so all that saw it succeed agree, and form the next epoch at the end of that step.
  *
  * Two members may differ by one step, where one saw an exchange succeed that failed for the other;
  * never by more. Since the same step gives the same bits wherever it is made, a member that was

@@ -71,8 +71,8 @@ typedef struct {
  * is noticed within 20 ms by those who wait for it. */
 sg_status sg_transport_shm_create(const sg_transport_options *options,
                                   sg_transport **out) SG_CHECKED;
-/* Over TCP, by Gloo, whose plug-in lies beside the program. SG_ERR_UNSUPPORTED: it does not, or
- * cannot be loaded, and why. For a network where nobody sends forged data: Gloo does not outlive a
+/* Over TCP, by Gloo, whose plug-in lies beside the program. SG_ERR_CONFIG: it does not, or cannot
+ * be loaded, and why. For a network where nobody sends forged data: Gloo does not outlive a
  * frame that it does not understand. */
 sg_status sg_transport_gloo_create(const sg_transport_options *options,
                                    sg_transport **out) SG_CHECKED;
