@@ -272,6 +272,13 @@ static int until_due(const supervisor *s) {
     return isinf(least) ? -1 : least > 0.0 ? (int)(1e3 * least) + 1 : 0;
 }
 
+/* One that a file server holds in the kernel goes when that lets it: it is not to be waited for at
+ * the price of a core. */
+static void end_all(supervisor *s) {
+    tell_all(s, SIGKILL);
+    s->end_at = sg_now() + kEnd;
+}
+
 static void watch(supervisor *s) {
     struct pollfd fd[CLI_MOST_WORKERS + 1];
 
@@ -284,7 +291,7 @@ static void watch(supervisor *s) {
         for (int i = 0; i < s->n; i++)
             if (fd[i + 1].revents) (void)listen_to(s, &s->worker[i]);
         if (fd[0].revents) take_signal(s);
-        if (s->end_at > 0.0 && sg_now() > s->end_at) tell_all(s, SIGKILL);
+        if (s->end_at > 0.0 && sg_now() > s->end_at) end_all(s);
         reap(s);
     }
 }
