@@ -268,6 +268,7 @@ def main():
     parser.add_argument("--describe", action="store_true", help="print the version and parameters")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
+    torch.backends.cudnn.benchmark = True  # as PyTorch's tuning guide has it for shapes that stay the same
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     model = Detector(a.size, a.stride).to(a.device)
@@ -285,7 +286,8 @@ def main():
     fused = {"fused": True} if a.device == "cuda" else {}
     optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01},
                                    {"params": exempt, "weight_decay": 0.0}], lr=1e-3, **fused)
-    average = [p.detach().clone() for p in model.state_dict().values() if p.is_floating_point()]
+    values = [p for p in model.state_dict().values() if p.is_floating_point()]
+    average = [p.clone() for p in values]
     grid, stride = anchors_of(a.input, model.first)
     targets = targets_of(a.batch, grid.shape[1], generator)
     grid, stride = grid.to(a.device), stride.to(a.device)
@@ -315,7 +317,6 @@ def main():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
         with torch.no_grad():
-            values = [p for p in model.state_dict().values() if p.is_floating_point()]
             torch._foreach_mul_(average, 0.999)
             torch._foreach_add_(average, values, alpha=0.001)
         return loss
