@@ -66,12 +66,14 @@ static void device_release(void *block) { (void)cudaFree(block); }
 
 static sg_status device_alloc_host(size_t bytes, const char *what, void **out) {
     void *block = NULL;
+    cudaError_t error = cudaMallocHost(&block, bytes + 1);
 
-    if (cudaMallocHost(&block, bytes + 1) != cudaSuccess) {
+    if (error == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError();
         return sg_fail(SG_ERR_OOM, "no pinned memory for %s, %zu bytes; see ulimit -l", what,
                        bytes);
     }
+    SG_TRY(sg_cuda_check(error, what));
     memset(block, 0, bytes + 1);
     *out = block;
     return SG_OK;

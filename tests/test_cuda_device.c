@@ -200,6 +200,7 @@ static void test_lost(void **state) {
     assert_int_equal(device->put(f->queue, x, &bytes, 4), SG_ERR_UNAVAILABLE);
     assert_int_equal(device->memory(&bytes, &bytes), SG_ERR_UNAVAILABLE);
     assert_int_equal(device->alloc(1, "a block", &block), SG_ERR_UNAVAILABLE);
+    assert_int_equal(device->alloc_host(1, "a block", &block), SG_ERR_UNAVAILABLE);
     assert_int_equal(device->add_shards(f->queue, f->grads, 2, kFloats, f->step),
                      SG_ERR_UNAVAILABLE);
     assert_int_equal(sg_program_run(program, &b), SG_ERR_UNAVAILABLE);

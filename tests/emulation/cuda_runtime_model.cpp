@@ -241,7 +241,11 @@ cudaError_t cudaMalloc(void **block, size_t bytes) {
     return error;
 }
 
-cudaError_t cudaMallocHost(void **block, size_t bytes) { return allocate(block, bytes, false); }
+cudaError_t cudaMallocHost(void **block, size_t bytes) {
+    cudaError_t error = answer();
+
+    return error == cudaSuccess ? allocate(block, bytes, false) : error;
+}
 
 /* As on a GPU, it waits for all that is under way. */
 cudaError_t cudaFree(void *block) {
