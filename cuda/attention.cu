@@ -418,14 +418,6 @@ template <typename T, int DP, int Rows, int Cols> static sg_status attention_as(
     return sg_cuda_launched(a);
 }
 
-template <typename T> static sg_status attention_run(const sg_args *a) {
-    const attention_state *s = state_of(a);
-
-    if (s->N * s->T == 0) return SG_OK;
-    if (s->D <= 32) return attention_as<T, 32, 64, 64>(a);
-    return s->D <= 64 ? attention_as<T, 64, 64, 32>(a) : attention_as<T, kWide, 32, 32>(a);
-}
-
 template <typename T, int DP, int Rows, int Cols>
 static sg_status attention_dx_as(const sg_args *a) {
     const void *const pointers[] = {a->in[0], a->in[4]};
@@ -444,12 +436,19 @@ static sg_status attention_dx_as(const sg_args *a) {
     return sg_cuda_launched(a);
 }
 
-template <typename T> static sg_status attention_dx_run(const sg_args *a) {
-    const attention_state *s = state_of(a);
+/* f<T, DP, Rows, Cols>(a): DP is the least that a head's channels fit, and each has its tiles. */
+#define BY_WIDTH(f, T, a, rows_32, cols_32, rows_64, cols_64, rows_wide, cols_wide)                \
+    (state_of(a)->N * state_of(a)->T == 0 ? SG_OK                                                  \
+     : state_of(a)->D <= 32               ? f<T, 32, rows_32, cols_32>(a)                          \
+     : state_of(a)->D <= 64               ? f<T, 64, rows_64, cols_64>(a)                          \
+                                          : f<T, kWide, rows_wide, cols_wide>(a))
 
-    if (s->N * s->T == 0) return SG_OK;
-    if (s->D <= 32) return attention_dx_as<T, 32, 64, 32>(a);
-    return s->D <= 64 ? attention_dx_as<T, 64, 32, 32>(a) : attention_dx_as<T, kWide, 16, 16>(a);
+template <typename T> static sg_status attention_run(const sg_args *a) {
+    return BY_WIDTH(attention_as, T, a, 64, 64, 64, 32, 32, 32);
+}
+
+template <typename T> static sg_status attention_dx_run(const sg_args *a) {
+    return BY_WIDTH(attention_dx_as, T, a, 64, 32, 32, 32, 16, 16);
 }
 
 /* --- selection -------------------------------------------------------------------------------- */

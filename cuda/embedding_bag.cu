@@ -56,9 +56,8 @@ __global__ void embedding_bag_kernel(const int32_t *ids, const float *table, con
 
 template <int V> static sg_status embedding_bag_as(const sg_args *a) {
     const bag_state *s = static_cast<const bag_state *>(a->state);
-    unsigned lanes = 1;
+    unsigned lanes = (unsigned)lanes_for(ceil_div(s->d, V), kThreads);
 
-    while (lanes < kThreads && lanes * V < s->d) lanes *= 2;
     SG_LAUNCH((embedding_bag_kernel<V>), blocks_for(s->N, kThreads / lanes),
               dim3(lanes, kThreads / lanes), 0, (cudaStream_t)a->queue,
               static_cast<const int32_t *>(a->in[0]), static_cast<const float *>(a->in[1]),

@@ -106,16 +106,24 @@ static sg_status select_product(sg_cuda *cuda, const sg_node *node, sg_kernel ru
     return SG_OK;
 }
 
+static sg_vendor_matmul product_of(int64_t M, int64_t N, int64_t K) {
+    sg_vendor_matmul m = {};
+
+    m.M = M;
+    m.N = N;
+    m.K = K;
+    return m;
+}
+
 /* With a transposed first operand the sums run over rows: the gradient of a parameter. */
 extern "C" sg_status sg_cuda_select_matmul(sg_cuda *cuda, const sg_node *node, const sg_layout *,
                                            sg_kernel_plan *plan) {
     const sg_matmul_attr *attr = static_cast<const sg_matmul_attr *>(node->attr);
-    sg_vendor_matmul m = {};
+    const sg_shape *y = &node->out[0].shape;
+    sg_vendor_matmul m =
+        product_of(y->dim[0], y->dim[1], node->in[0]->shape.dim[attr->transpose_a ? 0 : 1]);
     linear_state *s = NULL;
 
-    m.M = node->out[0].shape.dim[0];
-    m.N = node->out[0].shape.dim[1];
-    m.K = node->in[0]->shape.dim[attr->transpose_a ? 0 : 1];
     m.transpose_a = attr->transpose_a;
     m.transpose_b = attr->transpose_b;
     m.f32_out = cuda->precision == SG_CUDA_BF16 && attr->transpose_a;
@@ -128,12 +136,9 @@ extern "C" sg_status sg_cuda_select_linear(sg_cuda *cuda, const sg_node *node, c
                                            sg_kernel_plan *plan) {
     const sg_linear_attr *attr = static_cast<const sg_linear_attr *>(node->attr);
     sg_linear_sizes n = sg_linear_sizes_of(node);
-    sg_vendor_matmul m = {};
+    sg_vendor_matmul m = product_of(n.M, n.O, n.K);
     linear_state *s = NULL;
 
-    m.M = n.M;
-    m.N = n.O;
-    m.K = n.K;
     m.transpose_b = true;
     m.bias = node->in[2] != NULL;
     m.keep_z = attr->keep_z;
@@ -148,12 +153,9 @@ extern "C" sg_status sg_cuda_select_linear_dx(sg_cuda *cuda, const sg_node *node
                                               sg_kernel_plan *plan) {
     const sg_linear_attr *attr = static_cast<const sg_linear_attr *>(node->attr);
     sg_linear_sizes n = sg_linear_sizes_of(node);
-    sg_vendor_matmul m = {};
+    sg_vendor_matmul m = product_of(n.M, n.K, n.O);
     linear_state *s = NULL;
 
-    m.M = n.M;
-    m.N = n.K;
-    m.K = n.O;
     if (node->in[2]) m.epilogue = SG_EPILOGUE_SLOPE;
     return select_product(cuda, node, linear_dx_run, &m, node->in[2] ? attr->act : SG_ACT_NONE,
                           plan, &s);
@@ -162,12 +164,9 @@ extern "C" sg_status sg_cuda_select_linear_dx(sg_cuda *cuda, const sg_node *node
 extern "C" sg_status sg_cuda_select_linear_dw(sg_cuda *cuda, const sg_node *node, const sg_layout *,
                                               sg_kernel_plan *plan) {
     sg_linear_sizes n = sg_linear_sizes_of(node);
-    sg_vendor_matmul m = {};
+    sg_vendor_matmul m = product_of(n.O, n.K, n.M);
     linear_state *s = NULL;
 
-    m.M = n.O;
-    m.N = n.K;
-    m.K = n.M;
     m.transpose_a = true;
     m.f32_out = cuda->precision == SG_CUDA_BF16;
     if (node->n_out > 1) m.epilogue = SG_EPILOGUE_SUMS;

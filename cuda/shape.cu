@@ -48,10 +48,9 @@ template <typename T, int V> __global__ void gather_kernel(const gather g, pack<
 }
 
 template <typename T, int V> static sg_status launch(const sg_args *a, const gather &g) {
-    unsigned lanes = kMaxLanes, rows;
+    unsigned lanes = (unsigned)lanes_for(g.cols, kMaxLanes), rows;
     int64_t blocks;
 
-    while (lanes > 1 && lanes / 2 >= g.cols) lanes /= 2;
     while (lanes < kThreads && kThreads / lanes > g.rows && lanes < g.cols) lanes *= 2;
     rows = kThreads / lanes;
     blocks = blocks_for(g.rows, rows * kEach);

@@ -18,14 +18,10 @@ typedef struct {
 /* As many as there are threads: one scans them, one looks for its equals. */
 static_assert((int)kDigits == (int)kThreads, "a thread a digit");
 
-static sort_state chunks_of(int64_t M) {
-    sort_state s = {M, 0, blocks_for(M, kThreads)};
+static sort_state state_of(int64_t M) {
+    sg_cuda_chunks c = chunks_of(M, kThreads, kThreads, kMaxChunks);
 
-    if (s.chunks > kMaxChunks) s.chunks = kMaxChunks;
-    if (s.chunks == 0) return s;
-    s.chunk = (M + s.chunks * kThreads - 1) / (s.chunks * kThreads) * kThreads;
-    s.chunks = blocks_for(M, s.chunk);
-    return s;
+    return {M, c.each, c.n};
 }
 
 __device__ static inline int64_t end_of_chunk(const sort_state &s) {
@@ -112,12 +108,12 @@ sg_status sg_cuda_scan(const sg_args *a, int32_t *start, int64_t n) {
 
 size_t sg_cuda_sort_bytes(int64_t M) {
     return (size_t)(2 * M) * sizeof(sg_cuda_place) +
-           (size_t)(kDigits * chunks_of(M).chunks + 1) * sizeof(int32_t);
+           (size_t)(kDigits * state_of(M).chunks + 1) * sizeof(int32_t);
 }
 
 sg_status sg_cuda_sort_ids(const sg_args *a, const int32_t *ids, int64_t M, int64_t R,
                            void *scratch, const sg_cuda_place **sorted) {
-    sort_state s = chunks_of(M);
+    sort_state s = state_of(M);
     sg_cuda_place *from = static_cast<sg_cuda_place *>(scratch), *to = from + M;
     int32_t *count = reinterpret_cast<int32_t *>(to + M);
     cudaStream_t stream = (cudaStream_t)a->queue;
