@@ -94,6 +94,11 @@ sg_status sg_cuda_augment(void *queue, const struct sg_warp_job *jobs, int64_t n
                           const uint8_t *kept, const uint8_t *staged, int64_t side,
                           uint8_t *image) SG_CHECKED;
 
+/* layout.cu: output 0 of `a`, pictures of few channels that `to` has innermost, becomes
+ * factor x + shift, x the bytes of input 0, N C H W. */
+enum { SG_CUDA_COLOURS = 4 };
+sg_status sg_cuda_colours(const sg_args *a, sg_layout to, float factor, float shift) SG_CHECKED;
+
 /* layout.cu: as sg_backend's. */
 sg_status sg_cuda_convert(void *context, const sg_value *v, sg_layout from, sg_layout to,
                           sg_kernel_plan *plan) SG_CHECKED;

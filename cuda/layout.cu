@@ -3,13 +3,14 @@
  * Within a picture both orders are a matrix (C, HW) or (HW, C), so a change of order is a
  * transpose, by tiles of 32 x 32 in shared memory: reads and writes both go along memory. A row of
  * the tile is 33 long, so that the threads of a warp meet no bank twice. Of three colours such a
- * tile would be nearly empty: they have a kernel of their own. */
+ * tile would be nearly empty: they have a kernel of their own, which also makes numbers of a
+ * picture's bytes. */
 #include <stdio.h>
 
 #include "backend_cuda.h"
 #include "launch.h"
 
-enum { kTile = 32, kRows = 8, kThreads = 256, kEach = 4, kThinRows = 4 };
+enum { kTile = 32, kRows = 8, kThreads = 256, kEach = 8 };
 
 typedef struct {
     int64_t N, rows, cols; /* N matrices (rows, cols) */
@@ -40,27 +41,52 @@ __global__ void transpose_kernel(const From *x, To *y, int64_t N, int64_t rows, 
     }
 }
 
-/* The same of few rows, a picture's colours: a thread a column, whose elements become neighbours.
- */
-template <typename From, typename To>
-__global__ void thin_kernel(const From *x, To *y, int64_t N, int64_t rows, int64_t cols) {
-    int64_t i = (int64_t)blockIdx.x * kThreads + threadIdx.x, n = i / cols;
-    const From *from = x + n * rows * cols + i % cols;
+struct as_it_is {
+    __device__ float operator()(float x) const { return x; }
+};
+struct scaled {
+    float factor, shift;
+    __device__ float operator()(float x) const { return factor * x + shift; }
+};
 
-    if (n >= N) return;
-    for (int64_t r = 0; r < rows; r++) y[i * rows + r] = from_float<To>(to_float(from[r * cols]));
+/* The same of f(x) and few rows, a picture's colours: a thread a column, whose elements become
+ * neighbours. grid: columns, pictures. */
+template <typename From, typename To, typename F>
+__global__ void thin_kernel(const From *x, To *y, int64_t N, int64_t rows, int64_t cols, F f) {
+    int64_t col = (int64_t)blockIdx.x * kThreads + threadIdx.x;
+
+    if (col >= cols) return;
+    for (int64_t n = blockIdx.y; n < N; n += gridDim.y) {
+        const From *from = x + n * rows * cols + col;
+        To *to = y + (n * cols + col) * rows;
+        From v[SG_CUDA_COLOURS] = {};
+
+        for (int r = 0; r < SG_CUDA_COLOURS; r++)
+            if (r < rows) v[r] = from[r * cols];
+        for (int r = 0; r < SG_CUDA_COLOURS; r++)
+            if (r < rows) to[r] = from_float<To>(f(to_float(v[r])));
+    }
 }
 
-/* Several loads are under way; what is not bf16 may come from outside, where it is not aligned. */
+/* All loads are asked for before the first is waited for. What is not bf16 may come from outside,
+ * where it is not aligned. */
 template <typename From, typename To>
 __global__ void cast_kernel(const From *x, To *y, int64_t count) {
     int64_t first = (int64_t)blockIdx.x * kThreads * kEach + threadIdx.x;
+    From v[kEach] = {};
 
-    for (int k = 0; k < kEach; k++) {
-        int64_t i = first + (int64_t)k * kThreads;
+    for (int k = 0; k < kEach; k++)
+        if (first + k * kThreads < count) v[k] = x[first + k * kThreads];
+    for (int k = 0; k < kEach; k++)
+        if (first + k * kThreads < count) y[first + k * kThreads] = from_float<To>(to_float(v[k]));
+}
 
-        if (i < count) y[i] = from_float<To>(to_float(x[i]));
-    }
+template <typename From, typename To, typename F>
+static sg_status launch_thin(const sg_args *a, const transpose_state &s, F f) {
+    SG_LAUNCH((thin_kernel<From, To, F>), dim3(blocks_for(s.cols, kThreads), grid_side(s.N)),
+              kThreads, 0, (cudaStream_t)a->queue, static_cast<const From *>(a->in[0]),
+              static_cast<To *>(a->out[0]), s.N, s.rows, s.cols, f);
+    return sg_cuda_launched(a);
 }
 
 template <typename From, typename To> static sg_status transpose_run(const sg_args *a) {
@@ -68,12 +94,7 @@ template <typename From, typename To> static sg_status transpose_run(const sg_ar
     dim3 grid(blocks_for(s->cols, kTile), blocks_for(s->rows, kTile), grid_side(s->N));
 
     if (s->N * s->rows * s->cols == 0) return SG_OK;
-    if (s->rows <= kThinRows) {
-        SG_LAUNCH((thin_kernel<From, To>), blocks_for(s->N * s->cols, kThreads), kThreads, 0,
-                  (cudaStream_t)a->queue, static_cast<const From *>(a->in[0]),
-                  static_cast<To *>(a->out[0]), s->N, s->rows, s->cols);
-        return sg_cuda_launched(a);
-    }
+    if (s->rows <= SG_CUDA_COLOURS) return launch_thin<From, To>(a, *s, as_it_is{});
     SG_LAUNCH((transpose_kernel<From, To>), grid, dim3(kTile, kRows), 0, (cudaStream_t)a->queue,
               static_cast<const From *>(a->in[0]), static_cast<To *>(a->out[0]), s->N, s->rows,
               s->cols);
@@ -89,6 +110,16 @@ template <typename From, typename To> static sg_status cast_run(const sg_args *a
               (cudaStream_t)a->queue, static_cast<const From *>(a->in[0]),
               static_cast<To *>(a->out[0]), count);
     return sg_cuda_launched(a);
+}
+
+extern "C" sg_status sg_cuda_colours(const sg_args *a, sg_layout to, float factor, float shift) {
+    sg_cuda_dims d = sg_cuda_dims_of(&a->node->out[0]);
+    transpose_state s = {d.N, d.C, d.HW};
+    scaled f = {factor, shift};
+
+    if (d.count == 0) return SG_OK;
+    return sg_cuda_is_bf16(to) ? launch_thin<uint8_t, bf16>(a, s, f)
+                               : launch_thin<uint8_t, float>(a, s, f);
 }
 
 /* Elements that are not f32 are only ever copied; so are f32 where nothing changes. */

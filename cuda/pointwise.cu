@@ -139,10 +139,22 @@ extern "C" sg_status sg_cuda_select_scale(sg_cuda *, const sg_node *node, const 
                      layout, 0, plan);
 }
 
-/* u8 -> f32, PLAIN: the pictures of a batch come so. */
-extern "C" sg_status sg_cuda_select_to_float(sg_cuda *, const sg_node *node, const sg_layout *,
+template <sg_layout To> static sg_status colours_run(const sg_args *a) {
+    const sg_affine_attr *affine = &static_cast<const pointwise_state *>(a->state)->affine;
+
+    return sg_cuda_colours(a, To, affine->factor, affine->shift);
+}
+
+/* u8, PLAIN, -> f32, PLAIN; but the pictures of a batch become what the first convolution reads. */
+extern "C" sg_status sg_cuda_select_to_float(sg_cuda *cuda, const sg_node *node, const sg_layout *,
                                              sg_kernel_plan *plan) {
-    return select_in(node, affine_run<float, uint8_t>, SG_CUDA_PLAIN, -1, plan);
+    const sg_value *y = &node->out[0];
+
+    if (!sg_cuda_is_picture(y) || y->shape.dim[1] > SG_CUDA_COLOURS)
+        return select_in(node, affine_run<float, uint8_t>, SG_CUDA_PLAIN, -1, plan);
+    if (cuda->precision == SG_CUDA_BF16)
+        return select_in(node, colours_run<SG_CUDA_NHWC_BF16>, SG_CUDA_NHWC_BF16, -1, plan);
+    return select_in(node, colours_run<SG_CUDA_NHWC>, SG_CUDA_NHWC, -1, plan);
 }
 
 /* --- after a product -------------------------------------------------------------------------- */

@@ -128,6 +128,8 @@ static const op_case cases[] = {
      .f = {1.0f / 255.0f, -0.5f}, .no_grad = true, .want = {kFloats}},
     {"to_float: 3 channels", to_float, 1, {P(2, 3, 5, 7, .dtype = SG_U8)},
      .f = {1.0f / 255.0f, -0.5f}, .no_grad = true},
+    {"to_float: 5 channels", to_float, 1, {P(3, 5, 3, 7, .dtype = SG_U8)}, .f = {0.25f, 1.0f},
+     .no_grad = true},
     {"to_float: empty", to_float, 1, {P(2, 3, 0, 7, .dtype = SG_U8)}, .no_grad = true},
     {"stop_gradient: by hand", stopped, 2, {V(4, .data = k4, .fixed = true), V(4, .data = k4b)},
      .want = {k4, kSum}, .no_grad = true},
