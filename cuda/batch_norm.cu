@@ -7,18 +7,19 @@
  * All of it waits for memory, so a pass over a picture is what counts: two to read and one to write
  * forward, and backward, where z is computed again rather than kept, four to read and one to write.
  * Each direction is three kernels on the mapping of channels.h: sums of chunks, which a small
- * second kernel merges in double, then the elementwise rest, four pixels a thread in flight.
+ * second kernel merges in double, then the elementwise rest; a thread asks for four pixels before
+ * it waits for the first.
  *
  * Variance: a chunk's sums are taken of x - s, s the chunk's first element. As that one counts too,
  * (s - mean)^2 is at most the sum of squared deviations, and what the subtraction below loses is
  * bounded by the rounding of a chunk's sums, however far from zero x is. Chunks are merged by
- * their means, in two passes over the few partial sums. */
+ * their means in the same way, in double. */
 #include "activation.h"
 #include "channels.h"
 
-/* Pixels of a thread: under way at once; in a sum, and elsewhere, at least, as each thread begins
- * by reading what its channels need. */
-enum { kEach = 4, kSumEach = 8, kApplyEach = 16, kMergeLanes = 8 };
+/* Pixels of a thread, at least, as it begins by reading what its channels need: in a sum and
+ * elsewhere, both whole groups. Channels of a block that merges. */
+enum { kSumEach = 2 * kGroup, kApplyEach = 4 * kGroup, kMergeLanes = 2 };
 
 typedef struct {
     sg_cuda_pixels sums, apply; /* of the two kinds of kernel */
@@ -38,69 +39,79 @@ static float *channels_out(const sg_args *a, int o) { return static_cast<float *
 
 /* --- statistics ------------------------------------------------------------------------------- */
 
-/* part (chunks, 2, C): each chunk's mean and sum of squared deviations from it */
+/* part (chunks, 3, C): each chunk's first elements, its mean less these, and the sum of squared
+ * deviations from it */
 template <typename T, int V, bool Inner>
-__global__ void moments_kernel(const T *x, float *part, sg_cuda_pixels p) {
-    SG_SHARED(float, shared, kThreads *V);
-    int64_t c = first_channel<V>(), start = chunk_start(p), end = chunk_end(p), step = blockDim.y;
-    floats<V> origin = {}, sum = {}, squares = {};
+__global__ void __launch_bounds__(kThreads, kResident)
+    moments_kernel(const T *x, float *part, sg_cuda_pixels p) {
+    SG_SHARED(float, shared, kThreads * 2 * V);
+    int64_t c = first_channel<V>(), start = chunk_start(p), end = chunk_end(p);
+    floats<V> origin = {};
+    floats<2 *V> sums = {}; /* of x - origin, and of its square */
 
     if (c < p.C) {
         origin = load<V>(x + place<Inner>(p, start, c));
-        for (int64_t m = start + threadIdx.y; m < end; m += kEach * step) {
-            floats<V> v[kEach] = {};
+        by_pixels<2 * kGroup>(p, [&](auto at) {
+            auto v = load_pixels<V, Inner>(x, p, at, c);
 
-            for (int e = 0; e < kEach; e++)
-                if (m + e * step < end) v[e] = load<V>(x + place<Inner>(p, m + e * step, c));
-            for (int e = 0; e < kEach; e++) {
-                if (m + e * step >= end) continue;
-                for (int k = 0; k < V; k++) {
-                    float d = v[e].v[k] - origin.v[k];
+            for (int i = 0; i < v.n; i++) {
+                float d = v.v[i] - origin.v[i % V];
 
-                    sum.v[k] += d;
-                    squares.v[k] += d * d;
-                }
+                sums.v[i % V] += d;
+                sums.v[V + i % V] += d * d;
             }
-        }
+        });
     }
-    add_rows(shared, sum.v);
-    add_rows(shared, squares.v);
+    add_rows(shared, sums.v);
     if (threadIdx.y > 0 || c >= p.C) return;
-    part += 2 * blockIdx.y * p.C + c;
+    part += 3 * blockIdx.y * p.C + c;
     for (int k = 0; k < V; k++) {
-        float shift = sum.v[k] / (float)(end - start);
-        float deviations = squares.v[k] - sum.v[k] * shift;
+        float shift = sums.v[k] / (float)(end - start);
+        float deviations = sums.v[V + k] - sums.v[k] * shift;
 
-        part[k] = origin.v[k] + shift;
-        part[p.C + k] = deviations < 0.0f ? 0.0f : deviations; /* a NaN stays one */
+        part[k] = origin.v[k];
+        part[p.C + k] = shift;
+        part[2 * p.C + k] = deviations < 0.0f ? 0.0f : deviations; /* a NaN stays one */
     }
 }
 
-/* A lane a channel. Without any pixel there are no chunks: mean and variance are 0. */
+/* A lane a channel. Without any pixel there are no chunks: mean and variance are 0. Sums are taken
+ * of the chunks' means less the first element, as within a chunk. */
 __global__ void merge_moments_kernel(const float *part, sg_cuda_pixels p, float eps, float *mean,
                                      float *rstd, float *var) {
-    SG_SHARED(double, shared, kThreads);
-    int64_t c = first_channel<1>();
-    double M = (double)(p.M > 0 ? p.M : 1), sum[1] = {0.0}, deviations[1] = {0.0};
+    SG_SHARED(double, shared, kThreads * 2);
+    int64_t c = first_channel<1>(), step = blockDim.y;
+    double M = (double)(p.M > 0 ? p.M : 1), sums[2] = {0.0, 0.0};
+    double origin = c < p.C && p.chunks > 0 ? (double)part[c] : 0.0, shift, deviations;
 
-    for (int64_t i = threadIdx.y; i < p.chunks && c < p.C; i += blockDim.y) {
-        int64_t rest = p.M - i * p.chunk;
+    for (int64_t i = threadIdx.y; i < p.chunks && c < p.C; i += kGroup * step) {
+        float origins[kGroup] = {}, shifts[kGroup] = {}, inside[kGroup] = {};
 
-        sum[0] += (double)(rest < p.chunk ? rest : p.chunk) * (double)part[2 * i * p.C + c];
+        for (int e = 0; e < kGroup; e++) {
+            const float *own = part + 3 * (i + e * step) * p.C + c;
+
+            if (i + e * step >= p.chunks) continue;
+            origins[e] = own[0];
+            shifts[e] = own[p.C];
+            inside[e] = own[2 * p.C];
+        }
+        for (int e = 0; e < kGroup; e++) {
+            int64_t rest = p.M - (i + e * step) * p.chunk;
+            double n = (double)(rest < 0 ? 0 : rest < p.chunk ? rest : p.chunk);
+            double d = (double)origins[e] - origin + (double)shifts[e];
+
+            sums[0] += n * d;
+            sums[1] += n * d * d + (double)inside[e];
+        }
     }
-    add_rows(shared, sum);
-    for (int64_t i = threadIdx.y; i < p.chunks && c < p.C; i += blockDim.y) {
-        int64_t rest = p.M - i * p.chunk;
-        double d = (double)part[2 * i * p.C + c] - sum[0] / M;
-
-        deviations[0] +=
-            (double)(rest < p.chunk ? rest : p.chunk) * d * d + (double)part[(2 * i + 1) * p.C + c];
-    }
-    add_rows(shared, deviations);
+    add_rows(shared, sums);
     if (threadIdx.y > 0 || c >= p.C) return;
-    mean[c] = (float)(sum[0] / M);
-    rstd[c] = (float)(1.0 / sqrt(deviations[0] / M + (double)eps));
-    var[c] = (float)(p.M > 1 ? deviations[0] / (double)(p.M - 1) : deviations[0]);
+    shift = sums[0] / M;
+    deviations = sums[1] - sums[0] * shift;
+    if (deviations < 0.0) deviations = 0.0; /* a NaN stays one */
+    mean[c] = (float)(origin + shift);
+    rstd[c] = (float)(1.0 / sqrt(deviations / M + (double)eps));
+    var[c] = (float)(p.M > 1 ? deviations / (double)(p.M - 1) : deviations);
 }
 
 /* --- y ---------------------------------------------------------------------------------------- */
@@ -122,33 +133,39 @@ __device__ static inline norm_channels<V> channels_of(const float *gamma, const 
 }
 
 /* y may be x or the residual: all that a thread reads it reads before it writes there. */
-template <typename T, int V, bool Inner>
-__global__ void apply_kernel(const T *x, const float *gamma, const float *beta, const float *mean,
-                             const float *rstd, const T *residual, T *y, sg_cuda_pixels p,
-                             sg_act act) {
-    int64_t c = first_channel<V>(), end = chunk_end(p), step = blockDim.y;
+template <typename T, int V, bool Inner, sg_act Act>
+__global__ void __launch_bounds__(kThreads, kResident)
+    apply_kernel(const T *x, const float *gamma, const float *beta, const float *mean,
+                 const float *rstd, const T *residual, T *y, sg_cuda_pixels p) {
+    int64_t c = first_channel<V>();
     norm_channels<V> n;
 
     if (c >= p.C) return;
     n = channels_of<V>(gamma, beta, mean, rstd, c);
-    for (int64_t m = chunk_start(p) + threadIdx.y; m < end; m += kEach * step) {
-        floats<V> v[kEach] = {}, r[kEach] = {};
+    by_pixels<kGroup>(p, [&](auto at) {
+        decltype(load_pixels<V, Inner>(x, p, at, c)) r = {}, v;
 
-        for (int e = 0; e < kEach; e++) {
-            if (m + e * step >= end) continue;
-            v[e] = load<V>(x + place<Inner>(p, m + e * step, c));
-            if (residual) r[e] = load<V>(residual + place<Inner>(p, m + e * step, c));
-        }
-        for (int e = 0; e < kEach; e++) {
-            if (m + e * step >= end) continue;
-            for (int k = 0; k < V; k++) {
-                float z = (v[e].v[k] - n.mean.v[k]) * n.scale.v[k] + n.shift.v[k];
+        if (residual) r = load_pixels<V, Inner>(residual, p, at, c);
+        v = load_pixels<V, Inner>(x, p, at, c);
+        for (int i = 0; i < v.n; i++) {
+            float z = (v.v[i] - n.mean.v[i % V]) * n.scale.v[i % V] + n.shift.v[i % V];
 
-                v[e].v[k] = act_value(act, z) + r[e].v[k];
-            }
-            store(y + place<Inner>(p, m + e * step, c), v[e]);
+            v.v[i] = act_value(Act, z) + r.v[i];
         }
-    }
+        store_pixels<V, Inner>(y, p, at, c, v);
+    });
+}
+
+template <typename T, int V, bool Inner, sg_act Act>
+static sg_status launch_apply(const sg_args *a, const float *mean, const float *rstd,
+                              const void *residual) {
+    const sg_cuda_pixels *p = &state_of(a)->apply;
+
+    SG_LAUNCH((apply_kernel<T, V, Inner, Act>), grid_of(*p), block_of(*p), 0,
+              (cudaStream_t)a->queue, static_cast<const T *>(a->in[0]), channels_in(a, 1),
+              channels_in(a, 2), mean, rstd, static_cast<const T *>(residual),
+              static_cast<T *>(a->out[0]), *p);
+    return sg_cuda_launched(a);
 }
 
 /* y of in[0 .. 2], the statistics and perhaps a residual */
@@ -158,11 +175,7 @@ static sg_status apply(const sg_args *a, const float *mean, const float *rstd,
     const norm_state *s = state_of(a);
 
     if (s->apply.chunks * s->apply.tiles == 0) return SG_OK;
-    SG_LAUNCH((apply_kernel<T, V, Inner>), grid_of(s->apply), block_of(s->apply), 0,
-              (cudaStream_t)a->queue, static_cast<const T *>(a->in[0]), channels_in(a, 1),
-              channels_in(a, 2), mean, rstd, static_cast<const T *>(residual),
-              static_cast<T *>(a->out[0]), s->apply, s->act);
-    return sg_cuda_launched(a);
+    return SG_BY_ACT(s->act, launch_apply, T, V, Inner, a, mean, rstd, residual);
 }
 
 /* in: x, gamma, beta, residual or NULL; out: y, mean, rstd, var */
@@ -192,84 +205,75 @@ template <typename T, int V, bool Inner> static sg_status again_as(const sg_args
 /* --- backward --------------------------------------------------------------------------------- */
 
 /* part (chunks, 2, C): sums of dz xh and of dz */
-template <typename T, int V, bool Inner>
-__global__ void slopes_kernel(const T *x, const float *gamma, const float *beta, const float *mean,
-                              const float *rstd, const T *dy, float *part, sg_cuda_pixels p,
-                              sg_act act) {
-    SG_SHARED(float, shared, kThreads *V);
-    int64_t c = first_channel<V>(), end = chunk_end(p), step = blockDim.y;
-    floats<V> dot = {}, sum = {};
+template <typename T, int V, bool Inner, sg_act Act>
+__global__ void __launch_bounds__(kThreads, kResident)
+    slopes_kernel(const T *x, const float *gamma, const float *beta, const float *mean,
+                  const float *rstd, const T *dy, float *part, sg_cuda_pixels p) {
+    SG_SHARED(float, shared, kThreads * 2 * V);
+    int64_t c = first_channel<V>();
+    floats<2 *V> sums = {};
 
     if (c < p.C) {
         norm_channels<V> n = channels_of<V>(gamma, beta, mean, rstd, c);
 
-        for (int64_t m = chunk_start(p) + threadIdx.y; m < end; m += kEach * step) {
-            floats<V> v[kEach] = {}, d[kEach] = {};
+        by_pixels<kGroup>(p, [&](auto at) {
+            auto v = load_pixels<V, Inner>(x, p, at, c), d = load_pixels<V, Inner>(dy, p, at, c);
 
-            for (int e = 0; e < kEach; e++) {
-                if (m + e * step >= end) continue;
-                v[e] = load<V>(x + place<Inner>(p, m + e * step, c));
-                d[e] = load<V>(dy + place<Inner>(p, m + e * step, c));
-            }
-            for (int e = 0; e < kEach; e++) {
-                if (m + e * step >= end) continue;
-                for (int k = 0; k < V; k++) {
-                    float centred = v[e].v[k] - n.mean.v[k];
-                    float dz = d[e].v[k] * act_slope(act, centred * n.scale.v[k] + n.shift.v[k]);
+            for (int i = 0; i < v.n; i++) {
+                float centred = v.v[i] - n.mean.v[i % V];
+                float z = centred * n.scale.v[i % V] + n.shift.v[i % V];
+                float dz = d.v[i] * act_slope(Act, z);
 
-                    dot.v[k] += dz * (centred * n.rstd.v[k]);
-                    sum.v[k] += dz;
-                }
+                sums.v[i % V] += dz * centred;
+                sums.v[V + i % V] += dz;
             }
-        }
+        });
+        for (int k = 0; k < V; k++) sums.v[k] *= n.rstd.v[k];
     }
-    add_rows(shared, dot.v);
-    add_rows(shared, sum.v);
+    add_rows(shared, sums.v);
     if (threadIdx.y > 0 || c >= p.C) return;
     part += 2 * blockIdx.y * p.C + c;
     for (int k = 0; k < V; k++) {
-        part[k] = dot.v[k];
-        part[p.C + k] = sum.v[k];
+        part[k] = sums.v[k];
+        part[p.C + k] = sums.v[V + k];
     }
 }
 
 /* dx may be dy. */
-template <typename T, int V, bool Inner>
-__global__ void dx_kernel(const T *x, const float *gamma, const float *beta, const float *mean,
-                          const float *rstd, const float *dgamma, const float *dbeta, const T *dy,
-                          T *dx, sg_cuda_pixels p, sg_act act) {
-    int64_t c = first_channel<V>(), end = chunk_end(p), step = blockDim.y;
+template <typename T, int V, bool Inner, sg_act Act>
+__global__ void __launch_bounds__(kThreads, kResident)
+    dx_kernel(const T *x, const float *gamma, const float *beta, const float *mean,
+              const float *rstd, const float *dgamma, const float *dbeta, const T *dy, T *dx,
+              sg_cuda_pixels p) {
+    int64_t c = first_channel<V>();
     float per = 1.0f / (float)p.M;
-    floats<V> dot, sum;
+    floats<V> sum, dot; /* gamma rstd dbeta / M, gamma rstd^2 dgamma / M */
     norm_channels<V> n;
 
     if (c >= p.C) return;
     n = channels_of<V>(gamma, beta, mean, rstd, c);
     dot = load_channels<V>(dgamma, c);
     sum = load_channels<V>(dbeta, c);
-    for (int64_t m = chunk_start(p) + threadIdx.y; m < end; m += kEach * step) {
-        floats<V> v[kEach] = {}, d[kEach] = {};
-
-        for (int e = 0; e < kEach; e++) {
-            if (m + e * step >= end) continue;
-            v[e] = load<V>(x + place<Inner>(p, m + e * step, c));
-            d[e] = load<V>(dy + place<Inner>(p, m + e * step, c));
-        }
-        for (int e = 0; e < kEach; e++) {
-            if (m + e * step >= end) continue;
-            for (int k = 0; k < V; k++) {
-                float centred = v[e].v[k] - n.mean.v[k], xh = centred * n.rstd.v[k];
-                float dz = d[e].v[k] * act_slope(act, centred * n.scale.v[k] + n.shift.v[k]);
-
-                d[e].v[k] = n.scale.v[k] * (dz - (sum.v[k] + xh * dot.v[k]) * per);
-            }
-            store(dx + place<Inner>(p, m + e * step, c), d[e]);
-        }
+    for (int k = 0; k < V; k++) {
+        sum.v[k] *= n.scale.v[k] * per;
+        dot.v[k] *= n.scale.v[k] * per * n.rstd.v[k];
     }
+    by_pixels<kGroup>(p, [&](auto at) {
+        auto v = load_pixels<V, Inner>(x, p, at, c), d = load_pixels<V, Inner>(dy, p, at, c);
+
+        for (int i = 0; i < v.n; i++) {
+            float centred = v.v[i] - n.mean.v[i % V];
+            float z = centred * n.scale.v[i % V] + n.shift.v[i % V];
+            float dz = d.v[i] * act_slope(Act, z);
+
+            d.v[i] = n.scale.v[i % V] * dz - (sum.v[i % V] + centred * dot.v[i % V]);
+        }
+        store_pixels<V, Inner>(dx, p, at, c, d);
+    });
 }
 
 /* in: x, gamma, beta, mean, rstd, dy; out: dx, dgamma, dbeta */
-template <typename T, int V, bool Inner> static sg_status dx_as(const sg_args *a) {
+template <typename T, int V, bool Inner, sg_act Act> static sg_status launch_dx(const sg_args *a) {
     const norm_state *s = state_of(a);
     const sg_cuda_pixels *p = &s->sums;
     const T *x = static_cast<const T *>(a->in[0]), *dy = static_cast<const T *>(a->in[5]);
@@ -279,16 +283,20 @@ template <typename T, int V, bool Inner> static sg_status dx_as(const sg_args *a
     float *part = static_cast<float *>(a->scratch);
 
     if (p->chunks * p->tiles > 0) {
-        SG_LAUNCH((slopes_kernel<T, V, Inner>), grid_of(*p), block_of(*p), 0,
-                  (cudaStream_t)a->queue, x, gamma, beta, mean, rstd, dy, part, *p, s->act);
+        SG_LAUNCH((slopes_kernel<T, V, Inner, Act>), grid_of(*p), block_of(*p), 0,
+                  (cudaStream_t)a->queue, x, gamma, beta, mean, rstd, dy, part, *p);
         SG_TRY(sg_cuda_launched(a));
     }
     SG_TRY(sg_cuda_add_parts(a, part, p->chunks, 2 * p->C, p->C, dgamma, dbeta));
     if (s->apply.chunks * s->apply.tiles == 0) return SG_OK;
-    SG_LAUNCH((dx_kernel<T, V, Inner>), grid_of(s->apply), block_of(s->apply), 0,
+    SG_LAUNCH((dx_kernel<T, V, Inner, Act>), grid_of(s->apply), block_of(s->apply), 0,
               (cudaStream_t)a->queue, x, gamma, beta, mean, rstd, dgamma, dbeta, dy,
-              static_cast<T *>(a->out[0]), s->apply, s->act);
+              static_cast<T *>(a->out[0]), s->apply);
     return sg_cuda_launched(a);
+}
+
+template <typename T, int V, bool Inner> static sg_status dx_as(const sg_args *a) {
+    return SG_BY_ACT(state_of(a)->act, launch_dx, T, V, Inner, a);
 }
 
 /* --- norm_fold -------------------------------------------------------------------------------- */
@@ -343,7 +351,7 @@ static sg_status select_norm(const sg_node *node, sg_layout layout, sg_kernel ru
 
     sg_cuda_plan(plan, node, run, layout);
     plan->inplace[0] = inplace;
-    if (node->n_out > 1) plan->scratch = (size_t)(2 * s.sums.chunks * s.sums.C) * sizeof(float);
+    if (node->n_out > 1) plan->scratch = (size_t)(3 * s.sums.chunks * s.sums.C) * sizeof(float);
     return sg_cuda_plan_state(plan, &s, sizeof s);
 }
 

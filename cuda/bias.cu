@@ -1,9 +1,9 @@
 /* The bias and its gradient, of pictures and of matrices (M, C) and (N, T, C), on the mapping of
- * channels.h. Both wait for memory: bias reads and writes once, four pixels a thread in flight, and
- * bias_db adds chunks of pixels that sg_cuda_add_parts then merges. */
+ * channels.h. Both wait for memory: bias reads and writes once, and bias_db adds chunks of pixels
+ * that sg_cuda_add_parts then merges. */
 #include "channels.h"
 
-enum { kEach = 4, kSumEach = 8 };
+enum { kSumEach = 2 * kGroup };
 
 static const sg_cuda_pixels *pixels_of(const sg_args *a) {
     return static_cast<const sg_cuda_pixels *>(a->state);
@@ -11,39 +11,35 @@ static const sg_cuda_pixels *pixels_of(const sg_args *a) {
 
 /* y may be x. */
 template <typename T, int V, bool Inner>
-__global__ void bias_kernel(const T *x, const float *b, T *y, sg_cuda_pixels p) {
-    int64_t c = first_channel<V>(), end = chunk_end(p), step = blockDim.y;
+__global__ void __launch_bounds__(kThreads, kResident)
+    bias_kernel(const T *x, const float *b, T *y, sg_cuda_pixels p) {
+    int64_t c = first_channel<V>();
     floats<V> shift;
 
     if (c >= p.C) return;
     shift = load_channels<V>(b, c);
-    for (int64_t m = chunk_start(p) + threadIdx.y; m < end; m += kEach * step) {
-        floats<V> v[kEach] = {};
+    by_pixels<kGroup>(p, [&](auto at) {
+        auto v = load_pixels<V, Inner>(x, p, at, c);
 
-        for (int e = 0; e < kEach; e++)
-            if (m + e * step < end) v[e] = load<V>(x + place<Inner>(p, m + e * step, c));
-        for (int e = 0; e < kEach; e++) {
-            if (m + e * step >= end) continue;
-            for (int k = 0; k < V; k++) v[e].v[k] += shift.v[k];
-            store(y + place<Inner>(p, m + e * step, c), v[e]);
-        }
-    }
+        for (int i = 0; i < v.n; i++) v.v[i] += shift.v[i % V];
+        store_pixels<V, Inner>(y, p, at, c, v);
+    });
 }
 
 /* part (chunks, C) */
 template <typename T, int V, bool Inner>
-__global__ void bias_db_kernel(const T *dy, float *part, sg_cuda_pixels p) {
+__global__ void __launch_bounds__(kThreads, kResident)
+    bias_db_kernel(const T *dy, float *part, sg_cuda_pixels p) {
     SG_SHARED(float, shared, kThreads *V);
-    int64_t c = first_channel<V>(), end = chunk_end(p);
+    int64_t c = first_channel<V>();
     floats<V> sum = {};
 
-    if (c < p.C) {
-        for (int64_t m = chunk_start(p) + threadIdx.y; m < end; m += blockDim.y) {
-            floats<V> d = load<V>(dy + place<Inner>(p, m, c));
+    if (c < p.C)
+        by_pixels<2 * kGroup>(p, [&](auto at) {
+            auto d = load_pixels<V, Inner>(dy, p, at, c);
 
-            for (int k = 0; k < V; k++) sum.v[k] += d.v[k];
-        }
-    }
+            for (int i = 0; i < d.n; i++) sum.v[i % V] += d.v[i];
+        });
     add_rows(shared, sum.v);
     if (threadIdx.y > 0 || c >= p.C) return;
     for (int k = 0; k < V; k++) part[blockIdx.y * p.C + c + k] = sum.v[k];
@@ -104,7 +100,7 @@ template <sg_layout Layout> static sg_status bias_db_run(const sg_args *a) {
 extern "C" sg_status sg_cuda_select_bias(sg_cuda *, const sg_node *node, const sg_layout have[],
                                          sg_kernel_plan *plan) {
     sg_layout layout = sg_cuda_common_layout(node, have);
-    sg_cuda_pixels p = sg_cuda_pixels_of(node->in[0], layout, kEach, INT64_MAX);
+    sg_cuda_pixels p = sg_cuda_pixels_of(node->in[0], layout, kGroup, INT64_MAX);
 
     sg_cuda_plan(plan, node, sg_cuda_is_bf16(layout) ? bias_run<bf16> : bias_run<float>, layout);
     plan->inplace[0] = 0;

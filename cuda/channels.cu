@@ -1,7 +1,8 @@
 /* How blocks lie on a picture, and the second stage of sums over its pixels: channels.h. */
 #include "channels.h"
 
-enum { kSumBlocks = 1024, kColumns = 8 };
+/* Columns of a block: few, so that there are blocks enough, and few parts for a thread. */
+enum { kSumBlocks = 1024, kColumns = 2 };
 
 /* Rows of the last axis of (N, T, C) are a matrix. */
 static sg_cuda_dims dims_of(const sg_value *v) {
@@ -28,7 +29,7 @@ sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t ea
     p.lanes = p.inner ? lanes_for(lanes, kMaxLanes) : 1;
     p.tiles = ceil_div(lanes, p.lanes);
     rows = kThreads / p.lanes;
-    c = chunks_of(p.M, rows, rows * each, grid_side(most));
+    c = chunks_of(p.M, rows * each, rows * each, grid_side(most));
     p.chunk = c.each;
     p.chunks = c.n;
     return p;
@@ -44,12 +45,15 @@ int64_t sg_cuda_sum_chunks(const sg_value *v) {
 __global__ void add_parts_kernel(const float *part, int64_t chunks, int64_t columns, int64_t C,
                                  float *out, float *more) {
     SG_SHARED(double, shared, kThreads);
-    int64_t c = first_channel<1>();
+    int64_t c = first_channel<1>(), step = blockDim.y;
     double sum[1] = {0.0};
 
-    if (c < columns) {
-        for (int64_t i = threadIdx.y; i < chunks; i += blockDim.y)
-            sum[0] += (double)part[i * columns + c];
+    for (int64_t i = threadIdx.y; i < chunks && c < columns; i += kGroup * step) {
+        float v[kGroup] = {};
+
+        for (int e = 0; e < kGroup; e++)
+            if (i + e * step < chunks) v[e] = part[(i + e * step) * columns + c];
+        for (int e = 0; e < kGroup; e++) sum[0] += (double)v[e];
     }
     add_rows(shared, sum);
     if (threadIdx.y > 0 || c >= columns) return;

@@ -16,11 +16,14 @@
 #include "backend_cuda.h"
 #include "launch.h"
 
-enum { kThreads = 256, kMaxLanes = 32, kPack = 4 };
+enum { kThreads = 256, kMaxLanes = 32, kPack = 4, kGroup = 4, kResident = 3 };
 
 /* --- V channels at once ----------------------------------------------------------------------- */
 
-template <int V> struct floats { float v[V]; };
+template <int V> struct floats {
+    static const int n = V;
+    float v[V];
+};
 
 template <typename T, int V> struct alignas(V * sizeof(T)) pack { T v[V]; };
 
@@ -68,8 +71,8 @@ typedef struct {
     bool inner, packed; /* channels innermost; and V = kPack */
 } sg_cuda_pixels;
 
-/* Of `v`, a picture in that layout, or a matrix (M, C) or (N, T, C), M = N T: chunks of at least
- * `each` pixels a thread, at most `most` of them. */
+/* Of `v`, a picture in that layout, or a matrix (M, C) or (N, T, C), M = N T: chunks of a multiple
+ * of `each` pixels a thread, at most `most` of them. */
 sg_cuda_pixels sg_cuda_pixels_of(const sg_value *v, sg_layout layout, int64_t each, int64_t most);
 /* The `most` of a sum: as many blocks as fill a large device, and partial sums still few. */
 int64_t sg_cuda_sum_chunks(const sg_value *v);
@@ -99,6 +102,48 @@ __device__ inline int64_t chunk_end(const sg_cuda_pixels &p) {
     int64_t end = (blockIdx.y + 1) * p.chunk;
 
     return end < p.M ? end : p.M;
+}
+
+/* --- the pixels of a thread ------------------------------------------------------------------- */
+
+/* E of them. */
+template <int E> struct pixels { int64_t first, step; };
+
+/* Call f(pixels<E>) for as many of this thread's pixels as make whole groups, f(pixels<1>) for each
+ * of the rest: nothing that f does to a group hangs on a condition, so the compiler can ask for all
+ * that f loads before it waits for the first of it. That it does so takes registers: kernels of
+ * this kind say that three blocks on a multiprocessor are enough (kResident); with fewer registers
+ * loads were put off to where they are used (nvcc 13.0, sm_90). */
+template <int E, typename F> __device__ inline void by_pixels(const sg_cuda_pixels &p, F f) {
+    int64_t m = chunk_start(p) + threadIdx.y, end = chunk_end(p), step = blockDim.y;
+
+    for (; m + (E - 1) * step < end; m += E * step) f(pixels<E>{m, step});
+    for (; m < end; m += step) f(pixels<1>{m, step});
+}
+
+/* Channels c .. c + V - 1 of each. */
+template <int V, bool Inner, typename T, int E>
+__device__ inline floats<V * E> load_pixels(const T *x, const sg_cuda_pixels &p, pixels<E> at,
+                                            int64_t c) {
+    floats<V * E> y;
+
+    for (int e = 0; e < E; e++) {
+        floats<V> one = load<V>(x + place<Inner>(p, at.first + e * at.step, c));
+
+        for (int k = 0; k < V; k++) y.v[e * V + k] = one.v[k];
+    }
+    return y;
+}
+
+template <int V, bool Inner, typename T, int E>
+__device__ inline void store_pixels(T *y, const sg_cuda_pixels &p, pixels<E> at, int64_t c,
+                                    const floats<V * E> &x) {
+    for (int e = 0; e < E; e++) {
+        floats<V> one;
+
+        for (int k = 0; k < V; k++) one.v[k] = x.v[e * V + k];
+        store(y + place<Inner>(p, at.first + e * at.step, c), one);
+    }
 }
 
 /* All threads of a lane get its sum over the block's rows, added as a tree. `shared` has room for

@@ -4,8 +4,9 @@
  *
  * What that asks of a kernel:
  *   - launches go through SG_LAUNCH, shared memory comes from SG_SHARED or SG_SHARED_DYNAMIC;
- *   - __syncthreads, __syncwarp and the __shfl/__any/__all/__ballot _sync family only; no inline
- * PTX, no cooperative groups, no wgmma, TMA, clusters or grid-wide sync (those live in cuda/tc/);
+ *   - __syncthreads, __syncwarp and the __shfl/__any/__all/__ballot _sync family only; no
+ *     cooperative groups, wgmma, TMA, clusters or grid-wide sync, and no inline PTX but where a
+ * twin in C++ stands beside it;
  *   - no floating-point atomics anywhere: every sum has a fixed order. */
 #ifndef SG_CUDA_LAUNCH_H
 #define SG_CUDA_LAUNCH_H

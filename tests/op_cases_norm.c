@@ -70,6 +70,7 @@ static const op_case cases[] = {
     NORM_ADD("residual, silu", SG_ACT_SILU, 2, 8, 3, 5),
     NORM_ADD("residual, silu, 13 channels", SG_ACT_SILU, 2, 13, 3, 5),
     NORM("maps of 667", SG_ACT_SILU, 2, 16, 23, 29),
+    NORM_ADD("maps of 667, relu, residual", SG_ACT_RELU, 2, 12, 23, 29),
     NORM_ADD("maps of 667, odd channels", SG_ACT_SILU, 1, 5, 29, 23),
     {"batch_norm: far from zero", norm, 3,
      {P(2, 8, 23, 29, .fill = OP_OFFSET), V(8, .fill = OP_POSITIVE), V(8)}, .f = {1e-3f},

@@ -342,8 +342,6 @@ SG_BIT_CAST(__longlong_as_double, double, long long)
 #undef SG_BIT_CAST
 
 /* Faster and less exact on a GPU. */
-#define __expf(x) expf(x) /* the C library declares a function of that name */
-static inline float __fdividef(float x, float y) { return x / y; }
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 /* Never contracted to a fused multiplication and addition. */
