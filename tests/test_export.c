@@ -128,6 +128,9 @@ static void test_difference_is_found(void **state) {
     ((float *)sample.output[0].data)[sg_onnx_array_count(&sample.output[0]) - 1] += 1e-3f;
     assert_int_equal(sg_export_verify(bytes, size, &sample), SG_ERR_DATA);
     assert_non_null(strstr(sg_last_error(), "the exported graph differs: scores by 0.001"));
+    ((float *)sample.output[0].data)[0] = NAN; /* one in the middle, and others that are right */
+    assert_int_equal(sg_export_verify(bytes, size, &sample), SG_ERR_DATA);
+    assert_non_null(strstr(sg_last_error(), "the exported graph differs: boxes by nan"));
     sg_export_sample_clear(&sample);
     sg_free(bytes);
     export_bytes(&found, &bytes, &size);

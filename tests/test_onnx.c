@@ -276,6 +276,7 @@ static void check_close(const sg_onnx_array *got, const sg_onnx_array *want) {
         double a = (double)((const float *)got->data)[i],
                b = (double)((const float *)want->data)[i];
 
+        assert_true(isfinite(a));
         worst = fmax(worst, fabs(a - b));
         top = fmax(top, fabs(b));
     }

@@ -20,7 +20,7 @@ static sg_status compare_rows(const sg_onnx_array *got, const sg_onnx_array *wan
         for (int64_t i = (n * rows + from) * columns; i < (n * rows + to) * columns; i++) {
             double gap = fabs((double)a[i] - (double)b[i]);
 
-            if (!(gap <= worst)) worst = gap; /* NaN stays */
+            if (gap > worst || isnan(gap)) worst = gap; /* and a NaN stays */
             top = fmax(top, fabs((double)b[i]));
         }
     if (worst <= tolerance * top) return SG_OK;
