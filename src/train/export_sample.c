@@ -40,16 +40,24 @@ void sg_export_sample_unreal(sg_export_sample *s) {
     snprintf(s->why, sizeof s->why, "%s", sg_last_error());
 }
 
+sg_status sg_export_sample_fits(const sg_export_sample *s, const sg_onnx_array *got) {
+    for (int o = 0; o < s->n_outputs; o++) {
+        const sg_onnx_array *a = &got[o], *b = &s->output[o];
+
+        if (a->type != b->type || a->rank != b->rank ||
+            memcmp(a->dim, b->dim, (size_t)b->rank * sizeof b->dim[0]) != 0)
+            return sg_fail(SG_ERR_DATA, "the exported graph differs: %s has another shape",
+                           b->name);
+    }
+    return SG_OK;
+}
+
 sg_status sg_export_sample_run(const sg_export_graph *graph, sg_export_sample *s) {
     sg_onnx_array got[SG_EXPORT_OUTPUTS];
-    sg_status st = SG_OK;
+    sg_status st;
 
     SG_TRY(sg_onnx_run(graph->bytes, graph->size, s->input.array, s->input.n, got, s->n_outputs));
-    for (int o = 0; o < s->n_outputs && st == SG_OK; o++)
-        if (got[o].type != s->output[o].type || got[o].rank != s->output[o].rank ||
-            memcmp(got[o].dim, s->output[o].dim, (size_t)got[o].rank * sizeof got[o].dim[0]) != 0)
-            st = sg_fail(SG_ERR_DATA, "the exported graph differs: %s has another shape",
-                         s->output[o].name);
+    st = sg_export_sample_fits(s, got);
     for (int o = 0; o < s->n_outputs && st == SG_OK; o++)
         memcpy(s->output[o].data, got[o].data, sg_onnx_array_bytes(&got[o]));
     for (int o = 0; o < s->n_outputs; o++) sg_onnx_array_clear(&got[o]);

@@ -68,6 +68,9 @@ sg_status sg_export_sample_texts(const sg_trained_source *source, const sg_expor
                                  sg_export_sample *out) SG_CHECKED;
 /* The sample is made up, and why: the last error. */
 void sg_export_sample_unreal(sg_export_sample *sample);
+/* SG_ERR_DATA: these n_outputs arrays are not of its outputs' types and shapes. */
+sg_status sg_export_sample_fits(const sg_export_sample *sample,
+                                const sg_onnx_array *got) SG_CHECKED;
 /* What the graph answers to the sample's input becomes its outputs, which have the shapes. */
 sg_status sg_export_sample_run(const sg_export_graph *graph, sg_export_sample *sample) SG_CHECKED;
 
