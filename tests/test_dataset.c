@@ -60,6 +60,8 @@ static void classes_are_parsed(void **state) {
     assert_fails(sg_classes_parse("a,,b", &classes), SG_ERR_CONFIG, "class 2 has an empty name");
     assert_fails(sg_classes_parse("", &classes), SG_ERR_CONFIG, "empty name");
     assert_fails(sg_classes_parse("a,b, a", &classes), SG_ERR_CONFIG, "`a` is named twice");
+    assert_fails(sg_classes_parse("a, m\xE1scara", &classes), SG_ERR_CONFIG,
+                 "class 2 has a name that is not UTF-8");
 }
 
 static void a_data_set_is_read(void **state) {

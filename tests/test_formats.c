@@ -270,6 +270,7 @@ static void bad_names_are_refused(void **state) {
         {"names:\n  0 a\n", "`0 a` is not the number"},
         {"names: [a, b, a]\n", "classes 0 and 2 are both named `a`"},
         {"names: [a\x01]\n", "a control byte"},
+        {"nc: 2\nnames: [a, m\xE1scara]\n", "data.yaml:2: a name that is not UTF-8; convert"},
     };
     long live = sg_mem_live();
     sg_classes names;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "core/utf8.h"
 
 static sg_status add_class(sg_classes *classes, const char *name, size_t length) {
     char **larger, *copy = sg_str_printf("%.*s", (int)length, name);
@@ -29,6 +30,9 @@ static sg_status parse_one(const wanted *w, sg_classes *classes, const char *nam
     while (length > 0 && (*name == ' ' || *name == '\t')) name++, length--;
     if (length == 0)
         return sg_fail(SG_ERR_CONFIG, "%s %d has an empty name", w->what, classes->n + 1);
+    if (sg_utf8_check(name, length) < length)
+        return sg_fail(SG_ERR_CONFIG, "%s %d has a name that is not UTF-8", w->what,
+                       classes->n + 1);
     for (int i = 0; i < classes->n; i++)
         if (strlen(classes->name[i]) == length && memcmp(classes->name[i], name, length) == 0)
             return sg_fail(SG_ERR_CONFIG, "%s `%s` is named twice", w->what, classes->name[i]);

@@ -16,7 +16,7 @@ typedef struct {
 } sg_classes;
 
 /* `list`, data.classes: names divided by commas, spaces around them dropped. SG_ERR_CONFIG: an
- * empty or repeated name, more than SG_MAX_CLASSES. */
+ * empty or repeated name, one that is not UTF-8, more than SG_MAX_CLASSES. */
 sg_status sg_classes_parse(const char *list, sg_classes *out) SG_CHECKED;
 /* The same for at most `most` names of something else, a `what`. */
 sg_status sg_names_parse(const char *what, const char *list, int most, sg_classes *out) SG_CHECKED;

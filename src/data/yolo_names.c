@@ -13,6 +13,7 @@
 
 #include "core/file.h"
 #include "core/mem.h"
+#include "core/utf8.h"
 
 enum { kMaxBytes = 1 << 20, kMaxName = 256 };
 
@@ -98,6 +99,11 @@ static sg_status add(parser *y, int number, const char *name) {
     if (!*name) return refuse(y, "an empty name");
     for (const char *c = name; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7F) return refuse(y, "a control byte in a name");
+    if (name[sg_utf8_check(name, strlen(name))])
+        return sg_fail(SG_ERR_DATA,
+                       "%s:%d: a name that is not UTF-8; convert the file, as iconv -f LATIN1 -t "
+                       "UTF-8 does",
+                       y->path, y->line);
     if (number < 0 || number >= SG_MAX_CLASSES)
         return sg_fail(SG_ERR_DATA, "%s:%d: class %d; numbers go from 0 to %d", y->path, y->line,
                        number, SG_MAX_CLASSES - 1);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "core/utf8.h"
 
 enum { kPattern = 0xA5 };
 
@@ -80,6 +81,7 @@ void fuzz_classes(sg_classes *classes) {
     FUZZ_CHECK(classes->n >= 0 && classes->n <= SG_MAX_CLASSES);
     for (int i = 0; i < classes->n; i++) {
         FUZZ_CHECK(fuzz_is_line(classes->name[i]));
+        FUZZ_CHECK(!classes->name[i][sg_utf8_check(classes->name[i], strlen(classes->name[i]))]);
         FUZZ_CHECK(sg_classes_find(classes, classes->name[i]) == i);
     }
     sg_classes_clear(classes);
