@@ -2,6 +2,7 @@
 #include "cli/predict.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "core/mem.h"
@@ -13,6 +14,14 @@ bool cli_names_nothing(const char *input) {
 
     return stat(input, &info) != 0 &&
            (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG);
+}
+
+void cli_put_error(sg_line *line, const char *input, const char *why) {
+    sg_line_text(line, "{\"file\":");
+    sg_line_json(line, input, strlen(input));
+    sg_line_text(line, ",\"error\":");
+    sg_line_json(line, why, strlen(why));
+    sg_line_text(line, "}\n");
 }
 
 static int answer(const cli_prediction *request) {

@@ -6,7 +6,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +14,11 @@
 
 #include "core/file.h"
 #include "core/mem.h"
+#include "core/utf8.h"
 #include "report/annotate.h"
 #include "train/detector_model.h"
 
-enum { kRound = 64, kPngLevel = 3, kShownName = 8192 };
+enum { kRound = 64, kPngLevel = 3, kNameColumns = 24 };
 
 /* One input's answer. */
 typedef struct {
@@ -221,68 +221,70 @@ static sg_status predict_one(void *context, int64_t item, int worker) {
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
-static json_t *box_object(const prediction *p, const sg_detection *d) {
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f}", "class", p->model.classes.name[d->label],
-                     "score", (double)d->score, "xmin", (double)d->box[0], "ymin",
-                     (double)d->box[1], "xmax", (double)d->box[2], "ymax", (double)d->box[3]);
-}
+static void put_box(const prediction *p, const sg_detection *d, sg_line *line) {
+    static const char *const kCorners[4] = {"xmin", "ymin", "xmax", "ymax"};
+    const char *name = p->model.classes.name[d->label];
 
-/* A name that is not UTF-8 is shown with '?' in place of what is not ASCII. */
-static json_t *name_string(const char *name) {
-    json_t *string = json_string(name);
-    char *copy;
-
-    if (string || !(copy = sg_strdup(name))) return string;
-    for (char *c = copy; *c; c++)
-        if ((unsigned char)*c > 126) *c = '?';
-    string = json_string(copy);
-    sg_free(copy);
-    return string;
-}
-
-static void print_json(const prediction *p, const answer *a) {
-    json_t *line = json_object(), *boxes = json_array();
-    char *text;
-
-    json_object_set_new(line, "file", name_string(a->file));
-    if (a->error) {
-        json_object_set_new(line, "error", name_string(a->error));
-        json_decref(boxes);
-    } else {
-        json_object_set_new(line, "width", json_integer(a->width));
-        json_object_set_new(line, "height", json_integer(a->height));
-        for (int64_t i = 0; i < a->count; i++)
-            json_array_append_new(boxes, box_object(p, &a->found[i]));
-        json_object_set_new(line, "boxes", boxes);
+    sg_line_text(line, "{\"class\":");
+    sg_line_json(line, name, strlen(name));
+    sg_line_text(line, ",\"score\":");
+    sg_line_number(line, (double)d->score);
+    for (int k = 0; k < 4; k++) {
+        sg_line_printf(line, ",\"%s\":", kCorners[k]);
+        sg_line_number(line, (double)d->box[k]);
     }
-    text = json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(7));
-    if (!text) die(sg_fail(SG_ERR_OOM, "no memory for an answer"), NULL);
-    cli_print("%s\n", text);
-    free(text);
-    json_decref(line);
+    sg_line_text(line, "}");
 }
 
-static void print_lines(const prediction *p, const answer *a) {
-    char name[kShownName];
+static void put_json(const prediction *p, const answer *a, sg_line *line) {
+    if (a->error) {
+        cli_put_error(line, a->file, a->error);
+        return;
+    }
+    sg_line_text(line, "{\"file\":");
+    sg_line_json(line, a->file, strlen(a->file));
+    sg_line_printf(line, ",\"width\":%lld,\"height\":%lld,\"boxes\":[", (long long)a->width,
+                   (long long)a->height);
+    for (int64_t i = 0; i < a->count; i++) {
+        if (i > 0) sg_line_text(line, ",");
+        put_box(p, &a->found[i], line);
+    }
+    sg_line_text(line, "]}\n");
+}
 
+static void put_plain(const prediction *p, const answer *a, sg_line *line) {
     if (a->error) return; /* already said on standard error */
-    cli_print("%s: %lld x %lld, %lld box%s\n", cli_visible(a->file, name, sizeof name),
-              (long long)a->width, (long long)a->height, (long long)a->count,
-              a->count == 1 ? "" : "es");
+    sg_line_visible(line, a->file, strlen(a->file));
+    sg_line_printf(line, ": %lld x %lld, %lld box%s\n", (long long)a->width, (long long)a->height,
+                   (long long)a->count, a->count == 1 ? "" : "es");
     for (int64_t i = 0; i < a->count; i++) {
         const sg_detection *d = &a->found[i];
+        const char *name = p->model.classes.name[d->label];
+        int gap = kNameColumns - sg_utf8_letters(name);
 
-        cli_print("  %-24s %.3f  %7.1f %7.1f %7.1f %7.1f\n", p->model.classes.name[d->label],
-                  (double)d->score, (double)d->box[0], (double)d->box[1], (double)d->box[2],
-                  (double)d->box[3]);
+        sg_line_text(line, "  ");
+        sg_line_visible(line, name, strlen(name));
+        sg_line_printf(line, "%*s %.3f  %7.1f %7.1f %7.1f %7.1f\n", gap > 0 ? gap : 0, "",
+                       (double)d->score, (double)d->box[0], (double)d->box[1], (double)d->box[2],
+                       (double)d->box[3]);
     }
+}
+
+/* False once nobody reads the answers. */
+static bool print_answer(const prediction *p, const answer *a, sg_line *line) {
+    if (a->error) cli_say("%s", a->error);
+    line->size = 0;
+    (p->json ? put_json : put_plain)(p, a, line);
+    if (sg_line_status(line) != SG_OK) die(SG_ERR_OOM, NULL);
+    return line->size == 0 || cli_write(line->data, line->size);
 }
 
 /* Whether all could be read. */
 static bool predict_all(prediction *p, sg_pool *pool) {
-    bool good = true;
+    bool good = true, open = true; /* open: somebody reads the answers */
+    sg_line line = {0};
 
-    for (p->first = 0; p->first < p->n_files; p->first += kRound) {
+    for (p->first = 0; p->first < p->n_files && (open || p->annotate); p->first += kRound) {
         int64_t left = p->n_files - p->first, n = left < kRound ? left : kRound;
         sg_status st = sg_pool_run(pool, n, predict_one, p);
 
@@ -290,16 +292,13 @@ static bool predict_all(prediction *p, sg_pool *pool) {
         for (int64_t i = 0; i < n; i++) {
             answer *a = &p->answers[i];
 
-            if (a->error) cli_say("%s", a->error);
             good = good && !a->error;
-            if (p->json)
-                print_json(p, a);
-            else
-                print_lines(p, a);
+            open = print_answer(p, a, &line) && open;
             sg_free(a->error);
             a->error = NULL;
         }
     }
+    sg_line_clear(&line);
     return good;
 }
 

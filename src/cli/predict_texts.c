@@ -95,11 +95,7 @@ static void refuse_input(labelling *l, const char *input, const char *what) {
     cli_say("%s: %s", input, what);
     l->good = false;
     if (!l->request->json) return;
-    sg_line_text(&line, "{\"file\":");
-    sg_line_json(&line, input, strlen(input));
-    sg_line_text(&line, ",\"error\":");
-    sg_line_json(&line, what, strlen(what));
-    sg_line_text(&line, "}\n");
+    cli_put_error(&line, input, what);
     if (sg_line_status(&line) != SG_OK) die(SG_ERR_OOM, NULL);
     l->open = l->open && cli_write(line.data, line.size);
     sg_line_clear(&line);

@@ -63,3 +63,10 @@ size_t sg_utf8_bad(const char *bytes, size_t size) {
     for (n = 2; n <= f.more && n < size && s[n] >= 0x80 && s[n] <= 0xBF;) n++;
     return n;
 }
+
+int sg_utf8_letters(const char *text) {
+    int n = 0;
+
+    for (; *text; text++) n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}

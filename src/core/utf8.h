@@ -1,4 +1,4 @@
-/* Which bytes are UTF-8. */
+/* Which bytes are UTF-8, and how many characters. */
 #ifndef SG_CORE_UTF8_H
 #define SG_CORE_UTF8_H
 
@@ -21,6 +21,9 @@ size_t sg_utf8_character(const char *bytes, size_t size);
  * least 1. They are the longest beginning of a character (Unicode 15, 3.9, "maximal subpart"), as
  * Python's errors="replace" and browsers have it. */
 size_t sg_utf8_bad(const char *bytes, size_t size);
+
+/* Characters of a text that is UTF-8. */
+int sg_utf8_letters(const char *text);
 
 #ifdef __cplusplus
 }

@@ -10,6 +10,7 @@
 
 #include "core/mem.h"
 #include "core/threads.h"
+#include "core/utf8.h"
 
 enum { kLine = 512, kDefaultWidth = 80, kFields = 7, kField = 160, kNumbers = 80 };
 
@@ -200,14 +201,6 @@ void sg_progress_clear(sg_progress *p) {
 
 /* ---- evaluation ---- */
 
-/* Columns of a UTF-8 text: all bytes but the continuations. */
-static int columns(const char *text) {
-    int n = 0;
-
-    for (; *text; text++) n += ((unsigned char)*text & 0xc0) != 0x80;
-    return n;
-}
-
 static void fraction(double value, char text[16]) {
     if (isnan(value))
         snprintf(text, 16, "-");
@@ -225,18 +218,19 @@ static size_t table_row(const sg_table_row *row, int width, char *text, size_t s
     fraction(row->ap50, ap50);
     fraction(row->ap50_95, ap50_95);
     return (size_t)snprintf(text, size, "%s%*s  %8lld  %6s  %7s\n", row->name,
-                            width - columns(row->name), "", (long long)row->count, ap50, ap50_95);
+                            width - sg_utf8_letters(row->name), "", (long long)row->count, ap50,
+                            ap50_95);
 }
 
 sg_status sg_table_evaluation(const sg_table_row *rows, int n_rows, const sg_table_row *all,
                               char **text) {
     static const char kHeadings[] = "     boxes    AP50  AP50:95";
-    int width = columns("class");
+    int width = sg_utf8_letters("class");
     size_t size, used;
     char *table;
 
     for (int i = 0; i <= n_rows; i++) {
-        int own = columns(i < n_rows ? rows[i].name : all->name);
+        int own = sg_utf8_letters(i < n_rows ? rows[i].name : all->name);
 
         if (own > width) width = own;
     }

@@ -299,6 +299,12 @@ expect_error "predict: an error on a name of two lines" 65 \
     "predict: $work/in/badnew?line?.png: is empty (0 bytes), not a picture"
 run bin/predict --checkpoint "$work/one" "$work/absent.png"
 expect_error "predict: no such file" 65 "predict: $work/absent.png: cannot open: No such file or directory"
+mkfifo "$work/pipe" # which nobody opens: whoever reads it waits for ever
+round=()
+for _ in $(seq 64); do round+=("$first"); done # what is answered together
+status=0; timeout 30 bin/predict --checkpoint "$work/one" "${round[@]}" "$work/pipe" >/dev/full 2>"$work/err" || status=$?
+: >"$work/out"
+expect "predict: ends when its answers cannot be written" 74 "predict: standard output: No space left on device"
 run bin/predict --checkpoint "$work/one"
 expect_error "predict: nothing asked" 64 \
     "predict: INPUT is missing: a picture, a folder, a text or -; try \`predict --help\`"
