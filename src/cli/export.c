@@ -1,4 +1,5 @@
 /* `export`: a trained model as an ONNX file. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -81,6 +82,13 @@ static sg_status check(const request *r, const sg_trained_source *source, making
 /* --- int8 ------------------------------------------------------------------------------------- */
 
 static void tell_loss(const sg_export_loss *loss) {
+    if (isnan(loss->before)) {
+        cli_say(
+            "warning: what int8 loses cannot be told: %s needs something to find, and data.val has "
+            "nothing",
+            loss->score);
+        return;
+    }
     cli_print("int8: %s %.4f on %lld samples of data.val, %.4f in floats: %+.4f\n", loss->score,
               loss->after, (long long)loss->measured, loss->before, loss->after - loss->before);
     if (loss->seen < SG_EXPORT_SEEN)
@@ -100,8 +108,7 @@ static sg_status quantize(const request *r, const sg_trained_source *source, mak
     sg_status st;
 
     SG_TRY(sg_export_int8(source, r->threads, m->bytes, m->size, &model, &loss));
-    sg_onnx_about_f(model, "spotgrad.int8", "{\"seen\":%lld,\"%s\":%.6f,\"before\":%.6f}",
-                    (long long)loss.seen, loss.score, loss.after, loss.before);
+    sg_export_about_int8(model, &loss);
     st = sg_onnx_pack(model, &packed, &m->size);
     sg_onnx_destroy(model);
     if (st != SG_OK) return st;

@@ -54,7 +54,7 @@ enum { SG_EXPORT_SEEN = 64 }; /* samples that int8 is calibrated on, where there
 typedef struct {
     const char *score;      /* what is measured: "mAP50", or of texts the task's "score"; static */
     int64_t seen, measured; /* samples */
-    double before, after;   /* our own engine's, and the int8 graph's */
+    double before, after;   /* our own engine's, and the int8 graph's; NaN: nothing to find */
 } sg_export_loss;
 
 /* The same in int8 (onnx/quantize.h): `bytes` are what was exported. Ranges are seen on samples of
@@ -78,6 +78,8 @@ void sg_export_about(sg_onnx *m, const char *kind, const sg_model_file *file);
 /* `names`, as {0: 'mask', 1: 'no mask'}: a Python literal, which readers of the ultralytics layout
  * take. */
 void sg_export_names(sg_onnx *m, const char *const *names, int64_t n);
+/* What int8 costs; null where there is nothing to measure it on. */
+void sg_export_about_int8(sg_onnx *m, const sg_export_loss *loss);
 /* A JSON value under that key. Takes the reference; NULL is no memory. */
 struct json_t;
 void sg_export_json(sg_onnx *m, const char *key, struct json_t *value);

@@ -1,6 +1,7 @@
 /* Metadata that models of all kinds have. No time is among it: the same checkpoint gives the same
  * file. */
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,14 @@ void sg_export_about(sg_onnx *m, const char *kind, const sg_model_file *file) {
     sg_onnx_about(m, "spotgrad.data_sha256", file->data_fingerprint);
     if (measured) sg_onnx_about(m, "spotgrad.metrics", measured);
     sg_free(measured);
+}
+
+static json_t *number(double x) { return isnan(x) ? json_null() : json_real(x); }
+
+void sg_export_about_int8(sg_onnx *m, const sg_export_loss *loss) {
+    sg_export_json(m, "spotgrad.int8",
+                   json_pack("{s:I, s:o, s:o}", "seen", (json_int_t)loss->seen, loss->score,
+                             number(loss->after), "before", number(loss->before)));
 }
 
 /* As Python's repr: what is no UTF-8 and what cannot be seen in digits. */

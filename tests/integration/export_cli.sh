@@ -6,7 +6,6 @@ python=python3
 [ -x .venv/bin/python ] && python=.venv/bin/python
 export PYTHONDONTWRITEBYTECODE=1
 out=$work/model.onnx
-same() { if [ -n "$2" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; }
 # is NAME COMMAND...
 is() { local name=$1; shift; if "$@"; then pass "$name"; else fail "$name" "it is not so"; fi; }
 # export_model ARGUMENT...
@@ -120,6 +119,13 @@ expect "no box to compare" 0 "in which it finds no box: raw outputs were compare
 export_model --int8
 expect "--int8" 0 "int8: mAP50 " "warning: int8 is calibrated on 16 samples, all that data.train has" \
     "in floats checked against our own engine on samples of data.val; in int8 it answers alike"
+nothing=$(head -1 "$work/drawn/val.txt")
+cp "$work/drawn/images/$nothing.png" "$work/drawn/images/nothing.png"
+sed '/<object>/,/<\/object>/d' "$work/drawn/annotations/$nothing.xml" >"$work/drawn/annotations/nothing.xml"
+echo nothing >"$work/drawn/nothing.txt"
+export_model --int8 data.val=nothing.txt
+expect "--int8, and nothing to find" 0 "warning: what int8 loses cannot be told: mAP50 needs something to find"
+is "--int8, and nothing to find: its metadata are JSON" grep -qaF '"mAP50":null,"before":null}' "$out"
 export_model --nms model.input=640 predict.score=0.001 predict.max_boxes=10000 --test-vector "$work/many"
 expect "more boxes than are looked at" 0 "checked against our own engine"
 cp "$out" "$work/many.onnx"
