@@ -301,14 +301,13 @@ static sg_status collect(machine *x, sg_onnx_run_call *c) {
 }
 
 static sg_onnx_run_op find_op(const char *op) {
-    static sg_onnx_run_op (*const finders[])(const char *op) = {
-        sg_onnx_run_find_math, sg_onnx_run_find_picture, sg_onnx_run_find_shape,
-        sg_onnx_run_find_best};
-    sg_onnx_run_op found = NULL;
+    static const sg_onnx_run_entry *const tables[] = {sg_onnx_run_math, sg_onnx_run_pictures,
+                                                      sg_onnx_run_shapes, sg_onnx_run_best};
 
-    for (size_t i = 0; i < sizeof finders / sizeof finders[0] && !found; i++)
-        found = finders[i](op);
-    return found;
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+        for (const sg_onnx_run_entry *e = tables[i]; e->name; e++)
+            if (strcmp(e->name, op) == 0) return e->run;
+    return NULL;
 }
 
 static sg_status run_node(machine *x, size_t n) {

@@ -118,7 +118,8 @@ static sg_status op_nms(sg_onnx_run_call *c) {
     return st;
 }
 
-sg_onnx_run_op sg_onnx_run_find_best(const char *op) {
-    if (strcmp(op, "TopK") == 0) return op_top_k;
-    return strcmp(op, "NonMaxSuppression") == 0 ? op_nms : NULL;
-}
+const sg_onnx_run_entry sg_onnx_run_best[] = {
+    {"TopK", op_top_k},
+    {"NonMaxSuppression", op_nms},
+    {NULL, NULL},
+};

@@ -24,11 +24,13 @@ typedef struct {
 } sg_onnx_run_call;
 
 typedef sg_status (*sg_onnx_run_op)(sg_onnx_run_call *c);
-/* Of an operator, or NULL. */
-sg_onnx_run_op sg_onnx_run_find_math(const char *op);
-sg_onnx_run_op sg_onnx_run_find_picture(const char *op);
-sg_onnx_run_op sg_onnx_run_find_shape(const char *op);
-sg_onnx_run_op sg_onnx_run_find_best(const char *op);
+/* Each file's operators, ended by one without a name. */
+typedef struct {
+    const char *name;
+    sg_onnx_run_op run;
+} sg_onnx_run_entry;
+extern const sg_onnx_run_entry sg_onnx_run_math[], sg_onnx_run_pictures[], sg_onnx_run_shapes[],
+    sg_onnx_run_best[];
 
 /* "NODE (OP): TEXT" */
 sg_status sg_onnx_run_fail(const sg_onnx_run_call *c, const char *fmt, ...) SG_PRINTF(2, 3);

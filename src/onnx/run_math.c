@@ -331,44 +331,36 @@ static sg_status op_dequantize(sg_onnx_run_call *c) {
     return SG_OK;
 }
 
-sg_onnx_run_op sg_onnx_run_find_math(const char *op) {
-    static const struct {
-        const char *name;
-        sg_onnx_run_op run;
-    } known[] = {
-        {"Sigmoid", op_sigmoid},
-        {"Relu", op_relu},
-        {"Erf", op_erf},
-        {"Exp", op_exp},
-        {"Abs", op_abs},
-        {"Floor", op_floor},
-        {"Ceil", op_ceil},
-        {"Round", op_round},
-        {"Identity", op_identity},
-        {"Add", op_add},
-        {"Sub", op_sub},
-        {"Mul", op_mul},
-        {"Div", op_div},
-        {"Mod", op_mod},
-        {"Max", op_max},
-        {"Greater", op_greater},
-        {"Less", op_less},
-        {"Equal", op_equal},
-        {"And", op_and},
-        {"GreaterOrEqual", op_at_least},
-        {"Clip", op_clip},
-        {"Where", op_where},
-        {"Cast", op_cast},
-        {"ReduceSum", op_reduce_sum},
-        {"Softmax", op_softmax},
-        {"LayerNormalization", op_layer_norm},
-        {"MatMul", op_matmul},
-        {"Gemm", op_gemm},
-        {"QuantizeLinear", op_quantize},
-        {"DequantizeLinear", op_dequantize},
-    };
-
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(known[i].name, op) == 0) return known[i].run;
-    return NULL;
-}
+const sg_onnx_run_entry sg_onnx_run_math[] = {
+    {"Sigmoid", op_sigmoid},
+    {"Relu", op_relu},
+    {"Erf", op_erf},
+    {"Exp", op_exp},
+    {"Abs", op_abs},
+    {"Floor", op_floor},
+    {"Ceil", op_ceil},
+    {"Round", op_round},
+    {"Identity", op_identity},
+    {"Add", op_add},
+    {"Sub", op_sub},
+    {"Mul", op_mul},
+    {"Div", op_div},
+    {"Mod", op_mod},
+    {"Max", op_max},
+    {"Greater", op_greater},
+    {"Less", op_less},
+    {"Equal", op_equal},
+    {"And", op_and},
+    {"GreaterOrEqual", op_at_least},
+    {"Clip", op_clip},
+    {"Where", op_where},
+    {"Cast", op_cast},
+    {"ReduceSum", op_reduce_sum},
+    {"Softmax", op_softmax},
+    {"LayerNormalization", op_layer_norm},
+    {"MatMul", op_matmul},
+    {"Gemm", op_gemm},
+    {"QuantizeLinear", op_quantize},
+    {"DequantizeLinear", op_dequantize},
+    {NULL, NULL},
+};

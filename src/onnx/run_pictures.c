@@ -161,18 +161,10 @@ static sg_status op_resize(sg_onnx_run_call *c) {
     return SG_OK;
 }
 
-sg_onnx_run_op sg_onnx_run_find_picture(const char *op) {
-    static const struct {
-        const char *name;
-        sg_onnx_run_op run;
-    } known[] = {
-        {"Conv", op_conv},
-        {"MaxPool", op_max_pool},
-        {"GlobalAveragePool", op_global_average},
-        {"Resize", op_resize},
-    };
-
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(known[i].name, op) == 0) return known[i].run;
-    return NULL;
-}
+const sg_onnx_run_entry sg_onnx_run_pictures[] = {
+    {"Conv", op_conv},
+    {"MaxPool", op_max_pool},
+    {"GlobalAveragePool", op_global_average},
+    {"Resize", op_resize},
+    {NULL, NULL},
+};

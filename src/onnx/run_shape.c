@@ -385,30 +385,22 @@ static sg_status op_scatter_nd(sg_onnx_run_call *c) {
     return SG_OK;
 }
 
-sg_onnx_run_op sg_onnx_run_find_shape(const char *op) {
-    static const struct {
-        const char *name;
-        sg_onnx_run_op run;
-    } known[] = {
-        {"Shape", op_shape},
-        {"Reshape", op_reshape},
-        {"Unsqueeze", op_unsqueeze},
-        {"Squeeze", op_squeeze},
-        {"Transpose", op_transpose},
-        {"Concat", op_concat},
-        {"Slice", op_slice},
-        {"Pad", op_pad},
-        {"Expand", op_expand},
-        {"ConstantOfShape", op_constant_of_shape},
-        {"Range", op_range},
-        {"Gather", op_gather},
-        {"GatherElements", op_gather_elements},
-        {"ScatterElements", op_scatter_elements},
-        {"GatherND", op_gather_nd},
-        {"ScatterND", op_scatter_nd},
-    };
-
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(known[i].name, op) == 0) return known[i].run;
-    return NULL;
-}
+const sg_onnx_run_entry sg_onnx_run_shapes[] = {
+    {"Shape", op_shape},
+    {"Reshape", op_reshape},
+    {"Unsqueeze", op_unsqueeze},
+    {"Squeeze", op_squeeze},
+    {"Transpose", op_transpose},
+    {"Concat", op_concat},
+    {"Slice", op_slice},
+    {"Pad", op_pad},
+    {"Expand", op_expand},
+    {"ConstantOfShape", op_constant_of_shape},
+    {"Range", op_range},
+    {"Gather", op_gather},
+    {"GatherElements", op_gather_elements},
+    {"ScatterElements", op_scatter_elements},
+    {"GatherND", op_gather_nd},
+    {"ScatterND", op_scatter_nd},
+    {NULL, NULL},
+};
