@@ -187,6 +187,74 @@ static void test_what_it_refuses(void **state) {
     expect_failure(m, SG_ERR_DATA, "two nodes are called test/Relu_0");
 }
 
+/* What only a damaged file says, and would be written or read beyond a tensor. x: (1, 1). */
+static const char *same_axis(sg_onnx *m, const char *x) {
+    return sg_onnx_node(m, "Transpose", SG_ONNX_IN(x),
+                        SG_ONNX_WITH(sg_onnx_attr_ints("perm", 2, (const int64_t[]){0, 0})));
+}
+
+static const char *same_place(sg_onnx *m, const char *x) {
+    return SG_ONNX_OP(m, "Unsqueeze", x, SG_ONNX_INTS(m, 1, 1));
+}
+
+static const char *few_starts(sg_onnx *m, const char *x) {
+    return SG_ONNX_OP(m, "Slice", x, SG_ONNX_INTS(m, 0), SG_ONNX_INTS(m, 1, 1),
+                      SG_ONNX_INTS(m, 0, 1));
+}
+
+static const char *few_ends(sg_onnx *m, const char *x) {
+    return SG_ONNX_OP(m, "Slice", x, SG_ONNX_INTS(m, 0, 0), SG_ONNX_INTS(m, 1),
+                      SG_ONNX_INTS(m, 0, 1));
+}
+
+static const char *far_start(sg_onnx *m, const char *x) {
+    return sg_onnx_node(m, "Shape", SG_ONNX_IN(x),
+                        SG_ONNX_WITH(sg_onnx_attr_int("start", INT64_C(1) << 32)));
+}
+
+static const char *large_window(sg_onnx *m, const char *x) {
+    x = SG_ONNX_OP(m, "Unsqueeze", x, SG_ONNX_INTS(m, 0, 1));
+    return sg_onnx_node(m, "MaxPool", SG_ONNX_IN(x),
+                        SG_ONNX_WITH(sg_onnx_attr_ints("kernel_shape", 2, (const int64_t[]){1, 5}),
+                                     sg_onnx_attr_ints("strides", 2, (const int64_t[]){1, 9})));
+}
+
+/* Boxes of one picture, scores of two. */
+static const char *few_boxes(sg_onnx *m, const char *x) {
+    static const float box[4] = {0, 0, 1, 1}, score[2] = {0.5f, 0.5f};
+    const int64_t boxes[] = {1, 1, 4}, scores[] = {2, 1, 1};
+    const char *least = sg_onnx_float(m, 0.1f);
+
+    (void)x;
+    return SG_ONNX_OP(m, "NonMaxSuppression",
+                      sg_onnx_tensor(m, "boxes", SG_ONNX_FLOAT, 3, boxes, box),
+                      sg_onnx_tensor(m, "scores", SG_ONNX_FLOAT, 3, scores, score),
+                      SG_ONNX_INTS(m, 1), least, least);
+}
+
+static void test_what_no_export_says(void **state) {
+    static const struct {
+        const char *(*op)(sg_onnx *m, const char *x);
+        const char *text;
+    } cases[] = {{same_axis, "perm does not name each axis once"},
+                 {same_place, "axis 1 is named twice"},
+                 {few_starts, "as many starts and ends as axes"},
+                 {few_ends, "as many starts and ends as axes"},
+                 {far_start, "starts at 4294967296"},
+                 {large_window, "a window larger than the picture"},
+                 {few_boxes, "boxes and scores do not fit"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sg_onnx *m = begin();
+        const char *x = sg_onnx_input(m, "x", SG_ONNX_FLOAT, "1");
+
+        x = cases[i].op(m, SG_ONNX_OP(m, "Unsqueeze", x, SG_ONNX_INTS(m, 1)));
+        sg_onnx_output(m, "y", x, SG_ONNX_FLOAT, "1");
+        expect_failure(m, SG_ERR_DATA, cases[i].text);
+    }
+}
+
 /* Every byte of a model damaged in turn, and every length: an answer or a failure, no crash. */
 static void test_damaged(void **state) {
     static const float x[2] = {1, 2};
@@ -574,17 +642,12 @@ static void test_no_form(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand),
-        cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_missing_value),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_what_it_refuses),
-        cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_int8),
-        cmocka_unit_test(test_int8_product),
-        cmocka_unit_test(test_nothing_to_quantize),
-        cmocka_unit_test(test_letterbox),
-        cmocka_unit_test(test_found),
+        cmocka_unit_test(test_by_hand),         cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_missing_value),   cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_what_it_refuses), cmocka_unit_test(test_what_no_export_says),
+        cmocka_unit_test(test_damaged),         cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_int8_product),    cmocka_unit_test(test_nothing_to_quantize),
+        cmocka_unit_test(test_letterbox),       cmocka_unit_test(test_found),
         cmocka_unit_test(test_no_form),
     };
 

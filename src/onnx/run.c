@@ -326,13 +326,14 @@ static sg_status run_node(machine *x, size_t n) {
         v->tensor = c.out[o];
         v->there = true;
     }
-    if (st == SG_OK && x->watch)
+    if (st == SG_OK && x->watch && c.node->n_output > 0)
         x->watch->see(x->watch->context, (int64_t)n, c.out[0].v, c.out[0].count);
     for (size_t i = 0; i < c.node->n_input; i++) {
         value *v = *c.node->input[i] ? find(x, c.node->input[i]) : NULL;
 
         if (v && v->last == n) forget(v);
     }
+    for (size_t o = c.node->n_output; o < SG_RUN_OUTPUTS; o++) sg_free(c.out[o].v); /* unnamed */
     return st;
 }
 

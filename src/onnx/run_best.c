@@ -94,7 +94,8 @@ static sg_status op_nms(sg_onnx_run_call *c) {
     boxes = c->in[0];
     scores = c->in[1];
     if (boxes->rank != 3 || boxes->dim[2] != 4 || scores->rank != 3 ||
-        scores->dim[2] != boxes->dim[1] || sg_onnx_run_int(c, "center_point_box", 0) != 0)
+        scores->dim[0] != boxes->dim[0] || scores->dim[2] != boxes->dim[1] ||
+        sg_onnx_run_int(c, "center_point_box", 0) != 0)
         return sg_onnx_run_fail(c, "boxes and scores do not fit");
     N = scores->dim[0];
     K = scores->dim[1];

@@ -5,6 +5,8 @@
 
 #include "onnx/run_inside.h"
 
+enum { kMostPad = 1 << 20 };
+
 /* A window that moves over (N, C, H, W). */
 typedef struct {
     int64_t N, C, H, W, OH, OW;
@@ -17,7 +19,7 @@ static sg_status window_of(const sg_onnx_run_call *c, int64_t KH, int64_t KW, wi
     const int64_t *strides = sg_onnx_run_ints(c, "strides", &n_strides);
     const int64_t *pads = sg_onnx_run_ints(c, "pads", &n_pads);
     const int64_t *dilations = sg_onnx_run_ints(c, "dilations", &n_dilations);
-    int64_t bottom = n_pads == 4 ? pads[2] : 0, right = n_pads == 4 ? pads[3] : 0;
+    int64_t bottom = n_pads == 4 ? pads[2] : 0, right = n_pads == 4 ? pads[3] : 0, rows, columns;
 
     if (x->rank != 4 || KH < 1 || KW < 1) return sg_onnx_run_fail(c, "takes pictures");
     if (dilations || !sg_onnx_run_is(c, "auto_pad", "NOTSET", "NOTSET"))
@@ -33,8 +35,13 @@ static sg_status window_of(const sg_onnx_run_call *c, int64_t KH, int64_t KW, wi
                   .top = n_pads == 4 ? pads[0] : 0,
                   .left = n_pads == 4 ? pads[1] : 0};
     if (w->SH < 1 || w->SW < 1) return sg_onnx_run_fail(c, "strides below 1");
-    w->OH = (w->H + w->top + bottom - KH) / w->SH + 1;
-    w->OW = (w->W + w->left + right - KW) / w->SW + 1;
+    for (int i = 0; i < n_pads; i++)
+        if (pads[i] < 0 || pads[i] > kMostPad) return sg_onnx_run_fail(c, "pads out of range");
+    rows = w->H + w->top + bottom - KH;
+    columns = w->W + w->left + right - KW;
+    if (rows < 0 || columns < 0) return sg_onnx_run_fail(c, "a window larger than the picture");
+    w->OH = rows / w->SH + 1;
+    w->OW = columns / w->SW + 1;
     return SG_OK;
 }
 

@@ -16,8 +16,9 @@ static sg_status op_shape(sg_onnx_run_call *c) {
     int n;
 
     SG_TRY(sg_onnx_run_need(c, 1));
+    if (start < 0 || start > c->in[0]->rank)
+        return sg_onnx_run_fail(c, "starts at %lld", (long long)start);
     n = c->in[0]->rank - (int)start;
-    if (start < 0 || n < 0) return sg_onnx_run_fail(c, "starts at %lld", (long long)start);
     SG_TRY(sg_onnx_run_make(c, 0, SG_ONNX_INT64, 1, &(int64_t){n}));
     for (int i = 0; i < n; i++) c->out[0].v[i] = (double)c->in[0]->dim[i + start];
     return SG_OK;
@@ -25,7 +26,8 @@ static sg_status op_shape(sg_onnx_run_call *c) {
 
 /* 0 keeps a dimension, -1 is what is left over. */
 static sg_status op_reshape(sg_onnx_run_call *c) {
-    int64_t dim[SG_ONNX_RANK], known = 1;
+    int64_t dim[SG_ONNX_RANK];
+    double known = 1.0; /* of a damaged model more than whole numbers hold */
     int rank, open = -1;
 
     SG_TRY(sg_onnx_run_need(c, 2));
@@ -37,9 +39,9 @@ static sg_status op_reshape(sg_onnx_run_call *c) {
         if (dim[i] < 0)
             open = i;
         else
-            known *= dim[i];
+            known *= (double)dim[i];
     }
-    if (open >= 0) dim[open] = known > 0 ? c->in[0]->count / known : 0;
+    if (open >= 0) dim[open] = known > 0.0 ? (int64_t)((double)c->in[0]->count / known) : 0;
     SG_TRY(sg_onnx_run_make(c, 0, c->in[0]->type, rank, dim));
     if (c->out[0].count != c->in[0]->count)
         return sg_onnx_run_fail(c, "%lld elements become %lld", (long long)c->in[0]->count,
@@ -48,7 +50,7 @@ static sg_status op_reshape(sg_onnx_run_call *c) {
     return SG_OK;
 }
 
-/* Input 1 lists axes, of the output for Unsqueeze, of the input for Squeeze. */
+/* Input 1 lists axes, each once, of the output for Unsqueeze, of the input for Squeeze. */
 static sg_status marked(const sg_onnx_run_call *c, int rank, bool mark[SG_ONNX_RANK]) {
     SG_TRY(sg_onnx_run_need(c, 2));
     if (rank > SG_ONNX_RANK) return sg_onnx_run_fail(c, "too many dimensions");
@@ -56,6 +58,7 @@ static sg_status marked(const sg_onnx_run_call *c, int rank, bool mark[SG_ONNX_R
         int axis;
 
         SG_TRY(sg_onnx_run_axis(c, (int64_t)c->in[1]->v[i], rank, &axis));
+        if (mark[axis]) return sg_onnx_run_fail(c, "axis %d is named twice", axis);
         mark[axis] = true;
     }
     return SG_OK;
@@ -93,6 +96,7 @@ static sg_status op_squeeze(sg_onnx_run_call *c) {
 
 static sg_status op_transpose(sg_onnx_run_call *c) {
     int64_t dim[SG_ONNX_RANK], from[SG_ONNX_RANK], index[SG_ONNX_RANK] = {0};
+    bool taken[SG_ONNX_RANK] = {false};
     const sg_onnx_run_tensor *x;
     const int64_t *perm;
     int n;
@@ -102,7 +106,9 @@ static sg_status op_transpose(sg_onnx_run_call *c) {
     perm = sg_onnx_run_ints(c, "perm", &n);
     if (n != x->rank) return sg_onnx_run_fail(c, "perm is not of rank %d", x->rank);
     for (int i = 0; i < n; i++) {
-        if (perm[i] < 0 || perm[i] >= n) return sg_onnx_run_fail(c, "perm is out of range");
+        if (perm[i] < 0 || perm[i] >= n || taken[perm[i]])
+            return sg_onnx_run_fail(c, "perm does not name each axis once");
+        taken[perm[i]] = true;
         dim[i] = x->dim[perm[i]];
     }
     SG_TRY(sg_onnx_run_make(c, 0, x->type, n, dim));
@@ -147,6 +153,8 @@ static sg_status op_slice(sg_onnx_run_call *c) {
 
     SG_TRY(sg_onnx_run_need(c, 4));
     if (c->n_in > 4 && c->in[4]) return sg_onnx_run_fail(c, "steps are not known");
+    if (c->in[1]->count != c->in[3]->count || c->in[2]->count != c->in[3]->count)
+        return sg_onnx_run_fail(c, "as many starts and ends as axes");
     x = c->in[0];
     memcpy(dim, x->dim, sizeof dim);
     for (int64_t i = 0; i < c->in[3]->count; i++) {
