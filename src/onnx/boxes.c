@@ -98,14 +98,17 @@ static const char *rounded(sg_onnx *m, const char *x, const char *half, const ch
     return SG_ONNX_OP(m, "Floor", SG_ONNX_OP(m, "Div", SG_ONNX_OP(m, "Add", x, half), unit));
 }
 
-/* (N, H, W, 3) -> (N, 3, S, W). All sums are whole and below 2^24, so f32 has them exactly. */
+/* (N, H, W, 3) -> (N, 3, S, W). All sums are whole and below 2^24, so f32 has them exactly. Colours
+ * go apart in the S rows: before the product that would be another copy of the whole picture. */
 static const char *blend_rows(sg_onnx *m, const char *images, const char *weights) {
     const float unit = (float)(1 << (SG_WEIGHT_BITS - SG_ROW_BITS));
-    const char *x =
-        sg_onnx_node(m, "Transpose", SG_ONNX_IN(cast(m, images, SG_ONNX_FLOAT)),
-                     SG_ONNX_WITH(sg_onnx_attr_ints("perm", 4, (const int64_t[]){0, 3, 1, 2})));
+    const char *x = cast(m, images, SG_ONNX_FLOAT);
 
-    x = SG_ONNX_OP(m, "MatMul", cast(m, weights, SG_ONNX_FLOAT), x);
+    x = SG_ONNX_OP(m, "Reshape", x, SG_ONNX_INTS(m, 0, 0, -1));
+    x = SG_ONNX_OP(m, "MatMul", cast(m, weights, SG_ONNX_FLOAT), x); /* (N, S, 3 W) */
+    x = SG_ONNX_OP(m, "Reshape", x, SG_ONNX_INTS(m, 0, 0, -1, 3));
+    x = sg_onnx_node(m, "Transpose", SG_ONNX_IN(x),
+                     SG_ONNX_WITH(sg_onnx_attr_ints("perm", 4, (const int64_t[]){0, 3, 1, 2})));
     return rounded(m, x, sg_onnx_float(m, 0.5f * unit), sg_onnx_float(m, unit));
 }
 
