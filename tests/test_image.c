@@ -139,6 +139,18 @@ static void every_png_decodes(void **state) {
 
 typedef enum { GREY, YCC, RGB, CMYK, YCCK, PLAIN_CMYK, PROGRESSIVE } jpeg_kind;
 
+enum { kExifBytes = 32, kExifHeader = 6 }; /* the header stands in a JPEG, but not in a PNG */
+
+static void make_exif(int orientation, int big_endian, uint8_t exif[kExifBytes]) {
+    static const char little[kExifBytes] =
+        "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\0\0\0\0\0\0";
+    static const char big[kExifBytes] =
+        "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0";
+
+    memcpy(exif, big_endian ? big : little, kExifBytes);
+    exif[big_endian ? 25 : 24] = (uint8_t)orientation;
+}
+
 /* `rgb` (height, width, 3) as a JPEG of this kind; orientation 0: no EXIF. */
 static bytes make_jpeg(jpeg_kind kind, const uint8_t *rgb, int width, int height, int orientation,
                        int big_endian) {
@@ -167,11 +179,10 @@ static bytes make_jpeg(jpeg_kind kind, const uint8_t *rgb, int width, int height
         jpeg.comp_info[c].h_samp_factor = jpeg.comp_info[c].v_samp_factor = 1;
     jpeg_start_compress(&jpeg, TRUE);
     if (orientation) {
-        uint8_t little[] = "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\0\0\0\0\0\0\0";
-        uint8_t big[] = "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0";
+        uint8_t exif[kExifBytes];
 
-        little[24] = big[25] = (uint8_t)orientation;
-        jpeg_write_marker(&jpeg, JPEG_APP0 + 1, big_endian ? big : little, 32);
+        make_exif(orientation, big_endian, exif);
+        jpeg_write_marker(&jpeg, JPEG_APP0 + 1, exif, kExifBytes);
     }
     for (int y = 0; y < height; y++) {
         for (int x = 0; x < width; x++) {
@@ -229,44 +240,132 @@ static void every_jpeg_decodes(void **state) {
     }
 }
 
-/* EXIF 2.3, 4.6.4 A: which side of the scene the stored row 0 and column 0 are. */
-static void orientation_is_applied(void **state) {
+/* EXIF 2.3, 4.6.4 A: which side of the scene the stored row 0 and column 0 are. `stored` is what is
+ * `upright`, (H, W, 3), once it is turned as the orientation says. */
+static void store_turned(int orientation, const uint8_t *upright, uint8_t *stored) {
     static const struct {
         int row_right_or_bottom, column_right_or_bottom;
     } table[9] = {{0, 0}, {0, 0}, {0, 1}, {1, 1}, {1, 0}, {0, 0}, {1, 0}, {1, 1}, {0, 1}};
+    int turned = orientation >= 5, w = turned ? H : W, h = turned ? W : H;
+
+    for (int y = 0; y < h; y++) {
+        for (int x = 0; x < w; x++) {
+            int along = table[orientation].row_right_or_bottom ? h - 1 - y : y;
+            int across = table[orientation].column_right_or_bottom ? w - 1 - x : x;
+            int ux = turned ? along : across, uy = turned ? across : along;
+
+            memcpy(stored + (y * w + x) * 3, upright + (uy * W + ux) * 3, 3);
+        }
+    }
+}
+
+/* A file that shows `upright`, each byte within `most`. */
+static void check_turned(const char *name, const bytes *file, const uint8_t *upright, int most) {
+    int64_t width, height;
+    sg_image image;
+
+    assert_ok(sg_image_decode(name, file->data, file->size, &image));
+    assert_int_equal(image.width, W);
+    assert_int_equal(image.height, H);
+    for (int k = 0; k < W * H * 3; k++)
+        if (abs(image.rgb[k] - upright[k]) > most)
+            fail_msg("%s: byte %d is %d, not %d", name, k, image.rgb[k], upright[k]);
+    sg_image_clear(&image);
+    fixture_write(name, file->data, file->size);
+    assert_ok(sg_image_size(fixture_path(name), &width, &height));
+    assert_int_equal(width, W);
+    assert_int_equal(height, H);
+}
+
+static void orientation_is_applied(void **state) {
     uint8_t upright[W * H * 3], stored[W * H * 3];
 
     (void)state;
     smooth(upright, W, H, 0);
     for (int o = 1; o <= 8; o++) {
-        int turned = o >= 5, w = turned ? H : W, h = turned ? W : H;
-        int64_t width, height;
-        sg_image image;
         bytes jpeg;
+        char name[64];
 
-        for (int y = 0; y < h; y++) {
-            for (int x = 0; x < w; x++) {
-                int along = table[o].row_right_or_bottom ? h - 1 - y : y;
-                int across = table[o].column_right_or_bottom ? w - 1 - x : x;
-                int ux = turned ? along : across, uy = turned ? across : along;
-
-                memcpy(stored + (y * w + x) * 3, upright + (uy * W + ux) * 3, 3);
-            }
-        }
-        jpeg = make_jpeg(YCC, stored, w, h, o, o % 2);
-        assert_ok(sg_image_decode("a.jpg", jpeg.data, jpeg.size, &image));
-        assert_int_equal(image.width, W);
-        assert_int_equal(image.height, H);
-        for (int k = 0; k < W * H * 3; k++)
-            if (abs(image.rgb[k] - upright[k]) > 5)
-                fail_msg("orientation %d: byte %d is %d, not %d", o, k, image.rgb[k], upright[k]);
-        sg_image_clear(&image);
-        fixture_write("turned.jpg", jpeg.data, jpeg.size);
-        assert_ok(sg_image_size(fixture_path("turned.jpg"), &width, &height));
-        assert_int_equal(width, W);
-        assert_int_equal(height, H);
+        store_turned(o, upright, stored);
+        jpeg = make_jpeg(YCC, stored, o >= 5 ? H : W, o >= 5 ? W : H, o, o % 2);
+        snprintf(name, sizeof name, "turned-%d.jpg", o);
+        check_turned(name, &jpeg, upright, 5);
         free(jpeg.data);
     }
+}
+
+/* What a PNG of `rgb` is like. */
+typedef struct {
+    int orientation, late;     /* late: told behind the pixels */
+    int interlace, alpha, far; /* far: much stands before it */
+} png_kind;
+
+static bytes make_turned_png(const png_kind *k, const uint8_t *rgb, int width, int height) {
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
+    png_infop info = png_create_info_struct(png), end = png_create_info_struct(png);
+    int channels = k->alpha ? 4 : 3;
+    uint8_t *rows = malloc((size_t)(width * height * channels)), exif[kExifBytes];
+    png_byte much[5000] = {0};
+    png_unknown_chunk chunk = {"teSt", much, sizeof much, PNG_HAVE_IHDR};
+    bytes out = {0};
+
+    png_set_write_fn(png, &out, append_png, NULL);
+    png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, 8,
+                 k->alpha ? PNG_COLOR_TYPE_RGB_ALPHA : PNG_COLOR_TYPE_RGB, k->interlace,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    make_exif(k->orientation, k->orientation % 2, exif);
+    png_set_eXIf_1(png, k->late ? end : info, kExifBytes - kExifHeader, exif + kExifHeader);
+    if (k->far) png_set_unknown_chunks(png, info, &chunk, 1);
+    png_write_info(png, info);
+    for (int i = 0; i < width * height; i++) {
+        memcpy(rows + i * channels, rgb + 3 * i, 3);
+        if (k->alpha) rows[4 * i + 3] = 255;
+    }
+    for (int pass = 0, n = png_set_interlace_handling(png); pass < n; pass++)
+        for (int y = 0; y < height; y++) png_write_row(png, rows + y * width * channels);
+    png_write_end(png, end);
+    png_destroy_info_struct(png, &end);
+    png_destroy_write_struct(&png, &info);
+    free(rows);
+    return out;
+}
+
+static void orientation_of_a_png_is_applied(void **state) {
+    uint8_t upright[W * H * 3], stored[W * H * 3];
+    long live = sg_mem_live();
+
+    (void)state;
+    smooth(upright, W, H, 0);
+    for (int o = 1; o <= 8; o++)
+        for (int bits = 0; bits < 8; bits++) {
+            png_kind k = {
+                .orientation = o, .interlace = bits & 1, .alpha = bits & 2, .far = bits & 4};
+            bytes png;
+            char name[64];
+
+            store_turned(o, upright, stored);
+            png = make_turned_png(&k, stored, o >= 5 ? H : W, o >= 5 ? W : H);
+            snprintf(name, sizeof name, "turned-%d-%d.png", o, bits);
+            check_turned(name, &png, upright, 0);
+            free(png.data);
+        }
+    assert_int_equal(sg_mem_live(), live);
+}
+
+/* As of a JPEG (below). */
+static void late_orientation_of_a_png_is_ignored(void **state) {
+    const png_kind k = {.orientation = 6, .late = 1};
+    uint8_t rgb[W * H * 3];
+    size_t told = 0;
+    bytes png;
+
+    (void)state;
+    smooth(rgb, W, H, 0);
+    png = make_turned_png(&k, rgb, W, H);
+    while (told + 4 < png.size && memcmp(png.data + told, "eXIf", 4) != 0) told++;
+    assert_in_range(told, png.size - 64, png.size - 16); /* it is there, before IEND */
+    check_turned("late.png", &png, rgb, 0);
+    free(png.data);
 }
 
 /* The header counts, as it gives the size: an orientation behind the first scan comes too late. */
@@ -574,6 +673,8 @@ int main(void) {
         cmocka_unit_test(every_png_decodes),
         cmocka_unit_test(every_jpeg_decodes),
         cmocka_unit_test(orientation_is_applied),
+        cmocka_unit_test(orientation_of_a_png_is_applied),
+        cmocka_unit_test(late_orientation_of_a_png_is_ignored),
         cmocka_unit_test(late_orientation_is_ignored),
         cmocka_unit_test(cut_files_fail),
         cmocka_unit_test(changed_bytes_do_no_harm),

@@ -10,7 +10,7 @@
 
 enum {
     kMaxFileBytes = 1 << 30, /* 100 M pixels of 16-bit RGBA, stored without compression */
-    kPngHeaderBytes = 33,    /* signature and IHDR chunk */
+    kStartBytes = 4096,      /* in which most PNGs say all that comes before their pixels */
 };
 
 sg_status sg_image_check_size(const char *path, int64_t width, int64_t height) {
@@ -164,22 +164,23 @@ static sg_status read_start(const char *path, uint8_t *data, size_t *size) {
         return sg_fail(missing ? SG_ERR_MISSING : SG_ERR_IO, "%s: cannot open: %s", path,
                        strerror(errno));
     }
-    *size = fread(data, 1, kPngHeaderBytes, f);
+    *size = fread(data, 1, kStartBytes, f);
     failed = ferror(f) ? errno : 0;
     fclose(f);
     return failed ? sg_fail(SG_ERR_IO, "%s: cannot read: %s", path, strerror(failed)) : SG_OK;
 }
 
 sg_status sg_image_size(const char *path, int64_t *width, int64_t *height) {
-    uint8_t start[kPngHeaderBytes];
+    uint8_t start[kStartBytes];
     uint8_t *data;
     size_t size;
     sg_status st;
 
     SG_TRY(sg_file_check(path));
     SG_TRY(read_start(path, start, &size));
-    if (!sg_jpeg_is(start, size)) return memory_size(path, start, size, width, height);
-    /* a JPEG says its size behind EXIF, thumbnails and colour profiles: anywhere */
+    if (!sg_jpeg_is(start, size) && (!sg_png_is(start, size) || sg_png_orientation(start, size)))
+        return memory_size(path, start, size, width, height);
+    /* behind EXIF, thumbnails and colour profiles: anywhere */
     SG_TRY(sg_file_read(path, kMaxFileBytes, &data, &size));
     st = memory_size(path, data, size, width, height);
     sg_free(data);

@@ -1,8 +1,8 @@
 /* Pictures: 8-bit RGB in memory, PNG and JPEG on disk.
  *
  * Whatever a file holds (grey, palette, alpha, 16 bits, interlaced, CMYK JPEG) becomes 8-bit RGB:
- * 16-bit samples are rounded to 8, alpha is laid over `SG_IMAGE_MATTE` grey, an EXIF orientation of
- * a JPEG is applied. */
+ * 16-bit samples are rounded to 8, alpha is laid over `SG_IMAGE_MATTE` grey, an EXIF orientation
+ * that stands before the pixels is applied. */
 #ifndef SG_DATA_IMAGE_H
 #define SG_DATA_IMAGE_H
 

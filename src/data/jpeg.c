@@ -14,12 +14,7 @@
 #include "core/mem.h"
 #include "data/codec.h"
 
-enum {
-    kExifHeader = 6, /* "Exif\0\0" */
-    kTagOrientation = 0x0112,
-    kTypeShort = 3,
-    kEntryBytes = 12,
-};
+enum { kExifHeader = 6 }; /* "Exif\0\0" */
 
 typedef struct {
     struct jpeg_error_mgr errors; /* first: libjpeg hands back its address */
@@ -83,42 +78,11 @@ static sg_status failure(const read_job *job) {
     return sg_fail(SG_ERR_DATA, "%s: damaged JPEG: %s", job->path, job->text);
 }
 
-static unsigned exif_number(const uint8_t *p, int bytes, int big) {
-    unsigned value = 0;
-
-    for (int i = 0; i < bytes; i++) value |= (unsigned)p[i] << 8 * (big ? bytes - 1 - i : i);
-    return value;
-}
-
-/* Tag 0x0112 of the first image directory; 1 (upright) where anything is not as it should be. */
-static int exif_orientation(const uint8_t *data, size_t size) {
-    const uint8_t *tiff = data + kExifHeader;
-    size_t bytes, at, entries;
-    int big;
-
-    if (size < kExifHeader + 8 || memcmp(data, "Exif\0\0", kExifHeader) != 0) return 1;
-    bytes = size - kExifHeader;
-    big = tiff[0] == 'M';
-    if (memcmp(tiff, big ? "MM" : "II", 2) != 0 || exif_number(tiff + 2, 2, big) != 42) return 1;
-    at = exif_number(tiff + 4, 4, big);
-    if (at > bytes - 2) return 1;
-    entries = exif_number(tiff + at, 2, big);
-    at += 2;
-    for (size_t i = 0; i < entries && at + kEntryBytes <= bytes; i++, at += kEntryBytes) {
-        unsigned value = exif_number(tiff + at + 8, 2, big);
-
-        if (exif_number(tiff + at, 2, big) != kTagOrientation) continue;
-        if (exif_number(tiff + at + 2, 2, big) != kTypeShort) return 1;
-        return value >= 1 && value <= 8 ? (int)value : 1;
-    }
-    return 1;
-}
-
 static int orientation_of(const struct jpeg_decompress_struct *jpeg) {
     for (jpeg_saved_marker_ptr m = jpeg->marker_list; m; m = m->next) {
         if (m->marker == JPEG_APP0 + 1 && m->data_length >= kExifHeader &&
             memcmp(m->data, "Exif\0\0", kExifHeader) == 0)
-            return exif_orientation(m->data, m->data_length);
+            return sg_exif_orientation(m->data + kExifHeader, m->data_length - kExifHeader);
     }
     return 1;
 }
@@ -158,47 +122,17 @@ static void cmyk_to_rgb(uint8_t *row, int64_t width, int inverted) {
     }
 }
 
-/* Where pixel (x, y) of the file goes upright: origin + x * step_x + y * step_y, in pixels. */
-typedef struct {
-    int64_t origin, step_x, step_y;
-} placement;
-
-static placement place(int orientation, int64_t W, int64_t H) {
-    switch (orientation) {
-    case 2:
-        return (placement){W - 1, -1, W};
-    case 3:
-        return (placement){W * H - 1, -1, -W};
-    case 4:
-        return (placement){W * (H - 1), 1, -W};
-    case 5: /* from here on a row of the result has H pixels */
-        return (placement){0, H, 1};
-    case 6:
-        return (placement){H - 1, H, -1};
-    case 7:
-        return (placement){W * H - 1, -H, -1};
-    case 8:
-        return (placement){H * (W - 1), -H, 1};
-    default:
-        return (placement){0, 1, W};
-    }
-}
-
 static void read_rows(read_job *job, sg_image *image) {
     struct jpeg_decompress_struct *jpeg = &job->jpeg;
     int64_t W = jpeg->output_width, H = jpeg->output_height;
-    placement p = place(job->orientation, W, H);
+    sg_placement p = sg_placement_of(job->orientation, W, H);
 
     while (jpeg->output_scanline < jpeg->output_height) {
-        uint8_t *to = image->rgb + (p.origin + jpeg->output_scanline * p.step_y) * 3;
+        int64_t y = jpeg->output_scanline;
 
         (void)jpeg_read_scanlines(jpeg, &job->row, 1);
         if (jpeg->out_color_space == JCS_CMYK) cmyk_to_rgb(job->row, W, jpeg->saw_Adobe_marker);
-        if (p.step_x == 1) {
-            memcpy(to, job->row, (size_t)W * 3);
-            continue;
-        }
-        for (int64_t x = 0; x < W; x++) memcpy(to + x * p.step_x * 3, job->row + 3 * x, 3);
+        sg_place_row(&p, y, job->row, W, image->rgb);
     }
 }
 

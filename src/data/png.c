@@ -4,6 +4,7 @@
  * caller of the function that calls setjmp, so no local can be clobbered and one place cleans up.
  * libpng takes its memory from core/mem.h and never prints. */
 #include <setjmp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 enum {
     kSignatureBytes = 8,
     kHeaderBytes = 33,
+    kChunkExtra = 12,         /* length, type and checksum, around a chunk's body */
     kMaxChunkBytes = 8 << 20, /* of one ancillary chunk, unpacked */
     kMaxChunks = 256,
     kTextBytes = 128,
@@ -26,7 +28,9 @@ typedef struct {
     size_t size, at;
     png_structp png;
     png_infop info;
-    uint8_t *rgba; /* one row, or the whole picture when interlaced; NULL without alpha */
+    int orientation;
+    uint8_t
+        *block; /* one row, or the whole picture when interlaced; NULL: rows are read into place */
     int cut_off, no_memory;
     char text[kTextBytes];
     jmp_buf jump;
@@ -40,15 +44,31 @@ static uint32_t big_endian(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+int sg_png_orientation(const uint8_t *data, size_t size) {
+    for (size_t at = kSignatureBytes; at <= size && size - at >= kChunkExtra;) {
+        size_t body = big_endian(data + at);
+        const uint8_t *type = data + at + 4;
+
+        if (memcmp(type, "IDAT", 4) == 0) return 1;
+        if (body > size - at - kChunkExtra) return 0;
+        if (memcmp(type, "eXIf", 4) == 0) return sg_exif_orientation(type + 4, body);
+        at += kChunkExtra + body;
+    }
+    return 0;
+}
+
 sg_status sg_png_size(const char *path, const uint8_t *data, size_t size, int64_t *width,
                       int64_t *height) {
+    bool turned;
+
     if (size < kHeaderBytes)
         return sg_fail(SG_ERR_DATA, "%s: the PNG is cut off in its header", path);
     if (big_endian(data + 8) != 13 || memcmp(data + 12, "IHDR", 4) != 0)
         return sg_fail(SG_ERR_DATA, "%s: damaged PNG: it does not start with an IHDR chunk", path);
     SG_TRY(sg_image_check_size(path, big_endian(data + 16), big_endian(data + 20)));
-    *width = big_endian(data + 16);
-    *height = big_endian(data + 20);
+    turned = sg_png_orientation(data, size) >= 5;
+    *width = big_endian(data + (turned ? 20 : 16));
+    *height = big_endian(data + (turned ? 16 : 20));
     return SG_OK;
 }
 
@@ -96,28 +116,43 @@ static void set_transforms(read_job *job) {
     if (!(type & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(job->png);
 }
 
-static void lay_over_matte(const uint8_t *rgba, int64_t pixels, uint8_t *rgb) {
+/* RGBA becomes RGB, in place. */
+static void lay_over_matte(uint8_t *row, int64_t pixels) {
     for (int64_t i = 0; i < pixels; i++) {
-        int a = rgba[4 * i + 3];
+        int a = row[4 * i + 3];
 
         for (int c = 0; c < 3; c++)
-            rgb[3 * i + c] =
-                (uint8_t)((rgba[4 * i + c] * a + SG_IMAGE_MATTE * (255 - a) + 127) / 255);
+            row[3 * i + c] =
+                (uint8_t)((row[4 * i + c] * a + SG_IMAGE_MATTE * (255 - a) + 127) / 255);
     }
 }
 
-static void read_rows(read_job *job, sg_image *image, int passes) {
-    int64_t width = image->width, height = image->height;
+static void read_rows(read_job *job, sg_image *image, int passes, int channels) {
+    int64_t W = png_get_image_width(job->png, job->info);
+    int64_t H = png_get_image_height(job->png, job->info);
+    sg_placement p = sg_placement_of(job->orientation, W, H);
 
     for (int pass = 0; pass < passes; pass++) {
-        for (int64_t y = 0; y < height; y++) {
-            uint8_t *rgb = image->rgb + y * width * 3;
-            uint8_t *rgba = job->rgba ? job->rgba + (passes > 1 ? y * width * 4 : 0) : NULL;
+        for (int64_t y = 0; y < H; y++) {
+            uint8_t *row = job->block ? job->block + (passes > 1 ? y * W * channels : 0)
+                                      : image->rgb + y * W * 3;
 
-            png_read_row(job->png, rgba ? rgba : rgb, NULL);
-            if (rgba && pass == passes - 1) lay_over_matte(rgba, width, rgb);
+            png_read_row(job->png, row, NULL);
+            if (!job->block || pass < passes - 1) continue;
+            if (channels == 4) lay_over_matte(row, W);
+            sg_place_row(&p, y, row, W, image->rgb);
         }
     }
+}
+
+/* Whether rows are as the picture's size and the channels have it. */
+static bool fits(const read_job *job, const sg_image *image, int channels) {
+    int64_t W = png_get_image_width(job->png, job->info);
+    int64_t H = png_get_image_height(job->png, job->info);
+    bool turned = job->orientation >= 5;
+
+    return (turned ? H : W) == image->width && (turned ? W : H) == image->height &&
+           png_get_rowbytes(job->png, job->info) == (size_t)(W * channels);
 }
 
 static sg_status read_picture(read_job *job, sg_image *image) {
@@ -140,20 +175,17 @@ static sg_status read_picture(read_job *job, sg_image *image) {
     passes = png_set_interlace_handling(job->png);
     png_read_update_info(job->png, job->info);
     channels = png_get_channels(job->png, job->info);
-    if (png_get_image_width(job->png, job->info) != image->width ||
-        png_get_image_height(job->png, job->info) != image->height ||
-        png_get_rowbytes(job->png, job->info) != (size_t)(image->width * channels))
-        png_error(job->png, "rows of an unexpected size");
-    if (channels == 4) {
-        int64_t rows = passes > 1 ? image->height : 1;
+    if (!fits(job, image, channels)) png_error(job->png, "rows of an unexpected size");
+    if (channels == 4 || job->orientation > 1) {
+        size_t rows = passes > 1 ? png_get_image_height(job->png, job->info) : 1;
 
-        job->rgba = sg_malloc((size_t)(rows * image->width * 4));
-        if (!job->rgba) {
+        job->block = sg_malloc(rows * png_get_rowbytes(job->png, job->info));
+        if (!job->block) {
             job->no_memory = 1;
             png_error(job->png, "no memory");
         }
     }
-    read_rows(job, image, passes);
+    read_rows(job, image, passes, channels);
     png_read_end(job->png, NULL);
     return SG_OK;
 }
@@ -166,6 +198,7 @@ sg_status sg_png_decode(const char *path, const uint8_t *data, size_t size, sg_i
     job->path = path;
     job->data = data;
     job->size = size;
+    job->orientation = sg_png_orientation(data, size);
     job->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, job, on_error, on_warning,
                                         &job->no_memory, png_alloc, png_release);
     if (job->png) job->info = png_create_info_struct(job->png);
@@ -174,7 +207,7 @@ sg_status sg_png_decode(const char *path, const uint8_t *data, size_t size, sg_i
     else
         st = sg_fail(SG_ERR_OOM, "%s: no memory to decode the PNG", path);
     if (job->png) png_destroy_read_struct(&job->png, &job->info, NULL);
-    sg_free(job->rgba);
+    sg_free(job->block);
     sg_free(job);
     return st;
 }

@@ -152,18 +152,19 @@ def engine_pictures(model, files):
 
 
 def odd_pictures(file):
-    """One that has to be turned, and others that are no 8-bit RGB; small ones."""
+    """Two that have to be turned, and others that are no 8-bit RGB; small ones."""
     with Image.open(file) as picture:
         picture = picture.convert("RGB")
     exif, alpha = Image.Exif(), picture.copy()
     exif[0x112] = 6  # orientation
-    picture.transpose(Image.Transpose.ROTATE_90).save(work / "turned.jpg", quality=95, exif=exif)
+    for name in ("turned.jpg", "turned.png"):
+        picture.transpose(Image.Transpose.ROTATE_90).save(work / name, quality=95, exif=exif)
     x, y = numpy.meshgrid(numpy.arange(picture.width), numpy.arange(picture.height))
     alpha.putalpha(Image.fromarray((255 - (x + 3 * y) % 200).astype("u1")))
     alpha.save(work / "clear.png")
     Image.fromarray((numpy.array(picture.convert("L")) * 255.0 + x % 256).astype("u2")).save(work / "deep.png")
     picture.quantize(32).save(work / "palette.png", transparency=5)
-    return [str(work / name) for name in ("turned.jpg", "clear.png", "deep.png", "palette.png")]
+    return [str(work / name) for name in ("turned.jpg", "turned.png", "clear.png", "deep.png", "palette.png")]
 
 
 def raw_output(boxes, scores):
