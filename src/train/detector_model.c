@@ -19,9 +19,7 @@ static sg_status make_inference(sg_detector_model *m, const char *path,
     o.workers = options->workers;
     o.op_threads = options->op_threads;
     SG_TRY(sg_inference_create(&o, &m->inference));
-    SG_TRY(sg_state_create(sg_inference_table(m->inference), 0, &m->state));
-    SG_TRY(sg_model_file_load(path, m->state));
-    return sg_inference_set_values(m->inference, m->state->ema, m->state->rows);
+    return sg_inference_load(m->inference, path);
 }
 
 static void **make_blocks(int n, size_t bytes) {
@@ -108,7 +106,6 @@ void sg_detector_model_clear(sg_detector_model *m) {
     sg_detector_nms_destroy(m->nms);
     sg_inference_destroy(m->inference);
     sg_compute_close(&m->compute);
-    sg_state_destroy(m->state);
     sg_model_file_clear(&m->file);
     free_blocks((void **)m->input, m->workers);
     free_blocks((void **)m->boxes, m->workers);

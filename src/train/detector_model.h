@@ -21,7 +21,6 @@ typedef struct {
     sg_mask_detector_options model;
     sg_compute compute;      /* owned: where it is run */
     sg_inference *inference; /* owned; has the averaged weights */
-    sg_state *state;         /* owned */
     sg_detector_nms *nms;    /* owned: with a device, for batches of 1: its suppression there */
     int workers;
     uint8_t **input; /* (workers) (batch, 3, S, S), owned */

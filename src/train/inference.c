@@ -30,6 +30,8 @@ struct sg_inference {
     int workers, arenas;
     const sg_device *device; /* the backend's, or NULL */
     inference_device on;
+    const sg_trainer *beside; /* for messages, and the next */
+    int64_t batch;
 };
 
 static sg_status build(sg_inference *f, const sg_inference_options *o, const sg_backend *backend) {
@@ -107,33 +109,37 @@ static void release_there(sg_inference *f) {
     d->release(f->on.rows);
 }
 
-/* On the device, but for the values: a trainer's are there. A quarter more is for what an
- * evaluation has beside the model, such as its pictures. */
+/* On the device; a trainer's values are there. A quarter more is for what an evaluation has beside
+ * the model, such as its pictures. */
 static size_t bytes_there(const sg_inference *f) {
     size_t bytes = sg_program_weights_bytes(f->program) + sg_program_arena_bytes(f->program);
 
     for (int i = 0; i < sg_graph_inputs(f->graph); i++) bytes += input_bytes(f, i);
     for (int i = 0; i < sg_graph_outputs(f->graph); i++) bytes += output_bytes(f, i);
+    if (!f->beside) bytes += (size_t)(f->table->n_values + f->table->n_rows) * sizeof(float);
     return bytes + bytes / 4;
 }
 
-/* Without a trainer the batch is the smallest that there is. */
-static sg_status suggest(const sg_inference_options *o, size_t bytes) {
+/* What to do where there is no memory for them. Without a trainer the batch is the smallest that
+ * there is. */
+static sg_status suggest(const sg_trainer *beside, int64_t batch, size_t bytes) {
     char reason[512];
 
-    if (o->beside) return sg_trainer_suggest_beside(o->beside, bytes);
+    if (beside) return sg_trainer_suggest_beside(beside, bytes);
     snprintf(reason, sizeof reason, "%s", sg_last_error());
     return sg_fail(SG_ERR_OOM,
                    "%s; a model for %lld at a time needs %.0f MiB in all: "
                    "run.device=cpu does without",
-                   reason, (long long)o->batch, (double)bytes / 1048576.0);
+                   reason, (long long)batch, (double)bytes / 1048576.0);
 }
 
-static sg_status give_up(sg_inference *f, const sg_inference_options *o, sg_status st) {
+static sg_status give_up(sg_inference *f, sg_status st) {
     size_t bytes = st == SG_ERR_OOM && f->device && f->program ? bytes_there(f) : 0;
+    const sg_trainer *beside = f->beside;
+    int64_t batch = f->batch;
 
     sg_inference_destroy(f);
-    return bytes > 0 ? suggest(o, bytes) : st;
+    return bytes > 0 ? suggest(beside, batch, bytes) : st;
 }
 
 sg_status sg_inference_create(const sg_inference_options *options, sg_inference **out) {
@@ -144,11 +150,13 @@ sg_status sg_inference_create(const sg_inference_options *options, sg_inference 
     if (!f) return sg_fail(SG_ERR_OOM, "inference: no memory");
     f->workers = options->workers > 0 ? options->workers : 1;
     f->device = backend->device;
+    f->beside = options->beside;
+    f->batch = options->batch;
     pthread_mutex_init(&f->on.lock, NULL);
     st = build(f, options, backend);
     if (st == SG_OK) st = allocate(f);
     if (st == SG_OK && f->device) st = allocate_there(f);
-    if (st != SG_OK) return give_up(f, options, st);
+    if (st != SG_OK) return give_up(f, st);
     *out = f;
     return SG_OK;
 }
@@ -203,11 +211,23 @@ static sg_status put_floats(sg_inference *f, const char *what, const float *from
     return f->device->put(f->on.queue, *there, from, bytes);
 }
 
+static sg_status put_values(sg_inference *f, const float *values, const float *rows) {
+    SG_TRY(put_floats(f, "a model's parameters", values, f->table->n_values, &f->on.values));
+    return put_floats(f, "a model's tables", rows, f->table->n_rows, &f->on.rows);
+}
+
 sg_status sg_inference_set_values(sg_inference *f, const float *values, const float *rows) {
+    sg_status st;
+
     if (!f->device) return sg_inference_use_values(f, values, rows);
-    SG_TRY(put_floats(f, "parameters", values, f->table->n_values, &f->on.values));
-    SG_TRY(put_floats(f, "tables", rows, f->table->n_rows, &f->on.rows));
+    st = put_values(f, values, rows);
+    if (st == SG_ERR_OOM) return suggest(f->beside, f->batch, bytes_there(f));
+    SG_TRY(st);
     return sg_inference_use_values(f, f->on.values, rows ? f->on.rows : NULL);
+}
+
+sg_status sg_inference_share_values(sg_inference *f, const sg_inference *other) {
+    return sg_inference_use_values(f, other->values, other->rows);
 }
 
 sg_status sg_inference_load(sg_inference *f, const char *path) {
@@ -281,12 +301,11 @@ static void take_outputs(void *context) {
         memcpy(o->to[i], f->on.pinned_output[i], output_bytes(f, i));
 }
 
-static sg_status run_and_get(sg_inference *f, const void *const inputs[], const void *const there[],
-                             void *const outputs[]) {
+static sg_status run_and_get(sg_inference *f, const void *const inputs[], void *const outputs[]) {
     outputs_there o = {f, outputs};
     const sg_inference_then then = {put_outputs, take_outputs, &o};
 
-    return run_in_turn(f, inputs, there, &then);
+    return run_in_turn(f, inputs, (const void *const *)f->on.input, &then);
 }
 
 static sg_status check_values(const sg_inference *f) {
@@ -298,7 +317,7 @@ sg_status sg_inference_run(sg_inference *f, int worker, const void *const inputs
     sg_bindings b = bind(f);
 
     SG_TRY(check_values(f));
-    if (f->device) return run_and_get(f, inputs, (const void *const *)f->on.input, outputs);
+    if (f->device) return run_and_get(f, inputs, outputs);
     b.base[SG_BUF_ARENA] = f->arena[worker];
     for (int i = 0; i < sg_graph_inputs(f->graph); i++) b.input[i] = inputs[i];
     for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = outputs[i];
@@ -308,12 +327,6 @@ sg_status sg_inference_run(sg_inference *f, int worker, const void *const inputs
 const sg_device *sg_inference_device(const sg_inference *f) { return f->device; }
 
 void *sg_inference_queue(const sg_inference *f) { return f->on.queue; }
-
-sg_status sg_inference_run_there(sg_inference *f, const void *const inputs[],
-                                 void *const outputs[]) {
-    SG_TRY(check_values(f));
-    return run_and_get(f, NULL, inputs, outputs);
-}
 
 sg_status sg_inference_run_then(sg_inference *f, const void *const inputs[],
                                 const void *const there[], const sg_inference_then *then) {

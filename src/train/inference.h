@@ -30,13 +30,16 @@ const sg_table *sg_inference_table(const sg_inference *inference);
 /* Take `values` (table->n_values floats, such as a state's ema) and `rows` (table->n_rows, a
  * state's; NULL where there are none): fold norms, re-order filters. Both are borrowed until the
  * next call; a device has copies of its own. SG_ERR_ARG: the model has tables of rows, and there
- * are no rows. */
+ * are no rows; SG_ERR_OOM as above. */
 sg_status sg_inference_set_values(sg_inference *inference, const float *values,
                                   const float *rows) SG_CHECKED;
 /* The same where the backend's kernels read them: sg_trainer_averages, sg_trainer_rows. */
 sg_status sg_inference_use_values(sg_inference *inference, const float *values,
                                   const float *rows) SG_CHECKED;
-/* The same with the averaged weights of a model file. Errors of sg_model_file_load. */
+/* Those of `other`, which is of the same table and backend and has them for as long. */
+sg_status sg_inference_share_values(sg_inference *inference, const sg_inference *other) SG_CHECKED;
+/* sg_inference_set_values with the averaged weights of a model file. Errors of sg_model_file_load.
+ */
 sg_status sg_inference_load(sg_inference *inference, const char *path) SG_CHECKED;
 
 /* One batch on worker's arena; inputs and outputs in the graph's order. Different workers may run
@@ -47,10 +50,6 @@ sg_status sg_inference_run(sg_inference *inference, int worker, const void *cons
 /* Where the backend has a device: that, else NULL, and the queue on which its runs are put. */
 const sg_device *sg_inference_device(const sg_inference *inference);
 void *sg_inference_queue(const sg_inference *inference);
-/* With a device: the same with inputs that are there, or will be once what was put on the queue
- * before is done. Outputs come to the host. */
-sg_status sg_inference_run_there(sg_inference *inference, const void *const inputs[],
-                                 void *const outputs[]) SG_CHECKED;
 
 /* What becomes of a run's outputs where they are. */
 typedef struct {
@@ -61,8 +60,8 @@ typedef struct {
     void *context;
 } sg_inference_then;
 
-/* With a device: the same, and outputs do not come to the host. Inputs are the host's, or those
- * that are there, and the other NULL. */
+/* With a device: one batch whose outputs do not come to the host. Inputs are the host's, or those
+ * that are there, or will be once what was put on the queue before is done, and the other NULL. */
 sg_status sg_inference_run_then(sg_inference *inference, const void *const inputs[],
                                 const void *const there[],
                                 const sg_inference_then *then) SG_CHECKED;

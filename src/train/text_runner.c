@@ -2,13 +2,11 @@
 
 #include <string.h>
 
-#include "checkpoint/model_file.h"
 #include "core/mem.h"
 
 struct sg_text_runner {
     sg_text_runner_options options;
     sg_inference *inference[SG_TEXT_SHAPES];
-    sg_state *loaded;   /* NULL before sg_text_runner_load */
     sg_text_rows *rows; /* (workers) */
     float **answer;     /* (workers) (batch, the largest answer) */
 };
@@ -75,7 +73,6 @@ void sg_text_runner_destroy(sg_text_runner *r) {
         if (r->rows) sg_text_rows_clear(&r->rows[i]);
         if (r->answer) sg_free(r->answer[i]);
     }
-    sg_state_destroy(r->loaded);
     sg_free(r->rows);
     sg_free(r->answer);
     sg_free(r);
@@ -89,10 +86,9 @@ sg_status sg_text_runner_use(sg_text_runner *r, const sg_trainer *trainer) {
 }
 
 sg_status sg_text_runner_load(sg_text_runner *r, const char *path) {
-    if (!r->loaded) SG_TRY(sg_state_create(sg_inference_table(r->inference[0]), 0, &r->loaded));
-    SG_TRY(sg_model_file_load(path, r->loaded));
-    for (int i = 0; i < r->options.shapes->n; i++)
-        SG_TRY(sg_inference_set_values(r->inference[i], r->loaded->ema, r->loaded->rows));
+    SG_TRY(sg_inference_load(r->inference[0], path));
+    for (int i = 1; i < r->options.shapes->n; i++)
+        SG_TRY(sg_inference_share_values(r->inference[i], r->inference[0]));
     return SG_OK;
 }
 

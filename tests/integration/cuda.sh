@@ -193,6 +193,10 @@ expect "the batch that leaves room does" 0 "AP50" "done: "
 extra=(SG_EMULATION_MEMORY=9500000)
 on bin evaluate --checkpoint "$work/epoch" run.device=cuda
 expect "evaluate: no room for the model" 71 "most of them at " "in all: run.device=cpu does without"
+extra=(SG_EMULATION_MEMORY=12000000)
+on bin evaluate --checkpoint "$work/epoch" run.device=cuda
+expect "evaluate: no room for its parameters" 71 "no device memory for a model's parameters: " \
+    "in all: run.device=cpu does without"
 extra=(SG_EMULATION_MEMORY=3000000)
 train "$work/full" --fresh
 expect "nothing would fit" 71 "no device memory for"
@@ -261,6 +265,12 @@ cp "$work/out" "$work/on-cuda"
 run bin/predict --checkpoint "$work/t1" run.device=cpu "a good day" --json
 near() { tr ',:}' '\n' <"$1" | awk '/^[0-9.]+$/ { printf "%.4f ", $1 }'; }
 same "a CPU's probabilities" "$(near "$work/out")" "$(near "$work/on-cuda")"
+
+run bin/train "${messages[@]}" run.dir="$work/wide" model.width=256 run.device=cpu
+extra=(SG_EMULATION_SEED=1 SG_EMULATION_MEMORY=20000000) # six copies of its parameters take 29 MB
+on bin predict --checkpoint "$work/wide" run.device=cuda train.precision=fp32 "a good day"
+expect "predict a text: one copy of the parameters for all shapes" 0 "a good day"
+extra=(SG_EMULATION_SEED=1)
 
 # --- both encoders, learning from masked tokens; a classifier begins with what was learned ---
 figures() { tr ',:}' '\n' <"$1" | awk '/^[0-9.]+$/ { printf "%.4g ", $1 }'; }
