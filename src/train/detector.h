@@ -28,6 +28,9 @@ sg_status sg_detector_dataset(const sg_config *config, const char *list, const s
 
 enum { SG_DETECTOR_EVAL_BATCH = 4 }; /* pictures of one run of the model in an evaluation */
 
+/* Which boxes an evaluation counts: by predict.nms, of nearly any score. */
+sg_nms_options sg_detector_evaluation_nms(const sg_config *config);
+
 /* Run the model over all pictures of `dataset`, or this worker's share of them, and measure what
  * was found in all. `inference` was made for batches of SG_DETECTOR_EVAL_BATCH with as many workers
  * as `pool` has threads, and has its values. `report` (may be NULL) keeps what can be drawn.

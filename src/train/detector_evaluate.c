@@ -311,6 +311,10 @@ static void clear(evaluation *e) {
     sg_free(e->scores);
 }
 
+sg_nms_options sg_detector_evaluation_nms(const sg_config *config) {
+    return (sg_nms_options){kMinScore, (float)config->predict.nms, SG_AP_MAX_BOXES, 0};
+}
+
 sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_options *model,
                                sg_inference *inference, sg_pool *pool, const sg_dataset *dataset,
                                const sg_share *share, sg_stop_fn stop, void *stop_context,
@@ -325,9 +329,7 @@ sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_o
     e.dataset = dataset;
     e.inference = inference;
     e.report = report;
-    e.nms.min_score = kMinScore;
-    e.nms.max_iou = (float)config->predict.nms;
-    e.nms.max_boxes = SG_AP_MAX_BOXES;
+    e.nms = sg_detector_evaluation_nms(config);
     e.input = model->input;
     e.anchors = sg_anchor_count(&anchors);
     e.classes = model->classes;

@@ -15,7 +15,7 @@ enum { kTellSeconds = 10 }; /* from one line of the log to the next */
 
 typedef struct {
     const sg_int8_kind *kind;
-    void *context; /* the kind's */
+    void *context; /* the kind's, owned */
     sg_pool *pool;
     uint8_t *bytes; /* of the raw graph, in floats; then in int8 */
     size_t size;
@@ -123,7 +123,7 @@ static sg_status quantize(quantizing *q, const sg_trained_source *source, int th
     sg_onnx *m;
 
     SG_TRY(sg_pool_create(threads, NULL, &q->pool));
-    SG_TRY(q->kind->open(source, q->pool, &q->context));
+    SG_TRY(q->kind->open(source, q->pool, q->context));
     SG_TRY(sg_export_model(source, &raw, &m));
     SG_TRY(pack(m, q));
     SG_TRY(q->kind->read(q->context, "val", &q->samples)); /* it is there: before long work */
@@ -145,12 +145,15 @@ sg_status sg_export_int8(const sg_trained_source *source, int threads, const uin
 
     SG_TRY(sg_trained_type(source->path, &type));
     q.kind = sg_choice_is(type, "mask_detector") ? &sg_int8_pictures : &sg_int8_texts;
+    q.context = sg_calloc(1, q.kind->bytes);
+    if (!q.context) return sg_fail(SG_ERR_OOM, "export: no memory");
     st = quantize(&q, source, threads, loss);
     if (st == SG_OK) st = sg_onnx_quantize(bytes, size, &q.ranges[0], out);
     for (int i = 0; q.ranges && i < threads; i++) sg_onnx_ranges_clear(&q.ranges[i]);
     sg_free(q.ranges);
     sg_free(q.bytes);
     q.kind->close(q.context);
+    sg_free(q.context);
     sg_pool_destroy(q.pool);
     return st;
 }

@@ -12,8 +12,9 @@ extern "C" {
 typedef struct {
     const char *score; /* of an evaluation: "mAP50" */
     int n_outputs;     /* of the raw graph */
-    sg_status (*open)(const sg_trained_source *source, sg_pool *pool, void **context) SG_CHECKED;
-    void (*close)(void *context); /* NULL is fine */
+    size_t bytes;      /* of its context, which is zeroed before */
+    sg_status (*open)(const sg_trained_source *source, sg_pool *pool, void *context) SG_CHECKED;
+    void (*close)(void *context); /* also of one that was not opened, or not to the end */
     /* Read data.train or data.val, in place of what was read before; *n is how many samples. */
     sg_status (*read)(void *context, const char *split, int64_t *n) SG_CHECKED;
     /* Sample i as the raw graph takes it, into zeroed memory; by any number of threads. */

@@ -9,9 +9,6 @@
 #include "train/evaluate.h"
 #include "train/export_int8.h"
 
-/* As the evaluation of the detector counts (train/detector_evaluate.c). */
-static const float kMinScore = 0.001f;
-
 typedef struct {
     sg_detector_model model;
     sg_dataset *data;
@@ -19,12 +16,10 @@ typedef struct {
     int64_t *count;       /* (n) */
 } pictures;
 
-static sg_status open_model(const sg_trained_source *source, sg_pool *pool, void **context) {
-    pictures *p = sg_calloc(1, sizeof *p);
+static sg_status open_model(const sg_trained_source *source, sg_pool *pool, void *context) {
+    pictures *p = context;
 
     (void)pool;
-    if (!p) return sg_fail(SG_ERR_OOM, "export: no memory");
-    *context = p;
     return sg_detector_model_read(source, &p->model);
 }
 
@@ -41,10 +36,8 @@ static void forget(pictures *p) {
 static void close_model(void *context) {
     pictures *p = context;
 
-    if (!p) return;
     forget(p);
     sg_detector_model_clear(&p->model);
-    sg_free(p);
 }
 
 static sg_status read_part(void *context, const char *split, int64_t *n) {
@@ -83,14 +76,14 @@ static sg_status put_input(void *context, int64_t i, sg_export_inputs *in) {
 
 static sg_status take(void *context, int64_t i, const sg_onnx_array *outputs) {
     pictures *p = context;
-    const sg_nms_options nms = {kMinScore, (float)p->model.config.predict.nms, SG_AP_MAX_BOXES, 0};
+    const sg_nms_options nms = sg_detector_evaluation_nms(&p->model.config);
     const sg_sample *sample = &p->data->samples[i];
     sg_letterbox map = sg_letterbox_map(sample->width, sample->height, p->model.model.input);
     int64_t K = p->model.model.classes, A = outputs[0].dim[2];
     float *boxes = sg_malloc((size_t)(A * (4 + K)) * sizeof *boxes);
     sg_status st = SG_OK;
 
-    p->found[i] = sg_malloc(SG_AP_MAX_BOXES * sizeof **p->found);
+    p->found[i] = sg_malloc((size_t)nms.max_boxes * sizeof **p->found);
     if (!boxes || !p->found[i]) st = sg_fail(SG_ERR_OOM, "export: no memory for boxes");
     if (st == SG_OK) {
         sg_export_corners(outputs[0].data, A, K, boxes, boxes + 4 * A);
@@ -126,6 +119,7 @@ static sg_status measure(void *context, double *score) {
 
 const sg_int8_kind sg_int8_pictures = {.score = "mAP50",
                                        .n_outputs = 1,
+                                       .bytes = sizeof(pictures),
                                        .open = open_model,
                                        .close = close_model,
                                        .read = read_part,

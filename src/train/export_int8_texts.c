@@ -16,11 +16,9 @@ typedef struct {
     float *probabilities; /* (n, classes) */
 } messages;
 
-static sg_status open_model(const sg_trained_source *source, sg_pool *pool, void **context) {
-    messages *m = sg_calloc(1, sizeof *m);
+static sg_status open_model(const sg_trained_source *source, sg_pool *pool, void *context) {
+    messages *m = context;
 
-    if (!m) return sg_fail(SG_ERR_OOM, "export: no memory");
-    *context = m;
     m->pool = pool;
     return sg_text_trained_read(source, &m->trained);
 }
@@ -37,10 +35,8 @@ static void forget(messages *m) {
 static void close_model(void *context) {
     messages *m = context;
 
-    if (!m) return;
     forget(m);
     sg_text_trained_clear(&m->trained);
-    sg_free(m);
 }
 
 static sg_status read_part(void *context, const char *split, int64_t *n) {
@@ -86,6 +82,7 @@ static sg_status measure(void *context, double *score) {
 
 const sg_int8_kind sg_int8_texts = {.score = "score",
                                     .n_outputs = 2,
+                                    .bytes = sizeof(messages),
                                     .open = open_model,
                                     .close = close_model,
                                     .read = read_part,
