@@ -41,9 +41,9 @@ typedef struct {
     bool int8;       /* what is exported is to be quantised: refused where nothing in it can be */
 } sg_export_options;
 
-/* The model in the source's file, by its kind. SG_ERR_ARG: an option that is of another kind;
- * SG_ERR_CONFIG: a kind that answers nothing; SG_ERR_UNSUPPORTED: an op without an ONNX form, or
- * int8 of tables of n-grams alone.
+/* The model in the source's file, by its kind. SG_ERR_ARG: an option that is of another kind, or
+ * int8 of tables of n-grams alone; SG_ERR_CONFIG: a kind that answers nothing; SG_ERR_UNSUPPORTED:
+ * an op without an ONNX form.
  * Errors of sg_detector_model_read, sg_text_trained_read, sg_model_file_load. */
 sg_status sg_export_model(const sg_trained_source *source, const sg_export_options *options,
                           sg_onnx **out) SG_CHECKED;

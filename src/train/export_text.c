@@ -27,7 +27,7 @@ static sg_status load(exporting *e, const sg_trained_source *source, bool int8) 
 
     SG_TRY(sg_text_trained_read(source, &e->trained));
     if (int8 && model->shapes.length[model->shapes.n - 1] == 0)
-        return sg_fail(SG_ERR_UNSUPPORTED,
+        return sg_fail(SG_ERR_ARG,
                        "%s: is a model of n-grams alone: tables that are added up, in which --int8 "
                        "finds nothing to multiply in integers; leave it out",
                        source->path);

@@ -54,7 +54,7 @@ expect "a model that answers nothing" 78 "$work/masked/best.h5: is a model of ty
 run bin/export --checkpoint "$work/ngrams" --output "$out" --nms
 expect_error "--nms of texts" 64 "export: --nms is for detectors, and $work/ngrams/best.h5 classifies texts"
 run bin/export --checkpoint "$work/ngrams" --output "$out" --int8 data.root="$work/none"
-expect "--int8 of n-grams alone, before data is read" 69 "export: $work/ngrams/best.h5: is a model of n-grams alone"
+expect "--int8 of n-grams alone, before data is read" 64 "export: $work/ngrams/best.h5: is a model of n-grams alone"
 export_model model.size=small
 expect_error "what is built in" 78 "export: command line: model.size: is built into $best; leave it out"
 export_model --int8 data.val=none.txt
