@@ -128,8 +128,15 @@ void cli_progress_stop(void);
 /* Load the configuration, set the log; dies on any mistake. `path` may be NULL. */
 void cli_load_config(const char *path, const cli_arguments *arguments, sg_config *config);
 
-/* For commands whose configuration comes with a model file: read the overrides alone, set the log
- * and the instruction set; dies on any mistake. Returns the threads to compute with. */
-int cli_prepare_model(const cli_arguments *arguments);
+/* For commands whose configuration comes with a model file, `checkpoint`, of the option of that
+ * name: read the overrides alone, set the log and the instruction set, find the file; dies on any
+ * mistake. Its path is the caller's (sg_free); *threads are those to compute with. */
+char *cli_find_model(const char *checkpoint, const cli_arguments *arguments, int *threads);
+/* The option. */
+#define CLI_CHECKPOINT(target)                                                                     \
+    {                                                                                              \
+        .name = "--checkpoint", .value_name = "FILE|RUN", .value = (target),                       \
+        .help = "a model file, or a run's folder: its best"                                        \
+    }
 
 #endif

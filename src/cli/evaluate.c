@@ -5,17 +5,13 @@
 
 #include "core/mem.h"
 #include "train/evaluate.h"
-#include "train/run.h"
 
 int cli_evaluate(int argc, char **argv) {
     const char *checkpoint = NULL, *split = NULL;
     sg_trained_source source = {0};
     bool json = false;
     const cli_option options[] = {
-        {.name = "--checkpoint",
-         .value_name = "FILE|RUN",
-         .value = &checkpoint,
-         .help = "a model file, or a run's folder: its best"},
+        CLI_CHECKPOINT(&checkpoint),
         {.name = "--split",
          .value_name = "PART",
          .value = &split,
@@ -34,21 +30,19 @@ int cli_evaluate(int argc, char **argv) {
     };
     cli_arguments arguments;
     sg_evaluation evaluation;
-    char *path = NULL;
+    char *path;
     sg_status st;
     int threads;
 
     cli_parse(argc, argv, &syntax, &arguments);
-    if (!checkpoint) die_usage("--checkpoint FILE|RUN is missing");
     if (!split) split = "val";
     if (strcmp(split, "train") != 0 && strcmp(split, "val") != 0 && strcmp(split, "test") != 0)
         die_usage("--split %s: is none of train, val, test", split);
-    threads = cli_prepare_model(&arguments);
-    st = sg_run_find_model(checkpoint, &path);
+    path = cli_find_model(checkpoint, &arguments, &threads);
     source.path = path;
     source.overrides = arguments.overrides;
     source.n_overrides = arguments.n_overrides;
-    if (st == SG_OK) st = sg_evaluate_file(&source, split, threads, &evaluation);
+    st = sg_evaluate_file(&source, split, threads, &evaluation);
     if (st != SG_OK) die(st, NULL);
     if (json)
         cli_print("%s\n", evaluation.json);

@@ -8,7 +8,6 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "train/export_sample.h"
-#include "train/run.h"
 
 enum { kTextBytes = 512 };
 
@@ -207,10 +206,7 @@ int cli_export(int argc, char **argv) {
     const char *checkpoint = NULL;
     request r = {0};
     const cli_option options[] = {
-        {.name = "--checkpoint",
-         .value_name = "FILE|RUN",
-         .value = &checkpoint,
-         .help = "a model file, or a run's folder: its best"},
+        CLI_CHECKPOINT(&checkpoint),
         {.name = "--output",
          .value_name = "FILE.onnx",
          .value = &r.output,
@@ -247,15 +243,12 @@ int cli_export(int argc, char **argv) {
     };
     cli_arguments arguments;
     sg_export_source source;
-    char *path = NULL;
+    char *path;
     sg_status st;
 
     cli_parse(argc, argv, &syntax, &arguments);
-    if (!checkpoint) die_usage("--checkpoint FILE|RUN is missing");
     if (!r.output) die_usage("--output FILE.onnx is missing");
-    r.threads = cli_prepare_model(&arguments);
-    st = sg_run_find_model(checkpoint, &path);
-    if (st != SG_OK) die(st, NULL);
+    path = cli_find_model(checkpoint, &arguments, &r.threads);
     refuse_output(r.output, path);
     if (r.vector) refuse_vector(r.vector);
     st = sg_export_open(path, arguments.overrides, arguments.n_overrides, &source);

@@ -13,6 +13,7 @@
 #include "core/threads.h"
 #include "cpu/cpu.h"
 #include "spotgrad.h"
+#include "train/run.h"
 
 typedef struct {
     const char *name;
@@ -64,10 +65,12 @@ void cli_load_config(const char *path, const cli_arguments *arguments, sg_config
     cli_set_log(config->run.log);
 }
 
-int cli_prepare_model(const cli_arguments *arguments) {
+char *cli_find_model(const char *checkpoint, const cli_arguments *arguments, int *threads) {
     sg_status st = SG_OK;
     sg_config config;
+    char *path = NULL;
 
+    if (!checkpoint) die_usage("--checkpoint FILE|RUN is missing");
     sg_config_default(&config);
     for (int i = 0; i < arguments->n_overrides && st == SG_OK; i++)
         st = sg_config_set(&config, arguments->overrides[i]);
@@ -75,8 +78,10 @@ int cli_prepare_model(const cli_arguments *arguments) {
         cli_set_log(config.run.log);
         st = sg_cpu_set_isa(config.run.isa);
     }
+    if (st == SG_OK) st = sg_run_find_model(checkpoint, &path);
     if (st != SG_OK) die(st, NULL);
-    return config.train.threads > 0 ? (int)config.train.threads : sg_cpu_count();
+    *threads = config.train.threads > 0 ? (int)config.train.threads : sg_cpu_count();
+    return path;
 }
 
 static int general_help(void) {

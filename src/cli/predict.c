@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 
 #include "core/mem.h"
-#include "train/run.h"
 #include "train/trained.h"
 
 bool cli_names_nothing(const char *input) {
@@ -46,10 +45,7 @@ int cli_predict(int argc, char **argv) {
     const char *checkpoint = NULL;
     cli_prediction request = {0};
     const cli_option options[] = {
-        {.name = "--checkpoint",
-         .value_name = "FILE|RUN",
-         .value = &checkpoint,
-         .help = "a model file, or a run's folder: its best"},
+        CLI_CHECKPOINT(&checkpoint),
         {.name = "--json", .flag = &request.json, .help = "one JSON object an input, a line each"},
         {.name = "--annotate",
          .value_name = "DIR",
@@ -69,17 +65,13 @@ int cli_predict(int argc, char **argv) {
         .takes_inputs = true,
     };
     cli_arguments arguments;
-    char *path = NULL;
-    sg_status st;
+    char *path;
     int code;
 
     cli_parse(argc, argv, &syntax, &arguments);
-    if (!checkpoint) die_usage("--checkpoint FILE|RUN is missing");
     if (arguments.n_inputs == 0) die_usage("INPUT is missing: a picture, a folder, a text or -");
     request.arguments = &arguments;
-    request.threads = cli_prepare_model(&arguments);
-    st = sg_run_find_model(checkpoint, &path);
-    if (st != SG_OK) die(st, NULL);
+    path = cli_find_model(checkpoint, &arguments, &request.threads);
     request.model = path;
     code = answer(&request);
     sg_free(path);
