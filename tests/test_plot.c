@@ -327,7 +327,6 @@ static void test_text(void **state) {
     check_cut("abcde", 5, "abcde");
     check_cut("abcdef", 5, "abc..");
     check_cut("\xC3\xBC\xC3\xBC\xC3\xBC\xC3\xBC", 3, "\xC3\xBC..");
-    assert_int_equal(sg_plot_text_length("m\xC3\xBCtze"), 5);
     assert_true(fabsf(sg_plot_text_width("ab", 2.0f) - 22.0f) < 1e-4f);
     memset(wide, 0x80, sizeof wide); /* no UTF-8: only bytes that continue a character */
     wide[sizeof wide - 1] = '\0';

@@ -94,11 +94,19 @@ static void where_the_fault_is(void **state) {
     }
 }
 
+static void characters_are_counted(void **state) {
+    (void)state;
+    assert_int_equal(sg_utf8_letters(""), 0);
+    assert_int_equal(sg_utf8_letters("m\xC3\xBCtze"), 5);
+    assert_int_equal(sg_utf8_letters("\xF0\x9F\x98\x80!"), 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_character),
         cmocka_unit_test(every_short_sequence),
         cmocka_unit_test(where_the_fault_is),
+        cmocka_unit_test(characters_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

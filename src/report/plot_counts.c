@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/mem.h"
+#include "core/utf8.h"
 #include "report/plot.h"
 #include "report/plot_draw.h"
 
@@ -40,7 +40,7 @@ static lines break_name(const char *name, int64_t letters) {
         size_t best = 0, i = 0;
 
         if (l.n == kLines) return (lines){.n = 0};
-        if (sg_plot_text_length(at) <= letters) {
+        if (sg_utf8_letters(at) <= letters) {
             snprintf(l.text[l.n++], SG_PLOT_TEXT_BYTES, "%s", at);
             return l;
         }

@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "core/mem.h"
+#include "core/utf8.h"
 #include "report/font.h"
 #include "report/plot.h"
 
@@ -125,15 +126,8 @@ static void draw_glyph(sg_canvas *c, sg_frame f, const uint8_t *glyph, sg_paint 
 
 static bool continues(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
 
-int64_t sg_plot_text_length(const char *text) {
-    int64_t n = 0;
-
-    for (; *text; text++) n += !continues(*text);
-    return n;
-}
-
 float sg_plot_text_width(const char *text, float dot) {
-    int64_t n = sg_plot_text_length(text);
+    int n = sg_utf8_letters(text);
 
     return n == 0 ? 0.0f : ((float)n * kLetter - 1.0f) * dot;
 }
@@ -173,7 +167,7 @@ void sg_plot_text_cut(const char *text, int64_t letters, char *out) {
     size_t bytes;
 
     if (letters > most) letters = most;
-    if (sg_plot_text_length(text) <= letters) {
+    if (sg_utf8_letters(text) <= letters) {
         bytes = strlen(text);
         if (bytes < SG_PLOT_TEXT_BYTES) {
             memcpy(out, text, bytes + 1);

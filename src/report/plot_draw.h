@@ -41,8 +41,6 @@ typedef struct {
  * a character beyond ASCII shows as '?'. */
 void sg_plot_text(sg_canvas *c, float x, float y, const char *text, const sg_plot_font *font);
 
-/* Letters of `text`: UTF-8 characters. */
-int64_t sg_plot_text_length(const char *text);
 /* Pixels from its first dot to its last. */
 float sg_plot_text_width(const char *text, float dot);
 
