@@ -174,6 +174,7 @@ static void test_graph_answers(void **state) {
         const sg_export_options o = {.nms = way & 1, .preprocess = way & 2};
         sg_export_sample own, graphs;
         sg_export_graph graph;
+        int64_t compared;
         uint8_t *bytes;
 
         export_bytes(&o, &bytes, &graph.size);
@@ -184,7 +185,7 @@ static void test_graph_answers(void **state) {
         assert_true(own.found > 0);
         assert_int_equal(graphs.found, own.found);
         for (int i = 0; i < own.n; i++) assert_true(alike(&graphs.boxes[i], &own.boxes[i]) >= 0.98);
-        if (sg_export_resembles(&graphs, &own) != SG_OK) fail_msg("%s", sg_last_error());
+        if (sg_export_resembles(&graphs, &own, &compared) != SG_OK) fail_msg("%s", sg_last_error());
         sg_export_sample_clear(&own);
         sg_export_sample_clear(&graphs);
         sg_free(bytes);
@@ -193,7 +194,9 @@ static void test_graph_answers(void **state) {
 
 static void resembles_not(const sg_export_sample *s, const sg_export_sample *own,
                           const char *text) {
-    assert_int_equal(sg_export_resembles(s, own), SG_ERR_DATA);
+    int64_t compared;
+
+    assert_int_equal(sg_export_resembles(s, own, &compared), SG_ERR_DATA);
     if (!strstr(sg_last_error(), text)) fail_msg("%s", sg_last_error());
 }
 
@@ -201,7 +204,7 @@ static void test_loose_comparison(void **state) {
     const sg_trained_source source = {.path = model_path};
     const sg_export_options raw = {.nms = false}, found = {.nms = true};
     sg_export_sample own, other;
-    int64_t boxes;
+    int64_t boxes, compared;
     float *v;
 
     (void)state;
@@ -210,7 +213,8 @@ static void test_loose_comparison(void **state) {
     v = other.output[0].data;
     boxes = 4 * own.output[0].dim[2]; /* of the first picture */
     for (int64_t i = 0; i < boxes; i++) v[i] *= 1.05f;
-    if (sg_export_resembles(&other, &own) != SG_OK) fail_msg("%s", sg_last_error());
+    if (sg_export_resembles(&other, &own, &compared) != SG_OK) fail_msg("%s", sg_last_error());
+    assert_int_equal(compared, own.n);
     for (int64_t i = 0; i < boxes; i++) v[i] *= 1.3f;
     resembles_not(&other, &own, "the graph in int8 differs: boxes by ");
     memcpy(v, own.output[0].data, sg_onnx_array_bytes(&own.output[0]));
@@ -223,8 +227,11 @@ static void test_loose_comparison(void **state) {
 
     assert_int_equal(sg_export_sample_take(&source, &found, NULL, &own), SG_OK);
     assert_int_equal(sg_export_sample_take(&source, &found, NULL, &other), SG_OK);
-    ((float *)own.output[0].data)[4] = 0.9f; /* one that is sure, and there */
-    if (sg_export_resembles(&other, &own) != SG_OK) fail_msg("%s", sg_last_error());
+    assert_int_equal(sg_export_resembles(&other, &own, &compared), SG_OK);
+    assert_int_equal(compared, 0);           /* of drawn weights none is sure */
+    ((float *)own.output[0].data)[4] = 0.9f; /* one that is, and there */
+    if (sg_export_resembles(&other, &own, &compared) != SG_OK) fail_msg("%s", sg_last_error());
+    assert_int_equal(compared, 1);
     ((float *)own.output[0].data)[0] -= 500.0f;
     resembles_not(&other, &own, "the graph in int8 differs: of 1 boxes it finds 0");
     sg_export_sample_clear(&own);

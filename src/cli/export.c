@@ -26,6 +26,7 @@ typedef struct {
     size_t size;
     sg_export_sample own, quantised; /* what our own engine answers, and the graph in int8 */
     char checked[kTextBytes];        /* by what, or why not */
+    int64_t alike;                   /* what of the graph's in int8 was compared */
 } making;
 
 static sg_status pack(const sg_trained_source *source, const sg_export_options *what,
@@ -122,7 +123,7 @@ static sg_status check_int8(const request *r, const sg_trained_source *source, m
 
     if (r->unverified && !r->vector) return SG_OK;
     SG_TRY(sg_export_sample_take(source, &r->what, &graph, &m->quantised));
-    return r->unverified ? SG_OK : sg_export_resembles(&m->quantised, &m->own);
+    return r->unverified ? SG_OK : sg_export_resembles(&m->quantised, &m->own, &m->alike);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
@@ -139,7 +140,9 @@ static sg_status write_all(const request *r, const making *m) {
     SG_TRY(sg_file_write(r->output, m->bytes, m->size));
     cli_print("%s: %zu bytes, %s%s%s\n", r->output, m->size,
               r->what.int8 ? "the graph in floats " : "", m->checked,
-              r->what.int8 && !r->unverified ? "; in int8 it answers alike" : "");
+              !r->what.int8 || r->unverified ? ""
+              : m->alike > 0                 ? "; in int8 it answers alike"
+                                             : "; in int8 no box was sure enough to be compared");
     if (!r->vector) return SG_OK;
     return sg_export_write_vector(r->vector, r->what.int8 ? &m->quantised : &m->own);
 }

@@ -93,9 +93,10 @@ sg_status sg_export_verify(const uint8_t *bytes, size_t size,
 /* Whether what a graph in int8 has answered (`sample`) is on the whole what our own engine does:
  * SG_ERR_DATA says what is not. Loose: the root mean square of what scores differ by is up to half
  * of their own, or 0.01, of boxes up to a tenth of it, of probabilities up to 0.2; and of the boxes
- * that were found with 0.2 more than predict.score at least half are, with an IoU above 0.5. */
-sg_status sg_export_resembles(const sg_export_sample *sample,
-                              const sg_export_sample *own) SG_CHECKED;
+ * that were found with 0.2 more than predict.score at least half are, with an IoU above 0.5.
+ * *compared: samples, or such boxes; of 0 nothing is known. */
+sg_status sg_export_resembles(const sg_export_sample *sample, const sg_export_sample *own,
+                              int64_t *compared) SG_CHECKED;
 
 /* The sample as ONNX's own test data is, in `folder`, which is made: input_I.pb, output_I.pb
  * (TensorProto); and picture_I.png, boxes_I.pb, or answers.jsonl. SG_ERR_IO, SG_ERR_OOM. */

@@ -154,7 +154,8 @@ static sg_status resemble_rows(const sg_onnx_array *got, const sg_onnx_array *wa
                    sqrt(far), sqrt(size));
 }
 
-static sg_status resemble_found(const sg_export_sample *s, const sg_export_sample *own) {
+static sg_status resemble_found(const sg_export_sample *s, const sg_export_sample *own,
+                                int64_t *compared) {
     int64_t rows = own->output[0].dim[1], sure = 0, there = 0;
 
     for (int i = 0; i < own->n; i++) {
@@ -171,16 +172,19 @@ static sg_status resemble_found(const sg_export_sample *s, const sg_export_sampl
             there += found;
         }
     }
+    *compared = sure;
     if (2 * there >= sure) return SG_OK;
     return sg_fail(SG_ERR_DATA, "the graph in int8 differs: of %lld boxes it finds %lld",
                    (long long)sure, (long long)there);
 }
 
-sg_status sg_export_resembles(const sg_export_sample *s, const sg_export_sample *own) {
+sg_status sg_export_resembles(const sg_export_sample *s, const sg_export_sample *own,
+                              int64_t *compared) {
     const sg_onnx_array *got = s->output, *want = own->output;
 
     SG_TRY(sg_export_sample_fits(own, got));
-    if (own->kind == SG_EXPORT_FOUND) return resemble_found(s, own);
+    if (own->kind == SG_EXPORT_FOUND) return resemble_found(s, own, compared);
+    *compared = own->n;
     if (own->kind == SG_EXPORT_LABELS)
         return resemble_rows(&got[1], &want[1], 0, 1, 0.0, kLooseProbability, "probabilities");
     SG_TRY(resemble_rows(got, want, 0, 4, kLooseBox, 0.0, "boxes"));

@@ -119,6 +119,8 @@ expect "no box to compare" 0 "in which it finds no box: raw outputs were compare
 export_model --int8
 expect "--int8" 0 "int8: mAP50 " "warning: int8 is calibrated on 16 samples, all that data.train has" \
     "in floats checked against our own engine on samples of data.val; in int8 it answers alike"
+export_model --int8 --nms predict.score=0.99
+expect "--int8, and no box to compare" 0 "; in int8 no box was sure enough to be compared"
 nothing=$(head -1 "$work/drawn/val.txt")
 cp "$work/drawn/images/$nothing.png" "$work/drawn/images/nothing.png"
 sed '/<object>/,/<\/object>/d' "$work/drawn/annotations/$nothing.xml" >"$work/drawn/annotations/nothing.xml"
