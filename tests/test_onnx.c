@@ -142,6 +142,32 @@ static void test_no_memory(void **state) {
     assert_int_equal(sg_mem_live(), live);
 }
 
+/* Nor to read one, nor to run it. */
+static void test_no_memory_to_run(void **state) {
+    static const float x[2] = {1, 2};
+    sg_onnx_array in = floats("x", 2, (const int64_t[]){1, 2}, x), out;
+    sg_onnx *m = small_model();
+    sg_status st = SG_ERR_OOM;
+    uint8_t *bytes;
+    size_t size;
+    long live;
+
+    (void)state;
+    assert_int_equal(sg_onnx_pack(m, &bytes, &size), SG_OK);
+    live = sg_mem_live();
+    for (long n = 1; st != SG_OK; n++) {
+        sg_mem_fail_at(n);
+        st = sg_onnx_run(bytes, size, &in, 1, &out, 1);
+        sg_mem_fail_at(0);
+        if (st == SG_OK) sg_onnx_array_clear(&out);
+        if (st != SG_OK && st != SG_ERR_OOM) fail_msg("allocation %ld: %s", n, sg_last_error());
+        assert_int_equal(sg_mem_live(), live);
+    }
+    sg_free(bytes);
+    sg_onnx_array_clear(&in);
+    sg_onnx_destroy(m);
+}
+
 /* --- the interpreter -------------------------------------------------------------------------- */
 
 static void expect_failure(sg_onnx *m, sg_status want, const char *text) {
@@ -642,12 +668,19 @@ static void test_no_form(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand),         cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_missing_value),   cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_what_it_refuses), cmocka_unit_test(test_what_no_export_says),
-        cmocka_unit_test(test_damaged),         cmocka_unit_test(test_int8),
-        cmocka_unit_test(test_int8_product),    cmocka_unit_test(test_nothing_to_quantize),
-        cmocka_unit_test(test_letterbox),       cmocka_unit_test(test_found),
+        cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_missing_value),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_memory_to_run),
+        cmocka_unit_test(test_what_it_refuses),
+        cmocka_unit_test(test_what_no_export_says),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_int8_product),
+        cmocka_unit_test(test_nothing_to_quantize),
+        cmocka_unit_test(test_letterbox),
+        cmocka_unit_test(test_found),
         cmocka_unit_test(test_no_form),
     };
 

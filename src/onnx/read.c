@@ -2,17 +2,19 @@
 
 #include "core/mem.h"
 
+/* `data`: whether there was no memory, which protobuf-c does not tell from bytes that are none of
+ * its own. */
 static void *take_block(void *data, size_t bytes) {
-    (void)data;
-    return sg_malloc(bytes);
+    void *block = sg_malloc(bytes);
+
+    if (!block) *(bool *)data = true;
+    return block;
 }
 
 static void give_block(void *data, void *block) {
     (void)data;
     sg_free(block);
 }
-
-static ProtobufCAllocator memory = {take_block, give_block, NULL};
 
 /* What the format allows to be missing. */
 static bool is_whole(const Onnx__GraphProto *g) {
@@ -26,6 +28,8 @@ static bool is_whole(const Onnx__GraphProto *g) {
 }
 
 sg_status sg_onnx_unpack(const uint8_t *bytes, size_t size, Onnx__ModelProto **out) {
+    bool no_memory = false;
+    ProtobufCAllocator memory = {take_block, give_block, &no_memory};
     Onnx__ModelProto *model = onnx__model_proto__unpack(&memory, size, bytes);
 
     if (model && model->graph && is_whole(model->graph)) {
@@ -33,9 +37,12 @@ sg_status sg_onnx_unpack(const uint8_t *bytes, size_t size, Onnx__ModelProto **o
         return SG_OK;
     }
     sg_onnx_unpacked_free(model);
+    if (no_memory) return sg_fail(SG_ERR_OOM, "onnx: no memory to read a model of %zu bytes", size);
     return sg_fail(SG_ERR_DATA, "onnx: these %zu bytes are no model", size);
 }
 
 void sg_onnx_unpacked_free(Onnx__ModelProto *model) {
+    ProtobufCAllocator memory = {take_block, give_block, NULL};
+
     if (model) onnx__model_proto__free_unpacked(model, &memory);
 }
