@@ -1,4 +1,4 @@
-# tests/run itself: what passes, fails, is skipped, crashes or hangs is counted as that. And
+# tests/run itself: what passes, fails, is skipped, crashes or hangs is counted as that, and Ctrl-C ends all. And
 # scripts/fuzz: executions and findings are counted, and a finding fails.
 . tests/lib.sh
 
@@ -49,6 +49,21 @@ counts "script that hangs" 1 "1 passed, 1 failed, 0 skipped" "$work/hang.sh"
 counts "python" 0 "1 passed, 0 failed, 0 skipped" "$work/snake.py"
 counts "all together" 1 "8 passed, 5 failed, 3 skipped" "$work"/{good,bad,crash,silent} \
     "$work"/{some,broken}.sh "$work"/hang.sh "$work"/snake.py "$work/good"
+
+# Ctrl-C reaches tests/run alone, as what it runs has process groups of its own; in a lane, too
+for name in slow lane; do
+    printf '%s\n' "# lane: $name" 'echo $$ >"'"$work/$name.began"'"' 'sleep 60; echo "ok - slept"' >"$work/$name.sh"
+done
+sed -i 1d "$work/slow.sh"
+start=$SECONDS
+env --default-signal=INT SPOTGRAD_TEST_LOGS="$work/logs" tests/run "$work/slow.sh" "$work/lane.sh" >"$work/out" 2>&1 &
+for _ in $(seq 200); do [ -s "$work/slow.began" ] && [ -s "$work/lane.began" ] && break; sleep 0.05; done
+kill -INT $!
+wait $!
+same "Ctrl-C: the exit status" $? 130
+if [ $((SECONDS - start)) -le 20 ] && ! kill -0 "$(cat "$work/slow.began")" 2>/dev/null &&
+    ! kill -0 "$(cat "$work/lane.began")" 2>/dev/null; then pass "Ctrl-C: all tests are ended"
+else fail "Ctrl-C: all tests are ended" "after $((SECONDS - start)) s: $(tail -n 3 "$work/out")"; fi
 
 run scripts/setup; expect_error "set-up without a list" 64 "usage: scripts/setup build|test|ci|bench|fuzz"
 
