@@ -1,7 +1,7 @@
 # Spotgrad. `make` builds bin/spotgrad and its links; `make help` lists the targets.
 #
 # One build folder per configuration, so that flags never mix: build/release, build/asan, build/tsan,
-# build/fuzz.
+# build/msan, build/fuzz.
 CONFIG ?= release
 BUILD  := build/$(CONFIG)
 BIN    := $(if $(filter release,$(CONFIG)),bin,$(BUILD)/bin)
@@ -19,6 +19,9 @@ OPTIMISE_msan    = -O1 -g1 -fno-omit-frame-pointer -fsanitize=memory \
 # clang's; the profile tells scripts/fuzz which lines were reached
 OPTIMISE_fuzz    = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
                    -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping
+ifeq ($(OPTIMISE_$(CONFIG)),)
+  $(error CONFIG=$(CONFIG) is none of release, asan, tsan, msan, fuzz)
+endif
 MACHINE  = -mavx2 -mfma -mprfchw -ffp-contract=off
 CPPFLAGS += -Isrc
 CFLAGS   += -std=c11 $(OPTIMISE_$(CONFIG)) $(MACHINE) $(WARNINGS) $(if $(CI),-Werror)
@@ -335,7 +338,7 @@ $(CHECK)/test_nccl: $(CHECK)/test_nccl.o $(BUILD)/libtesting.a $(BUILD)/libspotg
 	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(RPATH) -lcmocka -lz $(LDLIBS) -o $@
 
 ## gpu-programs  what scripts/gpu-check runs: CUDA tests and benchmarks for a real GPU
-gpu-programs: all $(GPU_TESTS) $(NCCL_CHECK) $(GPU_BENCH) $(CHECK)/bench_ceilings
+gpu-programs: $(if $(PLUGIN),,cuda-missing) all $(GPU_TESTS) $(NCCL_CHECK) $(GPU_BENCH) $(CHECK)/bench_ceilings
 	@ln -sf $(patsubst %,../../../%,$(PLUGIN) $(NCCL_PLUGIN)) $(CHECK)/
 
 # Each test has the plug-in's objects, 11 MB: a dictionary that reaches from one to the next halves the archive.
@@ -384,7 +387,7 @@ bench:
 	$(if $(SPOTGRAD_DATA),-scripts/bench-int8,@echo "no SPOTGRAD_DATA: without int8")
 	scripts/bench-text --rounds 3
 	scripts/bench-bag
-	scripts/bench-fasttext
+	$(if $(SPOTGRAD_DATA),scripts/bench-fasttext,@echo "no SPOTGRAD_DATA: without fasttext")
 	scripts/bench-workers
 	$(if $(SPOTGRAD_DATA),scripts/bench-workers --texts,@echo "no SPOTGRAD_DATA: without workers on texts")
 	scripts/bench-checkpoint
@@ -436,7 +439,7 @@ test:
 	scripts/setup test
 	$(MAKE) $(JOBS) all check
 
-## check         all tests, with what is installed; QUALITY=1 adds headers, lint and asan
+## check         all tests, with what is installed; QUALITY=1 adds headers, lint and sanitizers
 check: all examples $(TESTS) $(CHAOS) $(ENGINE) $(EMULATED_PLUGIN) $(GPU_BENCH) $(if $(PLUGIN),gpu-programs)
 	@SPOTGRAD_TEST_LOGS=$(TEST_LOGS) tests/run $(TESTS) tests/emulation/kernels.py $(wildcard tests/integration/*.sh tests/integration/*.py) \
 	    $(if $(QUALITY),$(wildcard tests/quality/*.sh))
@@ -475,7 +478,7 @@ demo:
 	$(MAKE) $(JOBS) all
 	scripts/demo
 
-## headers       every header compiles alone, as C11 and, where meant for it, as C++17
+## headers       every header of src/ compiles alone, as C11 and, where meant for it, as C++17
 headers: $(SCHEMA).h
 	@for h in $(wildcard src/*.h src/*/*.h); do \
 	    printf '#include "%s"\n' "$${h#src/}" | $(CC) $(CPPFLAGS) $(MACHINE) -std=c11 $(WARNINGS) -Werror \

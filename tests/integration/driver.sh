@@ -1,5 +1,5 @@
 # tests/run itself: what passes, fails, is skipped, crashes or hangs is counted as that, and Ctrl-C ends all. And
-# scripts/fuzz: executions and findings are counted, and a finding fails.
+# scripts/fuzz: executions and findings are counted, and a finding fails. And what make says of wrong words.
 . tests/lib.sh
 
 # program NAME: a shell script that stands for a cmocka program (its text on standard input)
@@ -65,6 +65,9 @@ if [ $((SECONDS - start)) -le 20 ] && ! kill -0 "$(cat "$work/slow.began")" 2>/d
     ! kill -0 "$(cat "$work/lane.began")" 2>/dev/null; then pass "Ctrl-C: all tests are ended"
 else fail "Ctrl-C: all tests are ended" "after $((SECONDS - start)) s: $(tail -n 3 "$work/out")"; fi
 
+unset MAKEFLAGS MAKELEVEL # of the make that runs this
+run make CONFIG=relase; expect "make: a configuration that is none" 2 "CONFIG=relase is none of release, asan,"
+run make NVCC= gpu-programs; expect "make gpu-programs without nvcc" 2 "cuda: needs nvcc"
 run scripts/setup; expect_error "set-up without a list" 64 "usage: scripts/setup build|test|ci|bench|fuzz"
 
 # a program that stands for libFuzzer's, in which the entry png has a finding
