@@ -29,7 +29,7 @@ static const double kLearningRate = 0.1;
 typedef struct {
     bench_request run;
     int64_t rows, width, features, classes;
-    const char *rule;
+    sg_rows_rule rule;
     bool profile;
     int64_t batches;      /* of the pool */
     int32_t *ids, *label; /* (batches, batch, features), (batches, batch) */
@@ -79,9 +79,7 @@ static sg_trainer *new_trainer(request *r) {
     o.threads = r->run.threads;
     o.backend = sg_compute_backend(&r->run.compute);
     o.optimizer.momentum = o.optimizer.weight_decay = o.optimizer.clip_norm = 0.0;
-    o.optimizer.rows = strcmp(r->rule, "sgd") == 0   ? SG_ROWS_SGD
-                       : strcmp(r->rule, "row") == 0 ? SG_ROWS_ADAGRAD_ROW
-                                                     : SG_ROWS_ADAGRAD;
+    o.optimizer.rows = r->rule;
     bench_must(sg_trainer_create(&o, &trainer));
     return trainer;
 }
@@ -101,6 +99,8 @@ static void usage(void) {
 
 /* As bench_take. */
 static int take(request *r, const char *name, const char *value) {
+    static const char *const words[] = {"sgd", "adagrad", "row", NULL};
+    static const sg_rows_rule rules[] = {SG_ROWS_SGD, SG_ROWS_ADAGRAD, SG_ROWS_ADAGRAD_ROW};
     const bench_number numbers[] = {{"--rows", &r->rows},
                                     {"--width", &r->width},
                                     {"--features", &r->features},
@@ -111,8 +111,8 @@ static int take(request *r, const char *name, const char *value) {
         return 1;
     }
     if (!value) return bench_take(&r->run, name, value);
-    if (strcmp(name, "--rule") == 0)
-        r->rule = value;
+    if (strcmp(name, "--rule") == 0 && bench_word(words, value) >= 0)
+        r->rule = rules[bench_word(words, value)];
     else if (!bench_take_number(numbers, sizeof numbers / sizeof *numbers, name, value))
         return bench_take(&r->run, name, value);
     return 2;
@@ -124,7 +124,7 @@ static request parse(int argc, char **argv) {
                  .width = 100,
                  .features = 64,
                  .classes = 3,
-                 .rule = "adagrad"};
+                 .rule = SG_ROWS_ADAGRAD};
     int taken;
 
     r.run.steps = r.run.group = 10;
@@ -134,8 +134,7 @@ static request parse(int argc, char **argv) {
         taken = take(&r, argv[i], argv[i + 1]); /* argv ends with NULL */
         if (taken == 0) usage();
     }
-    if (r.rows < 1 || r.width < 1 || r.features < 1 || r.classes < 1 || !bench_is_sound(&r.run) ||
-        !strstr("sgd adagrad row", r.rule))
+    if (r.rows < 1 || r.width < 1 || r.features < 1 || r.classes < 1 || !bench_is_sound(&r.run))
         usage();
     return r;
 }

@@ -26,12 +26,20 @@ bench_request bench_defaults(int64_t batch) {
 }
 
 bool bench_take_number(const bench_number numbers[], int n, const char *name, const char *value) {
+    char *end;
+
     for (int i = 0; i < n; i++) {
         if (strcmp(name, numbers[i].name) != 0) continue;
-        *numbers[i].to = strtoll(value, NULL, 10);
-        return true;
+        *numbers[i].to = strtoll(value, &end, 10);
+        return end > value && !*end;
     }
     return false;
+}
+
+int bench_word(const char *const words[], const char *value) {
+    for (int i = 0; words[i]; i++)
+        if (strcmp(words[i], value) == 0) return i;
+    return -1;
 }
 
 int bench_take(bench_request *r, const char *name, const char *value) {

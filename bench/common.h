@@ -30,7 +30,10 @@ typedef struct {
     const char *name;
     int64_t *to;
 } bench_number;
+/* False also where the value is no such number. */
 bool bench_take_number(const bench_number numbers[], int n, const char *name, const char *value);
+/* The place of a word among others, behind which NULL stands; -1: it is none of them. */
+int bench_word(const char *const words[], const char *value);
 /* Whether they can be meant. */
 bool bench_is_sound(const bench_request *r);
 

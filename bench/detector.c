@@ -161,6 +161,8 @@ static void usage(void) {
 
 /* As bench_take. */
 static int take(request *r, const char *name, const char *value) {
+    static const char *const sizes[] = {
+        [SG_DETECTOR_NANO] = "nano", [SG_DETECTOR_SMALL] = "small", NULL};
     const bench_number numbers[] = {{"--input", &r->model.input}, {"--stride", &r->model.finest}};
     bool infer = strcmp(name, "--infer") == 0, ops = strcmp(name, "--ops") == 0;
 
@@ -168,8 +170,10 @@ static int take(request *r, const char *name, const char *value) {
     r->ops |= ops;
     if (infer || ops) return 1;
     if (value && strcmp(name, "--size") == 0) {
-        r->model.size = strcmp(value, "small") == 0 ? SG_DETECTOR_SMALL : SG_DETECTOR_NANO;
-        return 2;
+        int size = bench_word(sizes, value);
+
+        if (size >= 0) r->model.size = (sg_detector_size)size;
+        return size < 0 ? 0 : 2;
     }
     if (value && bench_take_number(numbers, 2, name, value)) return 2;
     return bench_take(&r->run, name, value);

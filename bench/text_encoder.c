@@ -152,6 +152,7 @@ static void usage(void) {
 
 /* As bench_take. */
 static int take(request *r, const char *name, const char *value) {
+    static const char *const lengths[] = {"full", "random", NULL};
     sg_text_encoder_options *m = &r->model;
     const bench_number numbers[] = {{"--vocabulary", &m->vocabulary}, {"--length", &m->length},
                                     {"--layers", &m->layers},         {"--width", &m->width},
@@ -165,8 +166,8 @@ static int take(request *r, const char *name, const char *value) {
     if (!value) return bench_take(&r->run, name, value);
     if (strcmp(name, "--dropout") == 0)
         m->dropout = strtof(value, NULL);
-    else if (strcmp(name, "--lengths") == 0)
-        r->full = strcmp(value, "random") != 0;
+    else if (strcmp(name, "--lengths") == 0 && bench_word(lengths, value) >= 0)
+        r->full = bench_word(lengths, value) == 0;
     else if (!bench_take_number(numbers, sizeof numbers / sizeof *numbers, name, value))
         return bench_take(&r->run, name, value);
     return 2;

@@ -98,6 +98,11 @@ says "torch.compile goes on" "$work/out2/summary.md" "inductor.tar.gz of an earl
 if [ "$(wc -l <"$work/tmp/spotgrad-inductor/kept")" = 14 ]; then pass "with what was compiled"
 else fail "with what was compiled" "$(wc -l <"$work/tmp/spotgrad-inductor/kept") lines"; fi
 
+for wrong in "detector --size smal" "detector --steps 1e3" "text_encoder --lengths ful"; do
+    run "$root/bin/bench_"$wrong
+    expect "bench_$wrong: is not measured" 64 "usage: "
+done
+
 # --- what fails is told, what hangs is stopped
 cat >"$root/bin/test_cuda_fails" <<'END'
 #!/bin/sh
