@@ -33,8 +33,6 @@ train() {
     on bin train --config configs/mask-demo.ini run.dir="$folder" "${tiny[@]}" run.device=cuda \
         train.precision=fp32 "$@"
 }
-hash_of() { grep -o 'state sha256: .*' "$work/out"; }
-same() { if [ -n "$2" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "$2 is not $3"; fi; }
 
 # --- what is missing ---
 run bin/train --config configs/mask-demo.ini "${tiny[@]}" run.dir="$work/none" run.device=cuda
@@ -123,21 +121,26 @@ for text in "cuda sm_00 0 MP stand-in fp32" "conv2d_dw x 1,"; do
 done
 # Snapshots, whatever order the streams run in: seeds 1 and 5 are of those that found the steps'
 # copies and kernels wrong when one of their waits for each other was left out.
-tensors() { h5dump -g /parameters -g /ema "$1" | tail -n +2 | sha256sum; }
+tensors() { h5dump -g /parameters -g /ema "$1" | tail -n +2; }
 snapshots() {
     train "$work/snapshots-$1" train.batch=1 train.shards=1 train.steps=6 checkpoint.every_steps=1 \
         checkpoint.keep_last=9
+    expect "snapshots $1" 0 "done: 6 steps"
 }
 if command -v h5dump >/dev/null; then
     extra=(SG_EMULATION_SEED=1); snapshots 0
     for seed in 1 5; do
         extra=(SG_EMULATION_SEED=$seed SG_EMULATION_STREAMS=random); snapshots $seed
-        different=
-        for file in "$work/snapshots-$seed/checkpoints/"*.h5; do
+        different= compared=0
+        for file in "$work/snapshots-$seed/checkpoints/"*.h5; do # a newer one may have taken another one's place
             other=$work/snapshots-0/checkpoints/${file##*/}
-            [ ! -e "$other" ] || [ "$(tensors "$file")" = "$(tensors "$other")" ] || different+=" ${file##*/}"
+            [ -e "$other" ] || continue
+            tensors "$file" >"$work/these"; tensors "$other" >"$work/those"
+            grep -q DATA "$work/these" && cmp -s "$work/these" "$work/those" || different+=" ${file##*/}"
+            compared=$((compared + 1))
         done
-        same "snapshots, streams in the order of seed $seed" "none$different" none
+        if [ $compared -ge 2 ] && [ -z "$different" ]; then pass "snapshots, streams in the order of seed $seed"
+        else fail "snapshots, streams in the order of seed $seed" "of $compared differ:$different"; fi
     done
     extra=(SG_EMULATION_SEED=1)
 else
