@@ -50,18 +50,19 @@ picture xml "$plain"; echo "<annotation><size>" >"$root/annotations/xml.xml"
 picture bare "$plain"
 printf '%s\n' two class size thin outside cut empty xml bare none one two >"$root/val.txt"
 run bin/train --check-data data.root="$root" data.classes=face
-expect "many faults" 65 " errors, "
-fault annotations/class.xml:2 mask
-fault annotations/size.xml 20
-fault annotations/thin.xml:2 area
-fault annotations/outside.xml:2 outside
-fault images/cut.png ""
-fault images/empty.png ""
-fault annotations/xml.xml ""
-fault annotations/bare.xml ""
-fault val.txt:10 none
-fault val.txt:11 one
-fault val.txt:12 two
+expect "many faults" 65 "13 pictures, 10 boxes, 12 errors, 5 warnings"
+fault annotations/class.xml:2 'unknown class `mask`'
+fault annotations/size.xml:1 "says 20 x 12 pixels"
+fault annotations/thin.xml:2 "has no area"
+fault annotations/outside.xml:2 "is outside of the picture (16 x 12)"
+fault images/cut.png "is cut off after 80 bytes"
+fault images/empty.png "is empty (0 bytes), not a picture"
+fault annotations/xml.xml:2 "the XML is cut off"
+fault annotations/bare.xml "cannot open: No such file"
+fault val.txt:2 "class.png has the same pixels as $root/images/one.png" # of another part
+fault val.txt:10 "there is no picture images/none.png"
+fault val.txt:11 "the same picture as $root/train.txt:1"
+fault val.txt:12 "the same picture as $root/val.txt:1"
 
 mkfifo "$work/pipe"
 new_root pipes
@@ -85,8 +86,8 @@ new_root lists
 rm "$root/val.txt"
 run bin/train --check-data data.root="$root" data.classes=face
 expect "empty and missing lists" 65
-fault train.txt ""
-fault val.txt ""
+fault train.txt "the list is empty"
+fault val.txt "cannot open: No such file"
 run bin/train --check-data data.root="$work/none"; expect_error "missing folder" 66 \
     "train: $work/none: no such folder; set data.root=FOLDER"
 run bin/train --check-data data.root="$root" data.classes=a,,b; expect_error "classes" 78 \
