@@ -21,8 +21,7 @@ run() {
     "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
 }
 
-# expect NAME STATUS [TEXT...]: the last run's exit status, and each TEXT in its output. An error
-# has told it in one line on standard error.
+# expect NAME STATUS [TEXT...]: the last run's exit status, and each TEXT somewhere in its output.
 expect() {
     local name=$1 want=$2 text
 

@@ -410,12 +410,11 @@ static void start_with_fault(const char *cloud, const char *fault) {
     start(cloud, change);
 }
 
-static void end_of_trouble(const char *cloud) {
+static void end_of_trouble(void) {
     set("{\"fault\": \"\", \"preempted\": true, \"action\": \"{\\\"action\\\": \\\"terminate\\\", "
         "\\\"time\\\": \\\"2040-02-29T01:02:03Z\\\"}\", \"events\": [" EVENT("A", "Preempt",
                                                                              "train-7") "]}");
     AWAIT(is_state(SG_NOTICE_INTERRUPT));
-    (void)cloud;
 }
 
 /* Errors and hung questions: one warning, no alarm, and the notice when the service is back. */
@@ -429,7 +428,7 @@ static void test_failures(void **state) {
             start_with_fault(clouds[c], faults[f]);
             AWAIT(logged("a notice of an interruption may be missed") == 1);
             assert_true(is_state(SG_NOTICE_NONE));
-            end_of_trouble(clouds[c]);
+            end_of_trouble();
             assert_int_equal(logged("warn"), 2);
             stop_at_once();
         }
@@ -447,7 +446,7 @@ static void test_nonsense(void **state) {
             AWAIT(logged("said what is no notice: ") == 1);
             usleep(100000);
             assert_true(is_state(SG_NOTICE_NONE));
-            end_of_trouble(clouds[c]);
+            end_of_trouble();
             assert_int_equal(logged("warn"), 2);
             stop_at_once();
         }

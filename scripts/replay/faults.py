@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import account
-import traces
 
 INSIDE = "REPLAY_TRACE_INSIDE"
 NEEDED = ("unshare", "ip", "nft", "mount", "umount")

@@ -198,7 +198,7 @@ if [ -e $emulated ] && ${CC:-cc} -std=c11 -shared -fPIC tests/fake_libcuda.c -o 
     expect "with a GPU, in bf16: the graph is right" 0 "checked against our own engine on samples of data.val"
     is "with a GPU: the same bytes" cmp -s "$out" "$work/first.onnx"
 else
-    skip "with a GPU" "no emulated backend (make emulated)"
+    skip "with a GPU" "no emulated backend (make check builds it)"
 fi
 
 # --- the test vector ------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ known_texts=4d5552d13dfd0c501ec47222b7a78d435f34ec83cc98b8104e11edbbbc017511
 here() {
     echo "$(grep -o "oneDNN [0-9.]*\( OpenBLAS [0-9.]*\)\?" "$work/err" | head -n 1), glibc $(getconf GNU_LIBC_VERSION | cut -d " " -f 2)"
 }
-hash_of() { sed -n 's/^state sha256: //p' "$work/out"; }
 # train NAME KNOWN ARGUMENT...
 train() {
     local name=$1 known=$2

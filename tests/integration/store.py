@@ -191,11 +191,6 @@ def cut_off(h, body):
     hang_up(h, body)
 
 
-def lose(h, body):
-    """Says yes, and keeps something else."""
-    h.forward(body)
-
-
 def damage_head(h, body):
     h.answer(200, b"x" * 999, ETag='"other"')
 
@@ -374,8 +369,6 @@ def check_folder(environment):
     case("folder: what was abandoned long ago is removed", left == [".step.other.2.tmp"], left)
     says("folder: it cannot be made", tool("/dev/null/store", "list"), "i/o error: /dev/null")
     says("a bad URL", tool("http://x/y", "list"), "bad configuration: http://x/y: a store is")
-    if os.path.exists("/dev/full"):
-        os.symlink("/dev/full", os.path.join(folder, "full"))
 
 
 def check_sizes(cloud):

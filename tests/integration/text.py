@@ -64,7 +64,7 @@ def messages(n, seed):
 parts = {"train": messages(300, 1), "val": messages(100, 2), "test": messages(50, 3)}
 
 
-def write_tweeteval(folder, texts=None, labels=None):
+def write_tweeteval(folder):
     folder.mkdir(parents=True, exist_ok=True)
     for part, rows in parts.items():
         (folder / (part + "_text.txt")).write_bytes("".join(t + "\n" for t, _ in rows).encode())

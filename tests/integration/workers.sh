@@ -20,9 +20,9 @@ apart() {
         >"$work/apart-$i.out" 2>"$work/apart-$i.err"
 }
 if [ ! -e bin/libspotgrad_gloo.so ]; then
-    echo "skip - workers apart, by Gloo: built without it"
+    skip "workers apart, by Gloo" "built without it"
 elif ! unshare --pid --fork true 2>/dev/null; then
-    echo "skip - workers apart, by Gloo: no pid namespaces here"
+    skip "workers apart, by Gloo" "no pid namespaces here"
 else
     apart alone
     together=(distributed.store="$store" distributed.pace=0.05)
