@@ -73,6 +73,11 @@ void fuzz_coco(const uint8_t *data, size_t size) {
     if (st == SG_OK) {
         FUZZ_CHECK(all.coco.n_images == some.coco.n_images);
         FUZZ_CHECK(all.coco.n_boxes == some.coco.n_boxes && all.names.n == some.names.n);
+        for (int64_t i = 0; i < all.coco.n_images; i++)
+            FUZZ_CHECK(!strcmp(all.coco.images[i].file_name, some.coco.images[i].file_name));
+        for (int64_t i = 0; i < all.coco.n_boxes; i++)
+            FUZZ_CHECK(
+                !memcmp(all.coco.boxes[i].box, some.coco.boxes[i].box, sizeof all.coco.boxes->box));
         clear(&all);
     }
     clear(&some);
