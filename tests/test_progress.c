@@ -210,6 +210,10 @@ static void measures_recent_speed(void **unused) {
         update(p, i <= 30 ? i : 30 + (i - 30) * 10);
     }
     assert_non_null(strstr(s.text, "160.0 img/s")); /* 10 steps of 16 a second, not the mean's 88 */
+    s.now += 100;
+    s.text[0] = '\0';
+    update(p, 331);
+    assert_non_null(strstr(s.text, " 0.2 img/s"));
     sg_progress_destroy(p);
 }
 

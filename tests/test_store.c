@@ -348,7 +348,6 @@ static void *put_all_the_time(void *context) {
 static void readers_and_a_writer(void **state) {
     sg_store *store = open_store();
     putter p = {.puts = 0};
-    int64_t seen[2] = {0, 0};
     pthread_t thread;
     void *failed;
     char path[96];
@@ -364,13 +363,10 @@ static void readers_and_a_writer(void **state) {
     assert_int_equal(pthread_create(&thread, NULL, put_all_the_time, &p), 0);
     for (int i = 0; i < 60; i++) {
         sg_store_entry *entries;
-        int64_t step;
         int n;
 
         assert_int_equal(sg_store_get(store, "step.h5", target), SG_OK);
-        step = step_in(target);
-        assert_in_range(step, 0, 1);
-        seen[step]++;
+        assert_in_range(step_in(target), 0, 1);
         assert_int_equal(sg_store_list(store, &entries, &n), SG_OK);
         assert_int_equal(n, 1);
         assert_int_equal(entries[0].bytes, kBytes);
@@ -380,7 +376,6 @@ static void readers_and_a_writer(void **state) {
     pthread_join(thread, &failed);
     assert_null(failed);
     assert_true(p.puts > 2);
-    assert_true(seen[0] + seen[1] == 60);
     sg_store_close(store);
 }
 
