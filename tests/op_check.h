@@ -69,8 +69,9 @@ typedef struct {
     int n;
 } op_suite;
 
-/* Ends with a suite of 0 cases. */
-extern const op_suite *const op_suites[];
+/* Of all suites; NULL: there are no more. */
+enum { OP_MOST_CASES = 1000 };
+const op_case *op_case_at(int i);
 
 #define OP_COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 /* Shapes for static tables. */

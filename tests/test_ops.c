@@ -9,8 +9,6 @@
 
 #include <stdio.h>
 
-enum { kMaxTests = 1000 };
-
 static const sg_backend *const backends[] = {&sg_backend_cpu};
 
 static void test_case(void **state) { op_check_case(*state, backends, OP_COUNT(backends)); }
@@ -41,15 +39,15 @@ static void test_every_op_is_covered(void **state) {
 }
 
 static int run_all(void) {
-    static struct CMUnitTest tests[kMaxTests];
+    static struct CMUnitTest tests[OP_MOST_CASES + 1];
+    const op_case *c;
     size_t n = 0;
 
-    for (const op_suite *const *s = op_suites; (*s)->n > 0; s++)
-        for (int i = 0; i < (*s)->n && n + 1 < kMaxTests; i++) {
-            tests[n].name = (*s)->cases[i].name;
-            tests[n].test_func = test_case;
-            tests[n++].initial_state = (void *)(uintptr_t) & (*s)->cases[i];
-        }
+    for (; (c = op_case_at((int)n)); n++) {
+        tests[n].name = c->name;
+        tests[n].test_func = test_case;
+        tests[n].initial_state = (void *)(uintptr_t)c;
+    }
     tests[n].name = "every op is covered";
     tests[n++].test_func = test_every_op_is_covered;
     return _cmocka_run_group_tests("ops", tests, n, NULL, NULL);
