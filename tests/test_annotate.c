@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "core/mem.h"
+#include "out_of_memory.h"
 #include "report/annotate.h"
 #include "report/font.h"
 
@@ -348,22 +349,11 @@ static void test_out_of_memory(void **state) {
     long live = sg_mem_live();
 
     (void)state;
-    for (int pass = 0; pass < 2; pass++) {
-        sg_status st = SG_ERR_OOM;
-
-        for (int n = 1; st != SG_OK; n++) {
-            sg_mem_fail_at(n);
-            st = pass == 0 ? sg_annotate(&in, &b, 1, NULL, &out)
-                           : sg_image_grid(images, NULL, 1, 0, 8, 8, &out);
-            sg_mem_fail_at(0);
-            if (st == SG_OK) break;
-            assert_int_equal(st, SG_ERR_OOM);
-            assert_int_equal(sg_mem_live(), live);
-            assert_true(n < 10);
-        }
-        sg_image_clear(&out);
-        assert_int_equal(sg_mem_live(), live);
-    }
+    FAIL_EACH_ALLOCATION(sg_annotate(&in, &b, 1, NULL, &out), 2);
+    sg_image_clear(&out);
+    FAIL_EACH_ALLOCATION(sg_image_grid(images, NULL, 1, 0, 8, 8, &out), 1);
+    sg_image_clear(&out);
+    assert_int_equal(sg_mem_live(), live);
     sg_image_clear(&in);
 }
 

@@ -5,6 +5,7 @@
 #include "data/bpe.h"
 #include "data/ngrams.h"
 #include "data/text_clean.h"
+#include "out_of_memory.h"
 
 enum { kCap = 1024 };
 
@@ -509,18 +510,10 @@ static sg_status whole_way(void) {
 
 static void survives_failed_allocations(void **state) {
     long live = sg_mem_live();
-    sg_status st = SG_ERR_OOM;
-    int tries = 0;
 
     (void)state;
-    while (st != SG_OK) {
-        sg_mem_fail_at(++tries);
-        st = whole_way();
-        sg_mem_fail_at(0);
-        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-        assert_int_equal(sg_mem_live(), live);
-    }
-    assert_true(tries > 20);
+    FAIL_EACH_ALLOCATION(whole_way(), 20);
+    assert_int_equal(sg_mem_live(), live);
 }
 
 /* --- a tool --- */

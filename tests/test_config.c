@@ -14,6 +14,7 @@
 #include "core/config.h"
 #include "core/file.h"
 #include "core/mem.h"
+#include "out_of_memory.h"
 
 static sg_status parse(const char *text, sg_config *config) {
     return sg_config_parse("mask.ini", text, strlen(text), NULL, 0, config);
@@ -323,38 +324,22 @@ static void keeps_the_page_up_to_date(void **state) {
 
 static void survives_failed_allocations(void **state) {
     long live = sg_mem_live();
-    sg_status st = SG_ERR_OOM;
     sg_config config, other;
-    int tries = 0;
-    char *text = NULL;
+    char *text;
 
     (void)state;
-    while (st != SG_OK) {
-        sg_mem_fail_at(++tries);
-        st = parse("[train]\nepochs = 3\n", &config);
-        sg_mem_fail_at(0);
-        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-        assert_int_equal(sg_mem_live(), live);
-    }
-    assert_int_equal(tries, 3);
-    for (int what = 0; what < 4; what++) {
-        tries = 0;
-        sg_config_default(&other);
-        other.train.batch = 8;
-        do {
-            sg_mem_fail_at(++tries);
-            st = what == 0   ? sg_config_write(&config, &text)
-                 : what == 1 ? sg_config_help(&text)
-                 : what == 2 ? sg_config_markdown(&text)
-                             : sg_config_diff(&config, &other, &text);
-            sg_mem_fail_at(0);
-            if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-            if (st != SG_OK) assert_int_equal(sg_mem_live(), live);
-        } while (st != SG_OK);
-        assert_true(tries > 1);
-        sg_free(text);
-        assert_int_equal(sg_mem_live(), live);
-    }
+    FAIL_EACH_ALLOCATION(parse("[train]\nepochs = 3\n", &config), 2);
+    sg_config_default(&other);
+    other.train.batch = 8;
+    FAIL_EACH_ALLOCATION(sg_config_write(&config, &text), 1);
+    sg_free(text);
+    FAIL_EACH_ALLOCATION(sg_config_help(&text), 1);
+    sg_free(text);
+    FAIL_EACH_ALLOCATION(sg_config_markdown(&text), 1);
+    sg_free(text);
+    FAIL_EACH_ALLOCATION(sg_config_diff(&config, &other, &text), 1);
+    sg_free(text);
+    assert_int_equal(sg_mem_live(), live);
 }
 
 int main(void) {

@@ -31,6 +31,7 @@
 #include "ops/detect.h"
 #include "ops/ops.h"
 #include "op_check.h"
+#include "out_of_memory.h"
 
 /* --- a backend that looks at padding ---------------------------------------------------------- */
 
@@ -935,32 +936,18 @@ static void build_small(sg_graph *g) {
 }
 
 static void failing_allocations(void **state) {
+    long live = sg_mem_live();
     sg_program *p = NULL;
     sg_graph *g;
-    long live;
-    int n = 0;
 
     (void)state;
     must(sg_graph_create(SG_TRAIN, NULL, &g));
     build_small(g);
     must(sg_graph_status(g));
-    live = sg_mem_live();
-    for (bool done = false; !done; n++) {
-        sg_status st;
-
-        sg_mem_fail_at(n + 1);
-        st = sg_program_compile(g, &sg_backend_cpu, NULL, &p);
-        sg_mem_fail_at(0);
-        done = st == SG_OK;
-        if (!done) {
-            assert_int_equal(st, SG_ERR_OOM);
-            assert_int_equal(sg_mem_live(), live);
-        }
-    }
-    assert_true(n > 10);
+    FAIL_EACH_ALLOCATION(sg_program_compile(g, &sg_backend_cpu, NULL, &p), 10);
     sg_program_destroy(p);
-    assert_int_equal(sg_mem_live(), live);
     sg_graph_destroy(g);
+    assert_int_equal(sg_mem_live(), live);
 }
 
 /* The choice is a process's: `native` is tried in a child. */

@@ -6,6 +6,7 @@
 #include "emulation/emulation.h"
 #include "bag_model.h"
 #include "ops/ops.h"
+#include "out_of_memory.h"
 #include "train/inference.h"
 
 static const sg_rows_rule kRules[] = {SG_ROWS_SGD, SG_ROWS_ADAGRAD, SG_ROWS_ADAGRAD_ROW};
@@ -209,19 +210,11 @@ static void infers(void **state) {
 
 static void no_memory(void **state) {
     sg_trainer_options o = bag_trainer(&sg_backend_cuda, SG_ROWS_ADAGRAD, 2, 1);
-    long live = sg_mem_live(), n = 0;
+    long live = sg_mem_live();
     sg_trainer *t;
-    sg_status st;
 
     (void)state;
-    do {
-        sg_mem_fail_at(++n);
-        st = sg_trainer_create(&o, &t);
-        sg_mem_fail_at(0);
-        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-        if (st != SG_OK) assert_int_equal(sg_mem_live(), live);
-    } while (st != SG_OK);
-    assert_true(n > 100);
+    FAIL_EACH_ALLOCATION(sg_trainer_create(&o, &t), 100);
     sg_trainer_destroy(t);
     assert_int_equal(sg_mem_live(), live);
 }

@@ -12,6 +12,7 @@
 
 #include "core/mem.h"
 #include "core/philox.h"
+#include "out_of_memory.h"
 #include "train/detection_metrics.h"
 
 enum { kMaxRows = 1024, kMaxPictures = 64 };
@@ -246,19 +247,12 @@ static sg_status whole(void) {
 }
 
 static void test_out_of_memory(void **state) {
-    long live = sg_mem_live(), n = 0;
-    sg_status st;
+    long live = sg_mem_live();
 
     (void)state;
     draw_pictures(8);
-    do {
-        sg_mem_fail_at(++n);
-        st = whole();
-        assert_int_equal(sg_mem_live(), live);
-        assert_true(st == SG_OK || st == SG_ERR_OOM);
-    } while (st != SG_OK);
-    sg_mem_fail_at(0);
-    assert_true(n > 8);
+    FAIL_EACH_ALLOCATION(whole(), 8);
+    assert_int_equal(sg_mem_live(), live);
 }
 
 int main(void) {

@@ -17,6 +17,7 @@
 #include "checkpoint_fixture.h"
 #include "core/log.h"
 #include "core/temporary.h"
+#include "out_of_memory.h"
 
 static char warning[1024];
 
@@ -154,20 +155,12 @@ static void test_cannot_be_listed(void **state) {
 
 static void test_find_out_of_memory(void **state) {
     sg_checkpoint_list list;
-    long live = sg_mem_live(), n = 0;
-    sg_status st;
+    long live = sg_mem_live();
 
     (void)state;
     for (int i = 1; i <= 20; i++) write_text(at_step(i), "x");
     write_model(at("last.h5"), 30);
-    do {
-        sg_mem_fail_at(++n);
-        st = sg_checkpoints_find(folder, &list);
-        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-        if (st != SG_OK) assert_int_equal(sg_mem_live(), live);
-    } while (st != SG_OK);
-    sg_mem_fail_at(0);
-    assert_true(n > 30);
+    FAIL_EACH_ALLOCATION(sg_checkpoints_find(folder, &list), 30);
     assert_int_equal(list.n, 21);
     assert_int_equal(list.item[0].step, 30);
     sg_checkpoint_list_clear(&list);

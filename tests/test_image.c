@@ -1,5 +1,6 @@
 /* PNG of every colour type, depth and interlace, JPEG of every kind, and damaged ones of both. */
 #include "data_fixture.h"
+#include "out_of_memory.h"
 
 #include <math.h>
 #include <fcntl.h>
@@ -637,35 +638,15 @@ static void memory_may_fail_anywhere(void **state) {
     smooth(rgb, W, H, 0);
     file[1] = make_jpeg(YCC, rgb, W, H, 6, 0);
     for (int f = 0; f < 2; f++) {
-        sg_status st = SG_ERR_OOM;
-
-        for (long n = 1; st != SG_OK; n++) {
-            sg_mem_fail_at(n);
-            st = sg_image_decode("a", file[f].data, file[f].size, &image);
-            sg_mem_fail_at(0);
-            if (st == SG_OK)
-                sg_image_clear(&image);
-            else
-                assert_int_equal(st, SG_ERR_OOM);
-            assert_int_equal(sg_mem_live(), live);
-            assert_true(n < 1000);
-        }
+        FAIL_EACH_ALLOCATION(sg_image_decode("a", file[f].data, file[f].size, &image), 4);
+        sg_image_clear(&image);
         free(file[f].data);
     }
     image = fixture_image(W, H, 1, 2, 3);
-    live = sg_mem_live();
-    for (long n = 1;; n++) {
-        sg_status st;
-
-        sg_mem_fail_at(n);
-        st = sg_image_encode_png(&image, 6, &data, &size);
-        sg_mem_fail_at(0);
-        if (st == SG_OK) break;
-        assert_int_equal(st, SG_ERR_OOM);
-        assert_int_equal(sg_mem_live(), live);
-    }
+    FAIL_EACH_ALLOCATION(sg_image_encode_png(&image, 6, &data, &size), 10);
     sg_free(data);
     sg_image_clear(&image);
+    assert_int_equal(sg_mem_live(), live);
 }
 
 int main(void) {

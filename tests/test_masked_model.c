@@ -1,5 +1,6 @@
 /* How well masked tokens are guessed: the figures of an evaluation. */
 #include "data_fixture.h"
+#include "out_of_memory.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -168,25 +169,16 @@ static void a_model_that_cannot_be(void **state) {
 }
 
 static void memory_may_fail(void **state) {
-    long live, n = 0;
+    long live = sg_mem_live();
     sg_evaluation e;
-    sg_status st;
     fixture f;
 
     (void)state;
     make(&f);
-    live = sg_mem_live();
-    do {
-        sg_mem_fail_at(++n);
-        st = measure(&f, f.set, 1, &e);
-        sg_mem_fail_at(0);
-        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-        if (st != SG_OK) assert_int_equal(sg_mem_live(), live);
-    } while (st != SG_OK);
-    assert_true(n > 20);
+    FAIL_EACH_ALLOCATION(measure(&f, f.set, 1, &e), 20);
     sg_evaluation_clear(&e);
-    assert_int_equal(sg_mem_live(), live);
     clear(&f);
+    assert_int_equal(sg_mem_live(), live);
 }
 
 int main(void) {

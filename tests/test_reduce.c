@@ -13,6 +13,7 @@
 #include "core/mem.h"
 #include "core/philox.h"
 #include "dist/reduce.h"
+#include "out_of_memory.h"
 
 enum { kShards = 17, kMostWorkers = 19, kLong = 40000, kShort = 700, kPart = 24 };
 
@@ -321,15 +322,9 @@ static void test_failure_is_passed_on(void **state) {
 
 static void test_without_memory(void **state) {
     sg_reduce *r = NULL;
-    sg_status st = SG_ERR_OOM;
 
     (void)state;
-    for (long n = 1; st != SG_OK; n++) {
-        sg_mem_fail_at(n);
-        st = sg_reduce_create(8, 3, 1, &r);
-        sg_mem_fail_at(0);
-        assert_true(st == SG_OK || st == SG_ERR_OOM);
-    }
+    FAIL_EACH_ALLOCATION(sg_reduce_create(8, 3, 1, &r), 4);
     sg_reduce_destroy(r);
     assert_int_equal(sg_mem_live(), 0);
 }

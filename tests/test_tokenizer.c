@@ -3,6 +3,7 @@
 
 #include "data/text_clean.h"
 #include "data/encoded_set.h"
+#include "out_of_memory.h"
 
 #include <math.h>
 
@@ -366,19 +367,11 @@ static sg_status whole_life(void) {
 }
 
 static void memory_may_fail(void **state) {
-    long live = sg_mem_live(), n = 1;
-    sg_status st;
+    long live = sg_mem_live();
 
     (void)state;
-    for (;; n++) {
-        sg_mem_fail_at(n);
-        st = whole_life();
-        sg_mem_fail_at(0);
-        assert_int_equal(sg_mem_live(), live);
-        if (st == SG_OK) break;
-        assert_int_equal(st, SG_ERR_OOM);
-    }
-    assert_true(n > 30);
+    FAIL_EACH_ALLOCATION(whole_life(), 30);
+    assert_int_equal(sg_mem_live(), live);
 }
 
 int main(void) {

@@ -18,6 +18,7 @@
 #include "core/mem.h"
 #include "core/philox.h"
 #include "ops/ops.h"
+#include "out_of_memory.h"
 #include "spotgrad.h"
 #include "train/inference.h"
 #include "train/trainer.h"
@@ -322,41 +323,24 @@ static void no_memory(void **unused) {
     sg_trainer_options o = sg_trainer_defaults();
     long live = sg_mem_live();
     sg_trainer *trainer;
-    sg_status st;
-    long n = 0;
 
     (void)unused;
     o.build = blobs;
     o.backend = &sg_backend_ref;
     o.batch = 8;
     o.threads = 2;
-    do {
-        sg_mem_fail_at(++n);
-        st = sg_trainer_create(&o, &trainer);
-        sg_mem_fail_at(0);
-        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-        if (st != SG_OK) assert_int_equal(sg_mem_live(), live);
-    } while (st != SG_OK);
-    assert_true(n > 100);
+    FAIL_EACH_ALLOCATION(sg_trainer_create(&o, &trainer), 100);
     sg_trainer_destroy(trainer);
     assert_int_equal(sg_mem_live(), live);
 }
 
 static void no_memory_for_inference(void **unused) {
     sg_inference_options o = {.build = blobs, .backend = &sg_backend_ref, .batch = 4, .workers = 3};
-    long live = sg_mem_live(), n = 0;
+    long live = sg_mem_live();
     sg_inference *f;
-    sg_status st;
 
     (void)unused;
-    do {
-        sg_mem_fail_at(++n);
-        st = sg_inference_create(&o, &f);
-        sg_mem_fail_at(0);
-        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-        if (st != SG_OK) assert_int_equal(sg_mem_live(), live);
-    } while (st != SG_OK);
-    assert_true(n > 50);
+    FAIL_EACH_ALLOCATION(sg_inference_create(&o, &f), 50);
     sg_inference_destroy(f);
     assert_int_equal(sg_mem_live(), live);
 }
