@@ -15,6 +15,7 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "data/image.h"
+#include "out_of_memory.h"
 #include "train/history.h"
 #include "train/run_plots.h"
 
@@ -152,12 +153,7 @@ static void test_no_memory(void **state) {
 
     (void)state;
     fill(&a);
-    for (long n = 1; st != SG_OK; n++) {
-        sg_mem_fail_at(n);
-        st = sg_history_write(&a, &text);
-        sg_mem_fail_at(0);
-    }
-    st = SG_ERR_OOM;
+    FAIL_EACH_ALLOCATION(sg_history_write(&a, &text), 1);
     for (long n = 1; st != SG_OK; n++) {
         sg_history b = {0};
 
@@ -217,6 +213,7 @@ static void test_figures(void **state) {
          "9}}}"},
         {"{\"mean\":0.5,\"t\":0.2,\"u\":1.0}", "{\"mean\":0.4,\"t\":null,\"u\":0.9}"}};
     char folder[] = "/tmp/spotgrad-plots-XXXXXX";
+    sg_image first, other;
 
     (void)state;
     assert_non_null(mkdtemp(folder));
@@ -229,6 +226,11 @@ static void test_figures(void **state) {
         sg_image_clear(&a);
         sg_image_clear(&b);
     }
+    first = drawn(folder, "{\"b\":0.5}", "{\"b\":0.4}");
+    other = drawn(folder, "{\"b\":0.5}", "{\"b\":0.3}");
+    assert_memory_not_equal(first.rgb, other.rgb, (size_t)(first.width * first.height * 3));
+    sg_image_clear(&first);
+    sg_image_clear(&other);
     assert_int_equal(rmdir(folder), 0);
 }
 
