@@ -18,6 +18,7 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "core/philox.h"
+#include "data/fault.h"
 #include "data/image.h"
 
 #define assert_ok(expr)                                                                            \
@@ -111,6 +112,30 @@ static inline void fixture_fill(sg_image *image, int x0, int y0, int x1, int y1,
             p[2] = (uint8_t)b;
         }
     }
+}
+
+/* What the check of a data set reports: its sink's `report` is fixture_note, of a fixture_report.
+ */
+typedef struct {
+    char text[8192]; /* "FILE:LINE: what", a line a fault */
+    int errors, warnings;
+} fixture_report;
+
+static inline void fixture_note(void *context, sg_fault_level level, const char *file, int line,
+                                const char *text) {
+    fixture_report *r = context;
+    size_t used = strlen(r->text);
+
+    if (level == SG_FAULT_ERROR)
+        r->errors++;
+    else
+        r->warnings++;
+    snprintf(r->text + used, sizeof r->text - used, "%s:%d: %s\n",
+             strrchr(file, '/') ? strrchr(file, '/') + 1 : file, line, text);
+}
+
+static inline void fixture_holds(const fixture_report *r, const char *part) {
+    if (!strstr(r->text, part)) fail_msg("no `%s` in\n%s", part, r->text);
 }
 
 /* One object of an annotation. */

@@ -3,6 +3,7 @@
 
 #include "core/threads.h"
 #include "data/dataset.h"
+#include "out_of_memory.h"
 
 static void write_picture(const char *name, int width, int height, int grey) {
     sg_image image = fixture_image(width, height, grey, grey, grey);
@@ -176,34 +177,12 @@ static void faults_end_the_reading(void **state) {
     assert_int_equal(sg_mem_live(), live);
 }
 
-typedef struct {
-    char text[8192];
-    int errors, warnings;
-} report;
-
-static void note(void *context, sg_fault_level level, const char *file, int line,
-                 const char *text) {
-    report *r = context;
-    size_t used = strlen(r->text);
-
-    if (level == SG_FAULT_ERROR)
-        r->errors++;
-    else
-        r->warnings++;
-    snprintf(r->text + used, sizeof r->text - used, "%s:%d: %s\n",
-             strrchr(file, '/') ? strrchr(file, '/') + 1 : file, line, text);
-}
-
-static void assert_holds(const report *r, const char *part) {
-    if (!strstr(r->text, part)) fail_msg("no `%s` in\n%s", part, r->text);
-}
-
 static void the_check_finds_every_fault(void **state) {
     static const char *const lists[] = {"train.txt", "val.txt", "empty.txt", "none.txt"};
     long live = sg_mem_live();
     sg_check_summary summary;
     sg_classes classes;
-    report r = {0};
+    fixture_report r = {0};
 
     (void)state;
     write_three("check");
@@ -219,21 +198,21 @@ static void the_check_finds_every_fault(void **state) {
     fixture_text("check/empty.txt", "\n\n");
     assert_ok(sg_classes_parse("with,none", &classes));
     assert_ok(sg_dataset_check(&(sg_dataset_place){.root = fixture_path("check")}, lists, 4,
-                               &classes, note, &r, &summary));
+                               &classes, fixture_note, &r, &summary));
     sg_classes_clear(&classes);
-    assert_holds(&r, "b.xml:3: the box (10 10 21 20) reaches out of the picture (20 x 50)");
-    assert_holds(&r, "train.txt:3: there is no picture images/missing.png");
-    assert_holds(&r, "cut.png:0: ");
-    assert_holds(&r, "cut.xml:2: the XML is cut off");
-    assert_holds(&r, "train.txt:5: the same picture as");
-    assert_holds(&r, "val.txt:2: the same picture as");
-    assert_holds(&r, "twin.xml:2: says 4 x 3 pixels");
-    assert_holds(&r, "twin.xml:3: the box (3 3 3 9) has no area");
-    assert_holds(&r, "twin.xml:4: the box (50 0 60 9) is outside");
-    assert_holds(&r, "twin.xml:4: unknown class `odd`");
-    assert_holds(&r, "twin.png has the same pixels as");
-    assert_holds(&r, "empty.txt:0: the list is empty");
-    assert_holds(&r, "none.txt:0: cannot open");
+    fixture_holds(&r, "b.xml:3: the box (10 10 21 20) reaches out of the picture (20 x 50)");
+    fixture_holds(&r, "train.txt:3: there is no picture images/missing.png");
+    fixture_holds(&r, "cut.png:0: ");
+    fixture_holds(&r, "cut.xml:2: the XML is cut off");
+    fixture_holds(&r, "train.txt:5: the same picture as");
+    fixture_holds(&r, "val.txt:2: the same picture as");
+    fixture_holds(&r, "twin.xml:2: says 4 x 3 pixels");
+    fixture_holds(&r, "twin.xml:3: the box (3 3 3 9) has no area");
+    fixture_holds(&r, "twin.xml:4: the box (50 0 60 9) is outside");
+    fixture_holds(&r, "twin.xml:4: unknown class `odd`");
+    fixture_holds(&r, "twin.png has the same pixels as");
+    fixture_holds(&r, "empty.txt:0: the list is empty");
+    fixture_holds(&r, "none.txt:0: cannot open");
     assert_int_equal(r.errors, 12);
     assert_int_equal(r.warnings, 3); /* b's box, once each time that b is listed */
     assert_int_equal(summary.errors, r.errors);
@@ -260,7 +239,6 @@ static void a_good_data_set_has_no_fault(void **state) {
 static void memory_may_fail_anywhere(void **state) {
     static const char *const lists[] = {"train.txt", "train.txt"};
     long live = sg_mem_live();
-    sg_status st = SG_ERR_OOM;
     sg_check_summary summary;
     sg_dataset *d = NULL;
 
@@ -268,27 +246,12 @@ static void memory_may_fail_anywhere(void **state) {
     write_three("memory");
     write_three_annotations("memory");
     fixture_text("memory/train.txt", "a\nb\nsub/c\n");
-    for (long n = 1; st != SG_OK; n++) {
-        sg_mem_fail_at(n);
-        st = sg_dataset_read_voc(fixture_path("memory"), "train.txt", NULL, &d);
-        sg_mem_fail_at(0);
-        if (st == SG_OK)
-            sg_dataset_destroy(d);
-        else
-            assert_int_equal(st, SG_ERR_OOM);
-        assert_int_equal(sg_mem_live(), live);
-        assert_true(n < 1000);
-    }
-    st = SG_ERR_OOM;
-    for (long n = 1; st != SG_OK; n++) {
-        sg_mem_fail_at(n);
-        st = sg_dataset_check(&(sg_dataset_place){.root = fixture_path("memory")}, lists, 2, NULL,
-                              NULL, NULL, &summary);
-        sg_mem_fail_at(0);
-        if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-        assert_int_equal(sg_mem_live(), live);
-        assert_true(n < 1000);
-    }
+    FAIL_EACH_ALLOCATION(sg_dataset_read_voc(fixture_path("memory"), "train.txt", NULL, &d), 100);
+    sg_dataset_destroy(d);
+    FAIL_EACH_ALLOCATION(sg_dataset_check(&(sg_dataset_place){.root = fixture_path("memory")},
+                                          lists, 2, NULL, NULL, NULL, &summary),
+                         100);
+    assert_int_equal(sg_mem_live(), live);
     assert_int_equal(summary.errors, 3); /* each name is in both lists */
 }
 
@@ -298,7 +261,7 @@ static void real_data_is_as_described(void **state) {
     const char *folder = getenv("SPOTGRAD_DATA");
     sg_dataset *train, *val;
     sg_check_summary summary;
-    report r = {0};
+    fixture_report r = {0};
     char root[512];
     int64_t of_class[3] = {0};
 
@@ -319,13 +282,13 @@ static void real_data_is_as_described(void **state) {
     assert_int_equal(of_class[1], 2233);
     assert_int_equal(of_class[2], 480);
     assert_true(train->n_clipped + val->n_clipped <= 12);
-    assert_ok(
-        sg_dataset_check(&(sg_dataset_place){.root = root}, lists, 2, NULL, note, &r, &summary));
+    assert_ok(sg_dataset_check(&(sg_dataset_place){.root = root}, lists, 2, NULL, fixture_note, &r,
+                               &summary));
     assert_int_equal(summary.pictures, 682);
     assert_int_equal(summary.boxes, 3284);
     assert_int_equal(summary.errors, 0); /* nothing broken, nothing in both lists */
-    assert_holds(&r, "maksssksksss603.xml:1285: the box (397 132 401 142) reaches out");
-    assert_holds(&r, "has the same pixels as"); /* identical pairs, within one list */
+    fixture_holds(&r, "maksssksksss603.xml:1285: the box (397 132 401 142) reaches out");
+    fixture_holds(&r, "has the same pixels as"); /* identical pairs, within one list */
     sg_dataset_destroy(train);
     sg_dataset_destroy(val);
 }

@@ -11,6 +11,7 @@
 #include "data/dataset.h"
 #include "data/source.h"
 #include "data/yolo.h"
+#include "out_of_memory.h"
 
 static void write_picture(const char *name, int width, int height, int grey) {
     sg_image image = fixture_image(width, height, grey, grey, grey);
@@ -502,33 +503,11 @@ static void label_files_stand_beside(void **state) {
     }
 }
 
-typedef struct {
-    char text[8192];
-    int errors, warnings;
-} report;
-
-static void note(void *context, sg_fault_level level, const char *file, int line,
-                 const char *text) {
-    report *r = context;
-    size_t used = strlen(r->text);
-
-    if (level == SG_FAULT_ERROR)
-        r->errors++;
-    else
-        r->warnings++;
-    snprintf(r->text + used, sizeof r->text - used, "%s:%d: %s\n",
-             strrchr(file, '/') ? strrchr(file, '/') + 1 : file, line, text);
-}
-
-static void assert_holds(const report *r, const char *part) {
-    if (!strstr(r->text, part)) fail_msg("no `%s` in\n%s", part, r->text);
-}
-
 static void the_check_goes_through_yolo(void **state) {
     static const char *const lists[] = {"images/train", "val.txt"};
     sg_dataset_place place = place_of(SG_FORMAT_YOLO, "check");
     sg_check_summary summary;
-    report r = {0};
+    fixture_report r = {0};
 
     (void)state;
     write_all("check");
@@ -539,15 +518,15 @@ static void the_check_goes_through_yolo(void **state) {
     fixture_text("check/labels/train/classes.txt", "with\n");
     fixture_text("check/images/train/x.bmp", "BM");
     fixture_text("check/val.txt", "images/train/b.png\n");
-    assert_ok(sg_dataset_check(&place, lists, 2, NULL, note, &r, &summary));
-    assert_holds(&r, "gone.txt:0: there is no picture for this label file");
-    assert_holds(&r, "x.bmp:0: neither PNG nor JPEG");
-    assert_holds(&r, "a.txt:2: 7 numbers; a box has five");
-    assert_holds(&r, "a.txt:3: unknown class 9");
-    assert_holds(&r, "a.txt:4: the same box as another one");
-    assert_holds(&r, "a.txt:5: the box (41.6 8 73.6 24) reaches out");
-    assert_holds(&r, "c.png:0: there is no label file");
-    assert_holds(&r, "val.txt:1: the same picture as");
+    assert_ok(sg_dataset_check(&place, lists, 2, NULL, fixture_note, &r, &summary));
+    fixture_holds(&r, "gone.txt:0: there is no picture for this label file");
+    fixture_holds(&r, "x.bmp:0: neither PNG nor JPEG");
+    fixture_holds(&r, "a.txt:2: 7 numbers; a box has five");
+    fixture_holds(&r, "a.txt:3: unknown class 9");
+    fixture_holds(&r, "a.txt:4: the same box as another one");
+    fixture_holds(&r, "a.txt:5: the box (41.6 8 73.6 24) reaches out");
+    fixture_holds(&r, "c.png:0: there is no label file");
+    fixture_holds(&r, "val.txt:1: the same picture as");
     assert_int_equal(r.errors, 4);
     assert_int_equal(r.warnings, 4);
     assert_int_equal(summary.pictures, 4);
@@ -558,19 +537,19 @@ static void the_check_goes_through_coco(void **state) {
     static const char *const lists[] = {"set.json", "bad.json", "none.json"};
     sg_dataset_place place = place_of(SG_FORMAT_COCO, "check2");
     sg_check_summary summary;
-    report r = {0};
+    fixture_report r = {0};
 
     (void)state;
     write_all("check2");
     write_picture("check2/images/a.png", 64, 32, 77);
     fixture_text("check2/bad.json",
                  BOXES("{}, {\"id\": 1, \"image_id\": 3, \"category_id\": 5}, " BOX("[1, 1, 5]")));
-    assert_ok(sg_dataset_check(&place, lists, 3, NULL, note, &r, &summary));
-    assert_holds(&r, "set.json:0: 1 iscrowd boxes are left out");
-    assert_holds(&r, "bad.json:0: annotations[0]: `id` is missing");
-    assert_holds(&r, "bad.json:0: annotation 1: there is no image 3");
-    assert_holds(&r, "bad.json:0: annotation 17: `bbox` must be");
-    assert_holds(&r, "none.json:0: no such file");
+    assert_ok(sg_dataset_check(&place, lists, 3, NULL, fixture_note, &r, &summary));
+    fixture_holds(&r, "set.json:0: 1 iscrowd boxes are left out");
+    fixture_holds(&r, "bad.json:0: annotations[0]: `id` is missing");
+    fixture_holds(&r, "bad.json:0: annotation 1: there is no image 3");
+    fixture_holds(&r, "bad.json:0: annotation 17: `bbox` must be");
+    fixture_holds(&r, "none.json:0: no such file");
     assert_int_equal(r.errors, 4);
     assert_int_equal(r.warnings, 1);
     assert_int_equal(summary.pictures, 4);
@@ -588,24 +567,16 @@ static void memory_may_fail_anywhere(void **state) {
 
     (void)state;
     write_all("memory");
-    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
-        sg_dataset_place place = place_of(cases[i / 2].format, "memory");
-        sg_status st = SG_ERR_OOM;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sg_dataset_place place = place_of(cases[i].format, "memory");
+        const char *const *list = &cases[i].list;
         sg_check_summary summary;
         sg_dataset *d;
 
-        for (long n = 1; st != SG_OK; n++) {
-            sg_mem_fail_at(n);
-            if (i % 2)
-                st = sg_dataset_check(&place, &cases[i / 2].list, 1, NULL, NULL, NULL, &summary);
-            else
-                st = sg_dataset_read(&place, cases[i / 2].list, NULL, &d);
-            sg_mem_fail_at(0);
-            if (st == SG_OK && i % 2 == 0) sg_dataset_destroy(d);
-            if (st != SG_OK) assert_int_equal(st, SG_ERR_OOM);
-            assert_int_equal(sg_mem_live(), live);
-            assert_true(n < 1000);
-        }
+        FAIL_EACH_ALLOCATION(sg_dataset_read(&place, *list, NULL, &d), 40);
+        sg_dataset_destroy(d);
+        FAIL_EACH_ALLOCATION(sg_dataset_check(&place, list, 1, NULL, NULL, NULL, &summary), 60);
+        assert_int_equal(sg_mem_live(), live);
     }
 }
 
