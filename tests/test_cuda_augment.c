@@ -287,17 +287,10 @@ static void rows_without_sources(void **state) {
 
 /* --- raw batches ------------------------------------------------------------------------------ */
 
-enum { N = 11, S = 64, B = 4, IMAGE = 3 * S * S };
+enum { N = 11, S = 64, B = 4, kSeed = 7 };
 
-/* Everything that a row holds. */
-typedef struct {
-    uint8_t image[IMAGE];
-    float boxes[SG_MAX_BOXES * 4];
-    int32_t classes[SG_MAX_BOXES];
-    int32_t count;
-    int64_t sample;
-    sg_letterbox map;
-} record;
+#include "loader_fixture.h"
+#include "out_of_memory.h"
 
 /* What batches were made of, to see that each way was gone. */
 typedef struct {
@@ -308,41 +301,14 @@ typedef struct {
 static sg_dataset *read_data(const char *root, int large) {
     static const int64_t sizes[][2] = {{600, 400}, {70, 1200}, {300, 255}};
     sg_random r = sg_random_init(5);
-    char name[128], list[256] = "";
-    sg_dataset *d;
 
     for (int i = 0; i < N; i++) {
         int64_t width = 20 + sg_random_below(&r, 90), height = 20 + sg_random_below(&r, 90);
-        sg_image image;
 
         if (large && i % 3 == 0) width = sizes[i / 3 % 3][0], height = sizes[i / 3 % 3][1];
-        image = fixture_image(width, height, 0, 0, 0);
-        for (int64_t k = 0; k < width * height * 3; k++)
-            image.rgb[k] = (uint8_t)sg_random_below(&r, 256);
-        snprintf(name, sizeof name, "%s/images/p%d.png", root, i);
-        fixture_png(name, &image);
-        sg_image_clear(&image);
-        snprintf(name, sizeof name, "%s/annotations/p%d.xml", root, i);
-        fixture_text(name, i % 4 ? "<annotation>" OBJECT("b", 3, 2, 17, 19) "</annotation>"
-                                 : "<annotation></annotation>");
-        snprintf(list + strlen(list), sizeof list - strlen(list), "p%d\n", i);
+        write_noise(root, i, width, height, i % 4 ? OBJECT("b", 3, 2, 17, 19) : "", &r);
     }
-    snprintf(name, sizeof name, "%s/train.txt", root);
-    fixture_text(name, list);
-    assert_ok(sg_dataset_read_voc(fixture_path(root), "train.txt", NULL, &d));
-    return d;
-}
-
-static sg_loader_options training(void) {
-    static sg_augment_options augment;
-    sg_loader_options o = sg_loader_defaults();
-
-    augment = sg_augment_defaults();
-    o.batch = B;
-    o.input = S;
-    o.seed = 7;
-    o.augment = &augment;
-    return o;
+    return read_noise(root);
 }
 
 static void count_jobs(const sg_batch *batch, tally *t) {
@@ -357,15 +323,6 @@ static void count_jobs(const sg_batch *batch, tally *t) {
     }
     t->copies += batch->n_keep;
     t->staged_bytes += batch->staged_bytes;
-}
-
-static void take_record(const sg_batch *batch, int row, const uint8_t *image, record *r) {
-    memcpy(r->image, image + row * IMAGE, IMAGE);
-    memcpy(r->boxes, batch->boxes + row * SG_MAX_BOXES * 4, sizeof r->boxes);
-    memcpy(r->classes, batch->classes + row * SG_MAX_BOXES, sizeof r->classes);
-    r->count = batch->count[row];
-    r->sample = batch->sample[row];
-    r->map = batch->map[row];
 }
 
 /* `batches` batches, through the device where the loader is raw. */
@@ -503,18 +460,11 @@ static void raw_errors_reach_the_caller(void **state) {
     sg_loader_options o = training();
     sg_augment_options plain = {0};
     char path[256];
-    uint8_t *data;
-    size_t size;
-    int64_t bad;
 
     (void)state;
     o.augment = &plain;
     o.device = device;
-    bad = sg_sampler_at(o.seed, N, 6);
-    assert_ok(sg_file_read(d->samples[bad].path, 0, &data, &size));
-    snprintf(path, sizeof path, "errors/images/p%d.png", (int)bad);
-    fixture_write(path, data, size / 2);
-    sg_free(data);
+    cut_noise("errors", d, sg_sampler_at(o.seed, N, 6), path);
     for (o.threads = 1; o.threads <= 4; o.threads++) {
         sg_loader *loader;
         sg_batch batch;
@@ -574,26 +524,18 @@ static void raw_memory_may_fail_anywhere(void **state) {
     sg_dataset *d = read_data("memory", 0);
     sg_loader_options o = training();
     long live = sg_mem_live();
-    sg_status st = SG_ERR_OOM;
+    sg_staging *staging;
+    sg_loader *loader;
 
     (void)state;
     o.threads = 2;
     o.device = device;
     o.kept_bytes = o.cache_bytes = 60000;
-    for (long n = 1; st != SG_OK; n++) {
-        sg_staging *staging = NULL;
-        sg_loader *loader = NULL;
-
-        sg_mem_fail_at(n);
-        st = sg_loader_create(d, &o, &loader);
-        if (st == SG_OK) st = sg_staging_create(loader, &staging);
-        sg_mem_fail_at(0);
-        assert_true(st == SG_OK || st == SG_ERR_OOM);
-        sg_staging_destroy(staging);
-        sg_loader_destroy(loader);
-        assert_int_equal(sg_mem_live(), live);
-        assert_true(n < 100);
-    }
+    FAIL_EACH_ALLOCATION(sg_loader_create(d, &o, &loader), 1);
+    FAIL_EACH_ALLOCATION(sg_staging_create(loader, &staging), 1);
+    sg_staging_destroy(staging);
+    sg_loader_destroy(loader);
+    assert_int_equal(sg_mem_live(), live);
     o.kept_bytes = -1;
     assert_fails(sg_loader_create(d, &o, &(sg_loader *){NULL}), SG_ERR_ARG, "negative");
     sg_dataset_destroy(d);

@@ -1,72 +1,28 @@
 /* The loader: the same bytes whatever the threads, the cache and the start; errors; evaluation. */
-#include "data_fixture.h"
+enum { N = 10, S = 64, B = 4, kSeed = 42 };
+
+#include "loader_fixture.h"
 
 #include <math.h>
 
 #include "core/threads.h"
-#include "data/loader.h"
+#include "out_of_memory.h"
 
-enum { N = 10, S = 64, B = 4, IMAGE = 3 * S * S };
-
-static void write_data(const char *root) {
-    char name[128], list[256] = "";
+static sg_dataset *read_data(const char *root) {
     sg_random r = sg_random_init(3);
 
     for (int i = 0; i < N; i++) {
-        int width = 30 + (int)sg_random_below(&r, 90), height = 30 + (int)sg_random_below(&r, 90);
-        sg_image image = fixture_image(width, height, 0, 0, 0);
-        char text[512];
+        int64_t width = 30 + sg_random_below(&r, 90), height = 30 + sg_random_below(&r, 90);
 
-        for (int k = 0; k < width * height * 3; k++)
-            image.rgb[k] = (uint8_t)sg_random_below(&r, 256);
-        snprintf(name, sizeof name, "%s/images/p%d.png", root, i);
-        fixture_png(name, &image);
-        sg_image_clear(&image);
-        snprintf(text, sizeof text, "<annotation>%s" OBJECT("b", 4, 6, 25, 28) "</annotation>",
-                 i % 2 ? OBJECT("a", 1, 2, 20, 30) : "");
-        snprintf(name, sizeof name, "%s/annotations/p%d.xml", root, i);
-        fixture_text(name, text);
-        snprintf(list + strlen(list), sizeof list - strlen(list), "p%d\n", i);
+        write_noise(root, i, width, height,
+                    i % 2 ? OBJECT("a", 1, 2, 20, 30) OBJECT("b", 4, 6, 25, 28)
+                          : OBJECT("b", 4, 6, 25, 28),
+                    &r);
     }
-    snprintf(name, sizeof name, "%s/train.txt", root);
-    fixture_text(name, list);
+    return read_noise(root);
 }
 
-static sg_dataset *read_data(const char *root) {
-    sg_dataset *d;
-
-    write_data(root);
-    assert_ok(sg_dataset_read_voc(fixture_path(root), "train.txt", NULL, &d));
-    return d;
-}
-
-static const sg_augment_options *augmentation(void) {
-    static sg_augment_options o;
-
-    o = sg_augment_defaults();
-    return &o;
-}
-
-static sg_loader_options training(void) {
-    sg_loader_options o = sg_loader_defaults();
-
-    o.batch = B;
-    o.input = S;
-    o.seed = 42;
-    o.augment = augmentation();
-    return o;
-}
-
-/* Everything that `rows` rows of batches hold, one record after the other. */
-typedef struct {
-    uint8_t image[IMAGE];
-    float boxes[SG_MAX_BOXES * 4];
-    int32_t classes[SG_MAX_BOXES];
-    int32_t count;
-    int64_t sample;
-    sg_letterbox map;
-} record;
-
+/* The rows of so many batches, one record after the other. */
 static record *collect(const sg_dataset *d, const sg_loader_options *o, int64_t batches) {
     record *all = calloc((size_t)(batches * o->batch), sizeof *all);
     sg_loader *loader;
@@ -77,16 +33,8 @@ static record *collect(const sg_dataset *d, const sg_loader_options *o, int64_t 
     for (int64_t k = 0; k < batches; k++) {
         assert_ok(sg_loader_next(loader, &batch));
         if (o->augment) assert_int_equal(batch.first_sample, o->start + k * o->batch);
-        for (int64_t row = 0; row < o->batch; row++) {
-            record *r = &all[k * o->batch + row];
-
-            memcpy(r->image, batch.image + row * IMAGE, IMAGE);
-            memcpy(r->boxes, batch.boxes + row * SG_MAX_BOXES * 4, sizeof r->boxes);
-            memcpy(r->classes, batch.classes + row * SG_MAX_BOXES, sizeof r->classes);
-            r->count = batch.count[row];
-            r->sample = batch.sample[row];
-            r->map = batch.map[row];
-        }
+        for (int64_t row = 0; row < o->batch; row++)
+            take_record(&batch, row, batch.image, &all[k * o->batch + row]);
     }
     assert_true(sg_loader_wait_seconds(loader) >= 0.0);
     sg_loader_destroy(loader);
@@ -258,17 +206,11 @@ static void errors_reach_the_caller(void **state) {
     sg_dataset *d = read_data("errors");
     sg_loader_options o = training();
     sg_augment_options plain = {0};
-    int64_t bad = sg_sampler_at(o.seed, N, 6);
-    uint8_t *data;
-    size_t size;
     char path[256];
 
     (void)state;
     o.augment = &plain;
-    assert_ok(sg_file_read(d->samples[bad].path, 0, &data, &size));
-    snprintf(path, sizeof path, "errors/images/p%d.png", (int)bad);
-    fixture_write(path, data, size / 2);
-    sg_free(data);
+    cut_noise("errors", d, sg_sampler_at(o.seed, N, 6), path);
     for (o.threads = 1; o.threads <= 4; o.threads++) {
         sg_loader *loader;
         sg_batch batch;
@@ -382,24 +324,14 @@ static void memory_may_fail_anywhere(void **state) {
     sg_dataset *d = read_data("memory");
     sg_loader_options o = training();
     long live = sg_mem_live();
-    sg_status st = SG_ERR_OOM;
+    sg_loader *loader;
 
     (void)state;
     o.threads = 2;
     o.cache_bytes = 60000;
-    for (long n = 1; st != SG_OK; n++) {
-        sg_loader *loader;
-
-        sg_mem_fail_at(n);
-        st = sg_loader_create(d, &o, &loader);
-        sg_mem_fail_at(0);
-        if (st == SG_OK)
-            sg_loader_destroy(loader);
-        else
-            assert_int_equal(st, SG_ERR_OOM);
-        assert_int_equal(sg_mem_live(), live);
-        assert_true(n < 100);
-    }
+    FAIL_EACH_ALLOCATION(sg_loader_create(d, &o, &loader), 5);
+    sg_loader_destroy(loader);
+    assert_int_equal(sg_mem_live(), live);
     sg_dataset_destroy(d);
 }
 
@@ -416,7 +348,7 @@ static void real_data_loads(void **state) {
     if (!folder) skip();
     snprintf(root, sizeof root, "%s/masks", folder);
     assert_ok(sg_dataset_read_voc(root, "train.txt", NULL, &d));
-    o.augment = augmentation();
+    o.augment = training().augment;
     o.threads = 2;
     assert_ok(sg_loader_create(d, &o, &loader));
     for (int k = 0; k < 4; k++) {

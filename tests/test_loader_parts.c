@@ -1,67 +1,20 @@
 /* Several workers share a run: each loads its part of every batch, and begins anew where the parts
  * change. Together they load what one loader of whole batches does, byte for byte. */
-#include "data_fixture.h"
+enum { N = 11, S = 48, B = 5, kSeed = 42, BATCHES = 14, kScribble = 0xA5 };
+
+#include "loader_fixture.h"
 
 #include "core/threads.h"
-#include "data/loader.h"
-
-enum { N = 11, S = 48, B = 5, IMAGE = 3 * S * S, BATCHES = 14, kScribble = 0xA5 };
-
-/* Everything that a row of a batch holds. */
-typedef struct {
-    uint8_t image[IMAGE];
-    float boxes[SG_MAX_BOXES * 4];
-    int32_t classes[SG_MAX_BOXES];
-    int32_t count;
-    int64_t sample;
-    sg_letterbox map;
-} record;
 
 static sg_dataset *read_data(const char *root) {
-    char name[128], list[256] = "";
     sg_random r = sg_random_init(5);
-    sg_dataset *d;
 
     for (int i = 0; i < N; i++) {
-        sg_image image = fixture_image(30 + (int)sg_random_below(&r, 70),
-                                       30 + (int)sg_random_below(&r, 70), 0, 0, 0);
+        int64_t width = 30 + sg_random_below(&r, 70), height = 30 + sg_random_below(&r, 70);
 
-        for (int64_t k = 0; k < image.width * image.height * 3; k++)
-            image.rgb[k] = (uint8_t)sg_random_below(&r, 256);
-        snprintf(name, sizeof name, "%s/images/p%d.png", root, i);
-        fixture_png(name, &image);
-        sg_image_clear(&image);
-        snprintf(name, sizeof name, "%s/annotations/p%d.xml", root, i);
-        fixture_text(name, i % 3 ? "<annotation>" OBJECT("a", 4, 6, 25, 28) "</annotation>"
-                                 : "<annotation></annotation>");
-        snprintf(list + strlen(list), sizeof list - strlen(list), "p%d\n", i);
+        write_noise(root, i, width, height, i % 3 ? OBJECT("a", 4, 6, 25, 28) : "", &r);
     }
-    snprintf(name, sizeof name, "%s/train.txt", root);
-    fixture_text(name, list);
-    assert_ok(sg_dataset_read_voc(fixture_path(root), "train.txt", NULL, &d));
-    return d;
-}
-
-static sg_loader_options training(void) {
-    static sg_augment_options augment;
-    sg_loader_options o = sg_loader_defaults();
-
-    augment = sg_augment_defaults();
-    o.batch = B;
-    o.input = S;
-    o.seed = 42;
-    o.augment = &augment;
-    return o;
-}
-
-static void take_record(const sg_batch *batch, int64_t row, record *r) {
-    memset(r, 0, sizeof *r);
-    memcpy(r->image, batch->image + row * IMAGE, IMAGE);
-    memcpy(r->boxes, batch->boxes + row * SG_MAX_BOXES * 4, sizeof r->boxes);
-    memcpy(r->classes, batch->classes + row * SG_MAX_BOXES, sizeof r->classes);
-    r->count = batch->count[row];
-    r->sample = batch->sample[row];
-    r->map = batch->map[row];
+    return read_noise(root);
 }
 
 /* The rows of the first `batches` batches of one loader that loads them whole. */
@@ -76,7 +29,8 @@ static record *whole_run(const sg_dataset *d, const sg_loader_options *o, int64_
         assert_ok(sg_loader_next(loader, &batch));
         assert_int_equal(batch.part.first, 0);
         assert_int_equal(batch.part.count, B);
-        for (int64_t row = 0; row < B; row++) take_record(&batch, row, &all[k * B + row]);
+        for (int64_t row = 0; row < B; row++)
+            take_record(&batch, row, batch.image, &all[k * B + row]);
     }
     sg_loader_destroy(loader);
     return all;
@@ -89,7 +43,7 @@ static void check_part(const sg_batch *batch, const sg_part *part, const record 
     assert_int_equal(batch->part.first, part->first);
     assert_int_equal(batch->part.count, part->count);
     for (int64_t row = part->first; row < part->first + part->count; row++) {
-        take_record(batch, row, &got);
+        take_record(batch, row, batch->image, &got);
         assert_memory_equal(&got, &want[row], sizeof got);
     }
 }
@@ -114,7 +68,7 @@ static void check_scribbles(const sg_batch *batch, const sg_part *part) {
     memset(row_bytes, kScribble, sizeof row_bytes);
     for (int64_t row = 0; row < B; row++) {
         if (is_in(part, row)) continue;
-        take_record(batch, row, &got);
+        take_record(batch, row, batch->image, &got);
         assert_memory_equal(got.image, row_bytes, IMAGE);
         assert_memory_equal(got.boxes, row_bytes, sizeof got.boxes);
         assert_memory_equal(got.classes, row_bytes, sizeof got.classes);
