@@ -13,10 +13,10 @@ enum { MASKED_TOKENS = 9, MASKED_VOCABULARY = SG_BPE_BYTE + MASKED_TOKENS, MASKE
 static const sg_masking masked_masking = {0.15, MASKED_VOCABULARY, 5};
 
 /* Small, and with every part of a large one; without dropout. */
-static inline sg_masked_tokens_options masked_options(sg_encoder_kind kind) {
+static inline sg_masked_tokens_options masked_options(sg_encoder_kind encoder) {
     sg_masked_tokens_options o = {.encoder = sg_text_encoder_defaults()};
 
-    o.encoder.kind = kind;
+    o.encoder.kind = encoder;
     o.encoder.vocabulary = MASKED_VOCABULARY;
     o.encoder.length = MASKED_LENGTH;
     o.encoder.layers = 2;

@@ -13,9 +13,10 @@
 #include <string.h>
 
 #include "backend_cuda.h"
-#include "emulation/emulation.h"
 #include "checkpoint/state_hash.h"
 #include "core/philox.h"
+#include "emulation/emulation.h"
+#include "encoder_kinds.h"
 #include "graph/program.h"
 #include "masked_texts.h"
 #include "nn/text_encoder.h"
@@ -44,20 +45,6 @@ static void draw(int64_t step, batch *b) {
         for (int t = 0; t < kLength; t++)
             b->ids[i][t] = t < b->length[i] ? (int32_t)sg_random_below(&r, kVocabulary) : -1;
     }
-}
-
-static sg_encoder_kind kind; /* that is tested */
-
-static int of_transformer(void **state) {
-    (void)state;
-    kind = SG_ENCODER_TRANSFORMER;
-    return 0;
-}
-
-static int of_gated_cnn(void **state) {
-    (void)state;
-    kind = SG_ENCODER_GATED_CNN;
-    return 0;
 }
 
 static sg_text_encoder_options small(void) {
@@ -293,9 +280,6 @@ static void test_wide_heads(void **state) {
         strstr(sg_last_error(), "heads of 129 channels; cuda's attention takes at most 128"));
     sg_graph_destroy(g);
 }
-
-#define OF_BOTH(test)                                                                              \
-    cmocka_unit_test_setup(test, of_transformer), cmocka_unit_test_setup(test, of_gated_cnn)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -14,26 +14,14 @@
 
 #include "checkpoint/state_hash.h"
 #include "core/mem.h"
+#include "encoder_kinds.h"
 #include "masked_texts.h"
+#include "out_of_memory.h"
 #include "train/inference.h"
 #include "train/trainer.h"
 #include "whole_gradient.h"
 
 enum { kBatch = 32, kShards = 4 };
-
-static sg_encoder_kind kind; /* that is tested */
-
-static int of_transformer(void **unused) {
-    (void)unused;
-    kind = SG_ENCODER_TRANSFORMER;
-    return 0;
-}
-
-static int of_gated_cnn(void **unused) {
-    (void)unused;
-    kind = SG_ENCODER_GATED_CNN;
-    return 0;
-}
 
 static sg_trainer *new_trainer(sg_masked_tokens_options *model, int shards, int threads) {
     sg_trainer_options o = sg_trainer_defaults();
@@ -245,32 +233,13 @@ static void test_options(void **unused) {
     REFUSED(guesses, 13, "13 guesses of 12 tokens");
 }
 
-static sg_status build_once(sg_masked_tokens_options *model) {
-    sg_table *table = NULL;
-    sg_graph *g = NULL;
-    sg_status st = sg_table_create(&table);
-
-    if (st == SG_OK) st = sg_graph_create(SG_TRAIN, table, &g);
-    if (st == SG_OK) st = sg_masked_tokens_build(g, 2, model);
-    sg_graph_destroy(g);
-    sg_table_destroy(table);
-    return st;
-}
-
 static void test_no_memory(void **unused) {
     sg_masked_tokens_options model = masked_options(kind);
-    long live = sg_mem_live(), n = 0;
-    sg_status st;
+    long live = sg_mem_live();
 
     (void)unused;
-    do {
-        sg_mem_fail_at(++n);
-        st = build_once(&model);
-        sg_mem_fail_at(0);
-        assert_true(st == SG_OK || st == SG_ERR_OOM);
-        assert_int_equal(sg_mem_live(), live);
-    } while (st != SG_OK);
-    assert_true(n > 100);
+    FAIL_EACH_ALLOCATION(build_once(sg_masked_tokens_build, &model), 100);
+    assert_int_equal(sg_mem_live(), live);
 }
 
 /* --- which are to be guessed ------------------------------------------------------------------ */
@@ -356,9 +325,6 @@ static void test_masks_are_a_function(void **unused) {
     mask(&other, 2, 11, two);
     assert_memory_not_equal(one, two, sizeof one);
 }
-
-#define OF_BOTH(test)                                                                              \
-    cmocka_unit_test_setup(test, of_transformer), cmocka_unit_test_setup(test, of_gated_cnn)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
