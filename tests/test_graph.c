@@ -1,28 +1,14 @@
 /* Building graphs: names, errors, the state's table, gradients. The planner has test_plan.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "graph_fixture.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "core/mem.h"
-#include "graph/program.h"
 #include "ops/ops.h"
 #include "spotgrad.h"
 
-static const sg_init kOne = {SG_INIT_CONSTANT, 1.0f};
 static const sg_init kNormal = {SG_INIT_NORMAL, 1.0f};
-
-static sg_graph *new_graph(sg_mode mode, sg_table *table) {
-    sg_graph *g;
-
-    assert_int_equal(sg_graph_create(mode, table, &g), SG_OK);
-    return g;
-}
 
 static sg_table *new_table(void) {
     sg_table *table;

@@ -1,11 +1,6 @@
 /* The planner: layouts of a backend, and memory: random graphs give the same results wherever their
  * values lie. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "graph_fixture.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,31 +10,6 @@
 #include "graph/plan.h"
 #include "ops/ops.h"
 #include "spotgrad.h"
-
-static const sg_init kOne = {SG_INIT_CONSTANT, 1.0f};
-
-static sg_graph *new_graph(sg_mode mode, sg_table *table) {
-    sg_graph *g;
-
-    assert_int_equal(sg_graph_create(mode, table, &g), SG_OK);
-    return g;
-}
-
-static sg_program *compile(const sg_graph *g, const sg_backend *backend, bool keep_memory) {
-    sg_compile_options o = {.keep_memory = keep_memory};
-    sg_program *p;
-
-    assert_int_equal(sg_program_compile(g, backend, &o, &p), SG_OK);
-    return p;
-}
-
-static int conversions(const sg_program *p, bool prologue) {
-    int n = 0;
-
-    for (int i = 0; i < sg_program_steps(p); i++)
-        n += sg_program_step(p, i).conversion && sg_program_step(p, i).prologue == prologue;
-    return n;
-}
 
 /* --- a backend with layouts of its own -------------------------------------------------------- */
 

@@ -1,34 +1,11 @@
 /* The planner: what is left out, what runs once, views and sinks, update programs. Layouts and
  * memory have test_layouts.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "graph_fixture.h"
 
 #include <string.h>
 
-#include "graph/program.h"
 #include "ops/ops.h"
 #include "spotgrad.h"
-
-static const sg_init kOne = {SG_INIT_CONSTANT, 1.0f};
-
-static sg_graph *new_graph(sg_mode mode, sg_table *table) {
-    sg_graph *g;
-
-    assert_int_equal(sg_graph_create(mode, table, &g), SG_OK);
-    return g;
-}
-
-static sg_program *compile(const sg_graph *g, const sg_backend *backend, bool keep_memory) {
-    sg_compile_options o = {.keep_memory = keep_memory};
-    sg_program *p;
-
-    assert_int_equal(sg_program_compile(g, backend, &o, &p), SG_OK);
-    return p;
-}
 
 /* Steps of that op; conversions of its value are not counted. */
 static int count(const sg_program *p, const char *op, bool prologue) {
@@ -39,14 +16,6 @@ static int count(const sg_program *p, const char *op, bool prologue) {
 
         n += !step.conversion && step.prologue == prologue && !strcmp(step.node->op->name, op);
     }
-    return n;
-}
-
-static int conversions(const sg_program *p, bool prologue) {
-    int n = 0;
-
-    for (int i = 0; i < sg_program_steps(p); i++)
-        n += sg_program_step(p, i).conversion && sg_program_step(p, i).prologue == prologue;
     return n;
 }
 
