@@ -1,28 +1,15 @@
 /* The mask detector: its size, its shapes, that all of it learns, and that inference computes what
  * training computed. On the reference backend, at 64 pixels. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
+#include "trainer_fixture.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <string.h>
 
-#include "core/mem.h"
 #include "core/philox.h"
 #include "graph/program.h"
 #include "nn/mask_detector.h"
 #include "ops/ops.h"
-#include "train/trainer.h"
 
 enum { kSide = 64, kBatch = 2, kPixels = kBatch * 3 * kSide * kSide };
-
-#define CHECK_OK(call)                                                                             \
-    do {                                                                                           \
-        if ((call) != SG_OK) fail_msg("%s", sg_last_error());                                      \
-    } while (0)
 
 static sg_mask_detector_options tiny_input(int64_t finest) {
     sg_mask_detector_options o = sg_mask_detector_defaults();

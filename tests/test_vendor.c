@@ -47,22 +47,13 @@ static void plan_node(sg_cuda_vendor *v, const sg_node *node) {
 
     if (sg_shape_count(x) == 0 || sg_shape_count(w) == 0) return;
     for (int i = 0; i < 9; i++) {
-        sg_vendor_conv c = {passes[i % 3],
-                            kPrecisions[i / 3],
-                            x->dim[0],
-                            x->dim[1],
-                            x->dim[2],
-                            x->dim[3],
-                            w->dim[0],
-                            w->dim[2],
-                            w->dim[3],
-                            y->dim[2],
-                            y->dim[3],
-                            attr->options.stride,
-                            attr->options.pad,
-                            attr->options.groups,
-                            false,
-                            SG_ACT_NONE};
+        // clang-format off
+        sg_vendor_conv c = {passes[i % 3], kPrecisions[i / 3],
+                            x->dim[0], x->dim[1], x->dim[2], x->dim[3],
+                            w->dim[0], w->dim[2], w->dim[3], y->dim[2], y->dim[3],
+                            attr->options.stride, attr->options.pad, attr->options.groups,
+                            false, SG_ACT_NONE};
+        // clang-format on
         sg_vendor_plan *plan = NULL;
 
         if (c.pass == SG_CONV_FORWARD) {
@@ -144,20 +135,11 @@ static void test_op_cases(void **state) {
     sg_cuda_vendor_destroy(v);
 }
 
-static const sg_vendor_conv kConv = {.pass = SG_CONV_FORWARD,
-                                     .precision = SG_CUDA_BF16,
-                                     .N = 2,
-                                     .C = 64,
-                                     .H = 26,
-                                     .W = 26,
-                                     .OC = 64,
-                                     .KH = 3,
-                                     .KW = 3,
-                                     .OH = 26,
-                                     .OW = 26,
-                                     .stride = 1,
-                                     .pad = 1,
-                                     .groups = 1};
+// clang-format off
+static const sg_vendor_conv kConv = {
+    .pass = SG_CONV_FORWARD, .precision = SG_CUDA_BF16, .N = 2, .C = 64, .H = 26, .W = 26,
+    .OC = 64, .KH = 3, .KW = 3, .OH = 26, .OW = 26, .stride = 1, .pad = 1, .groups = 1};
+// clang-format on
 #define KEY "conv2d x 2,64,26,26 w 64,3x3 stride 1 pad 1 groups 1 bf16"
 
 static sg_status plan_with(const char *plans, sg_vendor_plan **out) {
@@ -203,68 +185,27 @@ static void test_small_workspace(void **state) {
 /* --- cuBLASLt, which plans for no described device -------------------------------------------- */
 
 /* The products of a linear layer with GELU, 64 rows and 256 to 1024 columns. */
+// clang-format off
 static const sg_vendor_matmul kProducts[] = {
-    {.precision = SG_CUDA_BF16,
-     .M = 64,
-     .N = 1024,
-     .K = 256,
-     .transpose_b = true,
-     .epilogue = SG_EPILOGUE_ACT,
-     .bias = true,
-     .keep_z = true,
-     .act = SG_ACT_GELU},
-    {.precision = SG_CUDA_BF16,
-     .M = 64,
-     .N = 256,
-     .K = 1024,
-     .transpose_b = true,
-     .epilogue = SG_EPILOGUE_ACT,
-     .bias = true},
-    {.precision = SG_CUDA_BF16,
-     .M = 64,
-     .N = 256,
-     .K = 1024,
-     .transpose_b = true,
-     .epilogue = SG_EPILOGUE_ACT,
-     .bias = true,
-     .act = SG_ACT_RELU},
-    {.precision = SG_CUDA_BF16,
-     .M = 64,
-     .N = 1024,
-     .K = 256,
-     .epilogue = SG_EPILOGUE_SLOPE,
-     .act = SG_ACT_GELU},
+    {.precision = SG_CUDA_BF16, .M = 64, .N = 1024, .K = 256, .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT, .bias = true, .keep_z = true, .act = SG_ACT_GELU},
+    {.precision = SG_CUDA_BF16, .M = 64, .N = 256, .K = 1024, .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT, .bias = true},
+    {.precision = SG_CUDA_BF16, .M = 64, .N = 256, .K = 1024, .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT, .bias = true, .act = SG_ACT_RELU},
+    {.precision = SG_CUDA_BF16, .M = 64, .N = 1024, .K = 256,
+     .epilogue = SG_EPILOGUE_SLOPE, .act = SG_ACT_GELU},
     {.precision = SG_CUDA_BF16, .M = 64, .N = 256, .K = 1024},
-    {.precision = SG_CUDA_BF16,
-     .M = 256,
-     .N = 1024,
-     .K = 64,
-     .transpose_a = true,
-     .f32_out = true,
-     .epilogue = SG_EPILOGUE_SUMS},
-    {.precision = SG_CUDA_BF16,
-     .M = 63,
-     .N = 3,
-     .K = 257,
-     .transpose_b = true,
-     .epilogue = SG_EPILOGUE_ACT,
-     .bias = true},
-    {.precision = SG_CUDA_TF32,
-     .M = 64,
-     .N = 256,
-     .K = 1024,
-     .transpose_b = true,
-     .epilogue = SG_EPILOGUE_ACT,
-     .bias = true,
-     .keep_z = true,
-     .act = SG_ACT_SILU},
-    {.precision = SG_CUDA_FP32,
-     .M = 256,
-     .N = 1024,
-     .K = 64,
-     .transpose_a = true,
+    {.precision = SG_CUDA_BF16, .M = 256, .N = 1024, .K = 64, .transpose_a = true,
+     .f32_out = true, .epilogue = SG_EPILOGUE_SUMS},
+    {.precision = SG_CUDA_BF16, .M = 63, .N = 3, .K = 257, .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT, .bias = true},
+    {.precision = SG_CUDA_TF32, .M = 64, .N = 256, .K = 1024, .transpose_b = true,
+     .epilogue = SG_EPILOGUE_ACT, .bias = true, .keep_z = true, .act = SG_ACT_SILU},
+    {.precision = SG_CUDA_FP32, .M = 256, .N = 1024, .K = 64, .transpose_a = true,
      .epilogue = SG_EPILOGUE_SUMS},
 };
+// clang-format on
 
 static sg_status plan_products(sg_cuda_vendor *v) {
     sg_vendor_plan *plan = NULL;
