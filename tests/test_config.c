@@ -203,6 +203,8 @@ static void writes_what_reads_back(void **state) {
         "data.train=a;b",
         "data.val=x ;y",
         "data.test=back\\slash",
+        "data.text=;x",
+        "data.label=x ",
         "train.lr=0.1",
         "train.lr_final=1e-05",
         "data.hue=0.30000000000000004",
@@ -224,6 +226,8 @@ static void writes_what_reads_back(void **state) {
     assert_string_equal(again.run.dir, config.run.dir);
     assert_string_equal(again.data.root, "\"quoted\"");
     assert_string_equal(again.model.init, "#x");
+    assert_string_equal(again.data.text, ";x");
+    assert_string_equal(again.data.label, "x ");
     assert_true(again.data.hue == config.data.hue);
     assert_int_equal(sg_config_diff(&config, &again, &names), SG_OK);
     assert_null(names);

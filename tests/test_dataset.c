@@ -106,6 +106,13 @@ static void a_data_set_is_read(void **state) {
     sg_classes_clear(&swapped);
 }
 
+static void expect_other(const sg_dataset *d, const char *hex) {
+    char other[SG_FINGERPRINT_BYTES];
+
+    assert_ok(sg_dataset_fingerprint(d, other));
+    assert_string_not_equal(hex, other);
+}
+
 static void the_fingerprint_follows_the_boxes(void **state) {
     char hex[3][SG_FINGERPRINT_BYTES];
     sg_dataset *d;
@@ -120,10 +127,28 @@ static void the_fingerprint_follows_the_boxes(void **state) {
                          "<annotation>" OBJECT("with", 10, 10, 19, 20) "</annotation>");
         assert_ok(sg_dataset_read_voc(fixture_path("moved"), "train.txt", NULL, &d));
         assert_ok(sg_dataset_fingerprint(d, hex[i]));
-        sg_dataset_destroy(d);
+        if (i < 2) sg_dataset_destroy(d);
     }
     assert_string_equal(hex[0], hex[1]);
     assert_string_not_equal(hex[0], hex[2]);
+    d->classes.name[0][0]++; /* and all else that training sees */
+    expect_other(d, hex[2]);
+    d->classes.name[0][0]--;
+    d->samples[1].width++;
+    expect_other(d, hex[2]);
+    d->samples[1].width--;
+    d->samples[1].height++;
+    expect_other(d, hex[2]);
+    d->samples[1].height--;
+    d->box_classes[0] ^= 1;
+    expect_other(d, hex[2]);
+    d->box_classes[0] ^= 1;
+    d->n--;
+    expect_other(d, hex[2]);
+    d->n++;
+    assert_ok(sg_dataset_fingerprint(d, hex[0]));
+    assert_string_equal(hex[0], hex[2]);
+    sg_dataset_destroy(d);
 }
 
 static void faults_end_the_reading(void **state) {
