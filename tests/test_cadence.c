@@ -48,6 +48,9 @@ static void test_due(void **state) {
     assert_true(sg_cadence_due(&c, 11, 52.0));
     assert_true(sg_cadence_due(&c, 15, 50.1));
     c = never;
+    c.every_steps = 1;
+    assert_true(sg_cadence_due(&c, 7, 50.0));
+    c = never;
     c.automatic = true; /* no cost is known yet: every step */
     assert_true(sg_cadence_due(&c, 1, 50.0));
     c.interval = 10.0;
