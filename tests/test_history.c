@@ -80,6 +80,7 @@ static void test_ties(void **state) {
                                           "{\"value\":0.7}",
                                           "{\"value\":null}"};
     static const int64_t since_best[] = {0, 1, 2, 3, 4, 0, 1};
+    static const int64_t best_first[] = {6, 1, 3, 4, 2, 5};
     sg_history a = {0}, b = {0};
 
     (void)state;
@@ -98,6 +99,8 @@ static void test_ties(void **state) {
         assert_memory_equal(a.top_step, b.top_step, (size_t)a.n_top * sizeof *a.top_step);
         sg_free(text);
     }
+    assert_int_equal(a.n_top, 6);
+    assert_memory_equal(a.top_step, best_first, sizeof best_first);
     sg_history_clear(&a);
     sg_history_clear(&b);
 }
