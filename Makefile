@@ -494,7 +494,8 @@ docs: $(BIN)/spotgrad $(BIN)/train
 
 ## format        clang-format on all sources
 format:
-	clang-format -i $(FORMATTED)
+	@clang-format -i $(FORMATTED)
+	@echo "format  $(words $(FORMATTED)) files"
 
 ## lint          clang-format's check, clang-tidy and cppcheck
 lint: $(SCHEMA).h
