@@ -50,20 +50,30 @@ counts "python" 0 "1 passed, 0 failed, 0 skipped" "$work/snake.py"
 counts "all together" 1 "8 passed, 5 failed, 3 skipped" "$work"/{good,bad,crash,silent} \
     "$work"/{some,broken}.sh "$work"/hang.sh "$work"/snake.py "$work/good"
 
-# Ctrl-C reaches tests/run alone, as what it runs has process groups of its own; in a lane, too
 for name in slow lane; do
     printf '%s\n' "# lane: $name" 'echo $$ >"'"$work/$name.began"'"' 'sleep 60; echo "ok - slept"' >"$work/$name.sh"
 done
 sed -i 1d "$work/slow.sh"
-start=$SECONDS
-env --default-signal=INT SPOTGRAD_TEST_LOGS="$work/logs" tests/run "$work/slow.sh" "$work/lane.sh" >"$work/out" 2>&1 &
-for _ in $(seq 200); do [ -s "$work/slow.began" ] && [ -s "$work/lane.began" ] && break; sleep 0.05; done
-kill -INT $!
-wait $!
-same "Ctrl-C: the exit status" $? 130
-if [ $((SECONDS - start)) -le 20 ] && ! kill -0 "$(cat "$work/slow.began")" 2>/dev/null &&
-    ! kill -0 "$(cat "$work/lane.began")" 2>/dev/null; then pass "Ctrl-C: all tests are ended"
-else fail "Ctrl-C: all tests are ended" "after $((SECONDS - start)) s: $(tail -n 3 "$work/out")"; fi
+
+# stops WHAT SIGNAL STATUS [-]: to tests/run; with the minus to all of its group
+stops() {
+    local start=$SECONDS run
+
+    rm -f "$work"/{slow,lane}.began
+    SPOTGRAD_TEST_LOGS="$work/logs" setsid env --default-signal tests/run "$work/slow.sh" "$work/lane.sh" \
+        >"$work/out" 2>&1 &
+    run=$!
+    for _ in $(seq 200); do [ -s "$work/slow.began" ] && [ -s "$work/lane.began" ] && break; sleep 0.05; done
+    kill "-$2" -- "${4-}$run"
+    wait $run
+    same "$1: the exit status" $? $3
+    if [ $((SECONDS - start)) -le 20 ] && ! kill -0 "$(cat "$work/slow.began")" 2>/dev/null &&
+        ! kill -0 "$(cat "$work/lane.began")" 2>/dev/null; then pass "$1: all tests are ended"
+    else fail "$1: all tests are ended" "after $((SECONDS - start)) s: $(tail -n 3 "$work/out")"; fi
+}
+# it reaches tests/run alone, as what that runs has process groups of its own; in a lane, too
+stops Ctrl-C INT 130
+stops "a terminal that goes" HUP 143 -
 
 unset MAKEFLAGS MAKELEVEL # of the make that runs this
 run make CONFIG=relase; expect "make: a configuration that is none" 2 "CONFIG=relase is none of release, asan,"
