@@ -531,8 +531,8 @@ static void raw_memory_may_fail_anywhere(void **state) {
     o.threads = 2;
     o.device = device;
     o.kept_bytes = o.cache_bytes = 60000;
-    FAIL_EACH_ALLOCATION(sg_loader_create(d, &o, &loader), 1);
-    FAIL_EACH_ALLOCATION(sg_staging_create(loader, &staging), 1);
+    FAIL_EACH_ALLOCATION_BESIDE_THREADS(sg_loader_create(d, &o, &loader), 1);
+    FAIL_EACH_ALLOCATION_BESIDE_THREADS(sg_staging_create(loader, &staging), 1);
     sg_staging_destroy(staging);
     sg_loader_destroy(loader);
     assert_int_equal(sg_mem_live(), live);

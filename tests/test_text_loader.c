@@ -371,7 +371,7 @@ static void memory_may_fail(void **state) {
     sg_text_loader *loader;
 
     (void)state;
-    FAIL_EACH_ALLOCATION(sg_text_loader_create(&set, &o, &loader), 5);
+    FAIL_EACH_ALLOCATION_BESIDE_THREADS(sg_text_loader_create(&set, &o, &loader), 5);
     sg_text_loader_destroy(loader);
     assert_int_equal(sg_mem_live(), live);
 }

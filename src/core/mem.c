@@ -11,7 +11,7 @@
 static atomic_long fail_countdown; /* 0: off */
 static atomic_long live_blocks;
 
-void sg_mem_fail_at(long n) { atomic_store(&fail_countdown, n); }
+long sg_mem_fail_at(long n) { return atomic_exchange(&fail_countdown, n); }
 
 long sg_mem_live(void) { return atomic_load(&live_blocks); }
 

@@ -30,8 +30,9 @@ char *sg_strdup(const char *s);
 char *sg_str_printf(const char *fmt, ...) SG_PRINTF(1, 2);
 char *sg_str_vprintf(const char *fmt, va_list args) SG_PRINTF(1, 0);
 
-/* For tests: the n-th allocation from now (1 = the next one) fails, once; 0 switches it off. */
-void sg_mem_fail_at(long n);
+/* For tests: the n-th allocation from now (1 = the next one) fails, once; 0 switches it off.
+ * Returns how far off the last such failure still was, 0 if it has been, or none was asked for. */
+long sg_mem_fail_at(long n);
 /* Blocks allocated and not yet freed. */
 long sg_mem_live(void);
 
