@@ -164,9 +164,13 @@ static int take(request *r, const char *name, const char *value) {
     r->ops |= ops;
     if (profile || ops) return 1;
     if (!value) return bench_take(&r->run, name, value);
-    if (strcmp(name, "--dropout") == 0)
-        m->dropout = strtof(value, NULL);
-    else if (strcmp(name, "--lengths") == 0 && bench_word(lengths, value) >= 0)
+    if (strcmp(name, "--dropout") == 0) {
+        char *end;
+
+        m->dropout = strtof(value, &end);
+        return end > value && !*end ? 2 : 0;
+    }
+    if (strcmp(name, "--lengths") == 0 && bench_word(lengths, value) >= 0)
         r->full = bench_word(lengths, value) == 0;
     else if (!bench_take_number(numbers, sizeof numbers / sizeof *numbers, name, value))
         return bench_take(&r->run, name, value);
