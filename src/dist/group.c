@@ -337,7 +337,7 @@ static sg_status found(sg_group *g, outsider *o, const sg_roster *newest) {
     o->candidates = next.n;
     if (sg_roster_rank(&next, g->id) < 0) {
         /* more than enough without this one, or it could not be announced: then this says why */
-        if (next.n == most_workers(g) || now - o->began <= g->options.wait) return SG_OK;
+        if (next.n == most_workers(g) || now - o->last_change <= g->options.wait) return SG_OK;
         return sg_rendezvous_beat(g->rendezvous);
     }
     if (next.n < most_workers(g) && now - o->last_change < kSettle) return SG_OK;
