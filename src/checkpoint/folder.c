@@ -77,20 +77,25 @@ static char *folder_of(const char *run_dir) { return sg_path_join(run_dir, SG_CH
 
 /* --- the lock --------------------------------------------------------------------------------- */
 
-static sg_status lock_file(const char *run_dir, const char *path, bool shared, int *lock) {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, kFileMode), error;
-
-    if (fd < 0) return sg_fail(SG_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
-    if (flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) {
-        *lock = fd;
-        return SG_OK;
-    }
-    error = errno;
-    close(fd);
-    if (error != EWOULDBLOCK)
-        return sg_fail(SG_ERR_IO, "%s: cannot be locked: %s", path, strerror(error));
+static sg_status take_lock(const char *run_dir, int lock, bool shared) {
+    if (flock(lock, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) return SG_OK;
+    if (errno != EWOULDBLOCK)
+        return sg_fail(SG_ERR_IO, "%s: cannot be locked: %s", run_dir, strerror(errno));
     return sg_fail(SG_ERR_UNAVAILABLE,
                    "%s: another process trains in this folder; choose another run.dir", run_dir);
+}
+
+static sg_status lock_file(const char *run_dir, const char *path, bool shared, int *lock) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, kFileMode);
+    sg_status st;
+
+    if (fd < 0) return sg_fail(SG_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    st = take_lock(run_dir, fd, shared);
+    if (st == SG_OK)
+        *lock = fd;
+    else
+        close(fd);
+    return st;
 }
 
 sg_status sg_checkpoints_lock(const char *run_dir, const char *name, bool shared, int *lock) {
@@ -100,6 +105,10 @@ sg_status sg_checkpoints_lock(const char *run_dir, const char *name, bool shared
 
     sg_free(path);
     return st;
+}
+
+sg_status sg_checkpoints_share(const char *run_dir, int lock) {
+    return take_lock(run_dir, lock, true);
 }
 
 /* --- finding ---------------------------------------------------------------------------------- */

@@ -53,6 +53,8 @@ typedef struct {
  */
 sg_status sg_checkpoints_lock(const char *run_dir, const char *name, bool shared,
                               int *lock) SG_CHECKED;
+/* From now on others may share what this process held alone. Errors as sg_checkpoints_lock's. */
+sg_status sg_checkpoints_share(const char *run_dir, int lock) SG_CHECKED;
 
 /* RUN/checkpoints/step-000000123.h5; the caller's, NULL when there is no memory. */
 char *sg_checkpoint_path(const char *run_dir, int64_t step);

@@ -47,6 +47,7 @@ typedef struct {
     int status;                             /* to end with */
     int failed;                             /* of whoever could not end as asked; 0 */
     long long saved;                        /* step that an interrupted writer has saved; -1 */
+    long long saved_before;                 /* the same when all were told to end */
     long long left;                         /* that the workers of other machines have; -1 */
     char sha[kLineBytes], last[kLineBytes]; /* the last lines, once */
     double end_at; /* whoever still runs then hangs, and is killed; 0: no such time */
@@ -197,6 +198,7 @@ static void stop_all(supervisor *s, int status) {
     if (!s->stopping) {
         tell_all(s, SIGTERM);
         s->end_at = sg_now() + kSaving;
+        s->saved_before = s->saved;
     }
     s->stopping = true;
 }
@@ -324,12 +326,12 @@ static int print_end(const supervisor *s) {
         cli_print("%s\n%s\n", s->sha, s->last);
         return CLI_DONE;
     }
+    if (s->status == CLI_INTERRUPTED && s->failed != CLI_DONE && s->saved == s->saved_before)
+        return s->failed; /* what should have been saved is not, and it has said why */
     if (s->status == CLI_INTERRUPTED && s->saved >= 0)
         cli_print("interrupted: saved step %lld\n", s->saved);
-    else if (s->saved >= 0)
+    else if (s->saved > s->saved_before)
         cli_say("saved step %lld before the end", s->saved);
-    else if (s->status == CLI_INTERRUPTED && s->failed != CLI_DONE)
-        return s->failed; /* what should have been saved is not, and it has said why */
     else if (s->status == CLI_INTERRUPTED && s->left >= 0)
         cli_print("interrupted: the other workers have step %lld\n", s->left);
     else if (s->status == CLI_INTERRUPTED)
@@ -338,7 +340,7 @@ static int print_end(const supervisor *s) {
 }
 
 int cli_supervise(const sg_config *config, int n, bool fresh) {
-    supervisor s = {.n = n, .saved = -1, .left = -1};
+    supervisor s = {.n = n, .saved = -1, .saved_before = -1, .left = -1};
     cli_team team;
 
     if (n > config->train.shards)

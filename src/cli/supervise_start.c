@@ -30,8 +30,8 @@ static noreturn void no_memory(void) { die(sg_fail(SG_ERR_OOM, "no memory"), NUL
 
 /* --- the run's folder ------------------------------------------------------------------------- */
 
-/* One supervisor a folder, to its end. Workers keep runs of other kinds out; until they do, and
- * everybody else where the run starts over, this process does. */
+/* One supervisor a folder, to its end. Nothing is swept beside a run of another kind, nor forgotten
+ * beside any; what comes in between then and the workers' start keeps them out. */
 static void prepare_folder(const sg_config *c, bool fresh) {
     sg_status st = sg_make_dirs(c->run.dir);
     int lock, held;

@@ -107,6 +107,8 @@ static int print_profile(const sg_config *config) {
 
 /* --- a run ------------------------------------------------------------------------------------ */
 
+static const char kUnbegun[] = "interrupted: before the first step\n";
+
 static atomic_int stop_signals; /* SIGINT and SIGTERM so far */
 static atomic_int save_signals; /* SIGUSR1 */
 static atomic_bool stepping;    /* there is, or soon will be, something to save */
@@ -114,12 +116,10 @@ static atomic_bool stepping;    /* there is, or soon will be, something to save 
 /* While data are read or drawn nothing is computed yet, and whatever is written is written under
  * another name first: the process may go at once. */
 static void on_stop(int number) {
-    static const char kText[] = "interrupted: before the first step\n";
-
     (void)number;
     atomic_fetch_add(&stop_signals, 1);
     if (atomic_load(&stepping)) return;
-    if (write(STDOUT_FILENO, kText, sizeof kText - 1) < 0) _exit(CLI_IO);
+    if (write(STDOUT_FILENO, kUnbegun, sizeof kUnbegun - 1) < 0) _exit(CLI_IO);
     _exit(CLI_INTERRUPTED);
 }
 
@@ -299,6 +299,10 @@ static int run(const sg_config *config, bool fresh) {
     catch_signals();
     st = sg_run_train(config, fresh, &observer, &result);
     cli_progress_stop();
+    if (st == SG_ERR_INTERRUPTED && result.steps < 0) {
+        cli_print("%s", kUnbegun);
+        return CLI_INTERRUPTED;
+    }
     if (st == SG_ERR_INTERRUPTED) {
         cli_print("interrupted: %s step %lld\n", result.left ? "the other workers have" : "saved",
                   (long long)result.steps);

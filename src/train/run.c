@@ -367,7 +367,7 @@ static sg_status train(const sg_config *config, bool fresh, const sg_run_observe
     r.lock = -1;
     st = sg_run_begin(&r, fresh);
     if (st == SG_ERR_INTERRUPTED) {
-        result->steps = r.before.file.step; /* this one is here */
+        result->steps = r.before.path ? r.before.file.step : -1;
     } else if (st == SG_OK && r.ended) {
         st = sg_run_group_result(&r, result);
     } else if (st == SG_OK) {

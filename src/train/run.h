@@ -60,7 +60,7 @@ typedef struct {
 
 /* Train as the configuration says, to the end. `fresh` starts over in a folder that holds a run.
  * SG_ERR_INTERRUPTED after observer->stop said so, or the cloud that owns the machine
- * (spot/notice.h): the newest checkpoint then holds result->steps.
+ * (spot/notice.h): the newest checkpoint then holds result->steps, -1 where there is none.
  * SG_ERR_UNAVAILABLE when another process trains in the folder; SG_ERR_CONFIG when the folder's run
  * has another configuration in a key that changes the result. */
 sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observer *observer,

@@ -31,11 +31,12 @@ static sg_status make_checkpoints(const char *dir) {
     return st;
 }
 
-static sg_status open_folder(sg_run *r) {
+/* A run that starts over has it alone until what was there is forgotten. */
+static sg_status open_folder(sg_run *r, bool fresh) {
     const char *dir = r->config->run.dir;
 
     SG_TRY(sg_make_dirs(dir));
-    SG_TRY(sg_checkpoints_lock(dir, "lock", in_group(r), &r->lock));
+    SG_TRY(sg_checkpoints_lock(dir, "lock", in_group(r) && !fresh, &r->lock));
     if (in_group(r))
         SG_TRY(make_checkpoints(dir));
     else
@@ -270,10 +271,11 @@ sg_status sg_run_forget(const sg_config *c) {
 }
 
 sg_status sg_run_begin(sg_run *r, bool fresh) {
-    SG_TRY(open_folder(r));
+    SG_TRY(open_folder(r, fresh));
     SG_TRY(start_notices(r));
     SG_TRY(sg_task_create(r->config, &r->task));
     if (fresh) SG_TRY(sg_run_forget(r->config));
+    if (fresh && in_group(r)) SG_TRY(sg_checkpoints_share(r->config->run.dir, r->lock));
     SG_TRY(look_back(r, fresh));
     SG_TRY(make_all(r));
     plan_steps(r);

@@ -126,14 +126,37 @@ kill -TERM $pid
 finish
 expect "SIGTERM to the one that does" 75 "interrupted: saved step "
 
-# --- SIGTERM, and the state cannot be saved ---
-start "$work/unsaved" --workers 2 train.epochs=100 train.eval_every=100 checkpoint.interval=evaluation distributed.pace=0.02
-wait_for 60 grep -q "^epoch" "$work/err"
+# --- SIGTERM, and the state cannot be saved, as it could when the writer left before ---
+# together N: both have been in one group N times
+together() { [ "$(grep -c "of the group: worker [01] of 2, after" "$work/err")" -ge $((2 * $1)) ]; }
+
+start "$work/unsaved" --workers 2 run.log=debug train.epochs=1000 train.eval_every=1000 checkpoint.interval=evaluation \
+    distributed.pace=0.02
+wait_for 60 together 1
+for i in 2 3; do # the first child has lived longest
+    kill -TERM "$(worker 1)"
+    wait_for 60 together $i
+done
 for i in 1 2; do prlimit --pid "$(worker $i)" --fsize=200000:; done
 kill -TERM $pid
 finish
 expect "SIGTERM, and no room to save" 74 "cannot write: File too large"
 same "nothing else is told" "$(grep -c "^interrupted" "$work/out")" 0
+
+# --- one that starts over, where others train ---
+start "$work/living" --workers 2 train.epochs=100 checkpoint.every_steps=1 distributed.pace=0.02
+wait_for 60 test -e "$work/living/last.h5"
+train "$work/living" distributed.store="file://$work/another" --fresh
+expect "--fresh where others train" 69 "$work/living: another process trains in this folder"
+train "$work/living" distributed.store="file://$work/another" --fresh --workers 2
+expect "the same with --workers" 69 "another process trains in this folder"
+if [ -e "$work/living/last.h5" ]; then pass "what they have is still there"
+else fail "what they have is still there" "$(ls "$work/living")"; fi
+kill -TERM "$pid"
+finish
+expect "and they go on" 75 "interrupted: saved step "
+train "$work/living" distributed.store="file://$work/another" --fresh train.steps=2
+expect "--fresh when they have gone" 0 "done: 2 steps"
 
 # --- a worker that finds no memory, while others have it ---
 start "$work/memory" --workers 3 train.epochs=100 distributed.pace=0.02
