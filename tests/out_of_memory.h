@@ -2,6 +2,8 @@
 #ifndef SG_TESTS_OUT_OF_MEMORY_H
 #define SG_TESTS_OUT_OF_MEMORY_H
 
+#include <stdbool.h>
+
 #include "core/mem.h"
 
 /* Makes `call`, of which comes a sg_status, again and again: its first allocation fails, then its
