@@ -144,18 +144,18 @@ expect "SIGTERM, and no room to save" 74 "cannot write: File too large"
 same "nothing else is told" "$(grep -c "^interrupted" "$work/out")" 0
 
 # --- one that starts over, where others train ---
-start "$work/living" --workers 2 train.epochs=100 checkpoint.every_steps=1 distributed.pace=0.02
-wait_for 60 test -e "$work/living/last.h5"
-train "$work/living" distributed.store="file://$work/another" --fresh
-expect "--fresh where others train" 69 "$work/living: another process trains in this folder"
-train "$work/living" distributed.store="file://$work/another" --fresh --workers 2
+start "$work/beside" --workers 2 train.epochs=100 checkpoint.every_steps=1 distributed.pace=0.02
+wait_for 60 test -e "$work/beside/last.h5" || fail "others train" "$(tail -n 1 "$work/err")"
+train "$work/beside" distributed.store="file://$work/another" --fresh
+expect "--fresh where others train" 69 "$work/beside: another process trains in this folder"
+train "$work/beside" distributed.store="file://$work/another" --fresh --workers 2
 expect "the same with --workers" 69 "another process trains in this folder"
-if [ -e "$work/living/last.h5" ]; then pass "what they have is still there"
-else fail "what they have is still there" "$(ls "$work/living")"; fi
+if [ -e "$work/beside/last.h5" ]; then pass "what they have is still there"
+else fail "what they have is still there" "$(ls "$work/beside")"; fi
 kill -TERM "$pid"
 finish
 expect "and they go on" 75 "interrupted: saved step "
-train "$work/living" distributed.store="file://$work/another" --fresh train.steps=2
+train "$work/beside" distributed.store="file://$work/another" --fresh train.steps=2
 expect "--fresh when they have gone" 0 "done: 2 steps"
 
 # --- a worker that finds no memory, while others have it ---

@@ -81,7 +81,7 @@ under_tsan() {
     fi
 }
 
-# 100 seconds on two processors; PARTS of scripts/gpu-check are these
+# 100 seconds on two processors; CASES of scripts/gpu-check are these
 (under_tsan one ops 10 0; under_tsan one augment; exit $failures) &
 under_tsan two ops 10 5
 under_tsan two nms
