@@ -204,6 +204,12 @@ template <typename T, int V, bool Inner> static sg_status again_as(const sg_args
 
 /* --- backward --------------------------------------------------------------------------------- */
 
+/* dz of dy, where channel k of x is `centred` above its mean */
+template <int V, sg_act Act>
+__device__ static inline float slope(const norm_channels<V> &n, int k, float centred, float dy) {
+    return dy * act_slope(Act, centred * n.scale.v[k] + n.shift.v[k]);
+}
+
 /* part (chunks, 2, C): sums of dz xh and of dz */
 template <typename T, int V, bool Inner, sg_act Act>
 __global__ void __launch_bounds__(kThreads, kResident)
@@ -221,8 +227,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
 
             for (int i = 0; i < v.n; i++) {
                 float centred = v.v[i] - n.mean.v[i % V];
-                float z = centred * n.scale.v[i % V] + n.shift.v[i % V];
-                float dz = d.v[i] * act_slope(Act, z);
+                float dz = slope<V, Act>(n, i % V, centred, d.v[i]);
 
                 sums.v[i % V] += dz * centred;
                 sums.v[V + i % V] += dz;
@@ -263,8 +268,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
 
         for (int i = 0; i < v.n; i++) {
             float centred = v.v[i] - n.mean.v[i % V];
-            float z = centred * n.scale.v[i % V] + n.shift.v[i % V];
-            float dz = d.v[i] * act_slope(Act, z);
+            float dz = slope<V, Act>(n, i % V, centred, d.v[i]);
 
             d.v[i] = n.scale.v[i % V] * dz - (sum.v[i % V] + centred * dot.v[i % V]);
         }
