@@ -9,6 +9,17 @@ pass() { echo "ok - $1"; }
 fail() { echo "not ok - $1: $2"; failures=$((failures + 1)); }
 skip() { echo "skip - $1: $2"; }
 
+# small_disk NAME SIZE: $disk, a file system of its own to the script's end; without one NAME is skipped.
+small_disk() {
+    disk=$work/disk
+    mkdir "$disk"
+    if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size="$2" disk "$disk" 2>/dev/null; then
+        skip "$1" "needs root, and to mount a tmpfs"
+        return 1
+    fi
+    trap 'umount "$disk"; rm -rf "$work"' EXIT
+}
+
 # Of processes, by /proc alone: a bare Debian has no pgrep.
 # children PID
 children() { cat "/proc/$1/task/$1/children" 2>/dev/null; }

@@ -90,16 +90,12 @@ expect "a --test-vector that cannot be made" 74 "export: /proc/none: cannot crea
 is "nothing is written by these" [ ! -e "$out" ]
 
 # --- a full disk --------------------------------------------------------------------------------
-mkdir "$work/disk"
-if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=1m disk "$work/disk" 2>/dev/null; then
-    trap 'umount "$work/disk"; rm -rf "$work"' EXIT
-    echo old >"$work/disk/model.onnx"
-    run bin/export --checkpoint "$best" --output "$work/disk/model.onnx"
-    expect_error "a full disk" 74 "export: $work/disk/model.onnx: cannot write: No space left on device"
-    same "a full disk: the old file is kept, and nothing else" "$(ls -A "$work/disk"):$(cat "$work/disk/model.onnx")" \
+if small_disk "a full disk" 1m; then
+    echo old >"$disk/model.onnx"
+    run bin/export --checkpoint "$best" --output "$disk/model.onnx"
+    expect_error "a full disk" 74 "export: $disk/model.onnx: cannot write: No space left on device"
+    same "a full disk: the old file is kept, and nothing else" "$(ls -A "$disk"):$(cat "$disk/model.onnx")" \
         "model.onnx:old"
-else
-    skip "a full disk" "needs root, and to mount a tmpfs"
 fi
 
 # --- what is told -------------------------------------------------------------------------------

@@ -156,12 +156,7 @@ for where in store nowhere; do
 done
 
 # --- the other one takes over on a disk that is full by then ---
-disk=$work/disk
-mkdir "$disk"
-if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=100m disk "$disk" 2>/dev/null; then
-    skip "taking over on a full disk" "needs root, and to mount a tmpfs"
-else
-    trap 'umount "$disk"; rm -rf "$work"' EXIT
+if small_disk "taking over on a full disk" 100m; then
     at=$work/full
     own[a]=run.dir=$disk/a own[b]=run.dir=$disk/b
     start full distributed.pace=0.02

@@ -189,12 +189,7 @@ finish
 expect "and the other one went on" 75 "interrupted: saved step"
 
 # --- a full disk ---
-disk=$work/disk
-mkdir "$disk"
-if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=100m disk "$disk" 2>/dev/null; then
-    skip "a full disk" "needs root, and to mount a tmpfs"
-else
-    trap 'umount "$disk"; rm -rf "$work"' EXIT
+if small_disk "a full disk" 100m; then
     fill() { dd if=/dev/zero of="$disk/full" bs=64k 2>/dev/null; }
     has_checkpoint() { ls "$1"/checkpoints/step-*.h5; }
 
