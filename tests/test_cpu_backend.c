@@ -3,7 +3,7 @@
  * look), no node falls back to the reference, a second run and a run in two threads at once give
  * the same bits, and no compilation leaks when an allocation fails. Twice: run.isa = avx2, and
  * native where there is AVX-512. */
-#define _POSIX_C_SOURCE 200809L /* fork */
+#define _DEFAULT_SOURCE /* fork, RLIMIT_AS */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +16,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -1032,6 +1033,43 @@ static void onednn_products(void **state) {
     }
 }
 
+static sg_status multiply_by_openblas(void) {
+    float a[4] = {1.0f, 2.0f, 3.0f, 4.0f}, c[4];
+
+    return sg_blas_matmul(a, a, c, 2, 2, 2, false, false);
+}
+
+/* Where its buffers have no room OpenBLAS would not come back. */
+static int multiply_without_room(void) {
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    struct rlimit all, few;
+
+    alarm(60);
+    if (!file || fscanf(file, "%ld", &pages) != 1) return 1;
+    fclose(file);
+    if (getrlimit(RLIMIT_AS, &all) != 0) return 2;
+    few = all;
+    few.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (64 << 20);
+    if (setrlimit(RLIMIT_AS, &few) != 0) return 3;
+    if (multiply_by_openblas() != SG_ERR_OOM || !strstr(sg_last_error(), "1 x 128 MiB")) return 4;
+    if (setrlimit(RLIMIT_AS, &all) != 0) return 5;
+    return multiply_by_openblas() == SG_OK ? 0 : 6;
+}
+
+static void no_room_for_openblas(void **state) {
+    int child, result = -1;
+    bool found;
+
+    (void)state;
+    assert_int_equal(sg_blas_load(&found), SG_OK);
+    if (!found) skip();
+    child = fork();
+    if (child == 0) _exit(multiply_without_room());
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_int_equal(result, 0);
+}
+
 static void peaks(void **state) {
     sg_cpu_peak peak;
     long live = sg_mem_live();
@@ -1083,6 +1121,7 @@ int main(void) {
         cmocka_unit_test(class_of_products),
         cmocka_unit_test(same_class),
         cmocka_unit_test(onednn_products),
+        cmocka_unit_test(no_room_for_openblas),
         cmocka_unit_test(peaks),
         cmocka_unit_test(exponentials),
         cmocka_unit_test(normal_distribution),

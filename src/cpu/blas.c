@@ -1,12 +1,15 @@
-#define _POSIX_C_SOURCE 200809L /* setenv */
+#define _GNU_SOURCE /* setenv, MAP_ANONYMOUS */
 
 #include "cpu/blas.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/log.h"
 #include "core/mem.h"
@@ -190,9 +193,49 @@ bool sg_cpu_same_class(const char *a, const char *b) {
     return numerics_of(a, &n) == numerics_of(b, &m) && n == m && strncmp(a, b, n) == 0;
 }
 
-void sg_blas_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,
-                    bool transpose_a, bool transpose_b) {
-    sgemm(kRowMajor, transpose_a ? kTranspose : kNoTranspose,
-          transpose_b ? kTranspose : kNoTranspose, (int)M, (int)N, (int)K, 1.0f, a,
-          (int)(transpose_a ? M : K), b, (int)(transpose_b ? K : N), 0.0f, c, (int)N);
+/* --- products --------------------------------------------------------------------------------- */
+
+/* OpenBLAS keeps a buffer for each product that it computes at one time, and where there is no room
+ * for one it tries again for ever, deaf to signals (0.3.21, blas_memory_alloc). */
+static const size_t kBuffer = (128 << 20) + (64 << 10);
+static atomic_int products; /* under way */
+static atomic_int most;     /* that there was room for */
+
+/* Whether n buffers fit. One by one: of all at once a kernel may say that no machine has so much. */
+static bool fit(int n) {
+    void *buffer = mmap(NULL, kBuffer, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    bool all = buffer != MAP_FAILED && (n == 1 || fit(n - 1));
+
+    if (buffer != MAP_FAILED) munmap(buffer, kBuffer);
+    return all;
+}
+
+/* For n products at a time. Those that others were promised may not be there yet, so all n have to
+ * fit beside what is there. */
+static sg_status make_room(int n) {
+    sg_status st = SG_OK;
+
+    pthread_mutex_lock(&lock);
+    if (n > most && !fit(n))
+        st = sg_fail(SG_ERR_OOM,
+                     "OpenBLAS has no room for buffers of %d x 128 MiB (ulimit -v, or a system that "
+                     "does not overcommit): fewer train.threads need less",
+                     n);
+    else if (n > most)
+        most = n;
+    pthread_mutex_unlock(&lock);
+    return st;
+}
+
+sg_status sg_blas_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,
+                         bool transpose_a, bool transpose_b) {
+    int n = atomic_fetch_add(&products, 1) + 1;
+    sg_status st = n > atomic_load(&most) ? make_room(n) : SG_OK;
+
+    if (st == SG_OK)
+        sgemm(kRowMajor, transpose_a ? kTranspose : kNoTranspose,
+              transpose_b ? kTranspose : kNoTranspose, (int)M, (int)N, (int)K, 1.0f, a,
+              (int)(transpose_a ? M : K), b, (int)(transpose_b ? K : N), 0.0f, c, (int)N);
+    atomic_fetch_sub(&products, 1);
+    return st;
 }

@@ -18,8 +18,8 @@ sg_status sg_blas_default_isa(void) SG_CHECKED;
 sg_status sg_blas_load(bool *found) SG_CHECKED;
 
 /* c = op(a) op(b), row-major: (M, K) x (K, N) -> (M, N); a flag transposes that operand first. Only
- * after sg_blas_load has found it. */
-void sg_blas_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,
-                    bool transpose_a, bool transpose_b);
+ * after sg_blas_load has found it. SG_ERR_OOM: no room for OpenBLAS's buffers. */
+sg_status sg_blas_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,
+                         bool transpose_a, bool transpose_b) SG_CHECKED;
 
 #endif

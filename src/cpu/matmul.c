@@ -20,8 +20,7 @@ sg_status sg_cpu_multiply(bool blas, const float *a, const float *b, float *c, i
         return SG_OK;
     }
     if (!blas) return sg_dnnl_matmul(a, b, c, M, N, K, transpose_a, transpose_b);
-    sg_blas_matmul(a, b, c, M, N, K, transpose_a, transpose_b);
-    return SG_OK;
+    return sg_blas_matmul(a, b, c, M, N, K, transpose_a, transpose_b);
 }
 
 static sg_status matmul_run(const sg_args *a) {
