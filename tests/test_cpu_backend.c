@@ -1117,14 +1117,10 @@ static int run_kernels(void) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(instruction_set),
-        cmocka_unit_test(class_of_products),
-        cmocka_unit_test(same_class),
-        cmocka_unit_test(onednn_products),
-        cmocka_unit_test(no_room_for_openblas),
-        cmocka_unit_test(peaks),
-        cmocka_unit_test(exponentials),
-        cmocka_unit_test(normal_distribution),
+        cmocka_unit_test(instruction_set),      cmocka_unit_test(class_of_products),
+        cmocka_unit_test(same_class),           cmocka_unit_test(onednn_products),
+        cmocka_unit_test(no_room_for_openblas), cmocka_unit_test(peaks),
+        cmocka_unit_test(exponentials),         cmocka_unit_test(normal_distribution),
     };
     int failed = op_run_native(run_kernels);
 

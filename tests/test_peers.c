@@ -71,6 +71,7 @@ static void expect_loss(const char *address, bool gone, int warned) {
         while (!sg_peers_is_lost(p, "b") && sg_now() < end) usleep(1000);
         assert_true(sg_peers_is_lost(p, "b"));
         assert_int_equal(sg_peers_all_gone(p), gone);
+        assert_false(sg_peers_all_hung_up(p)); /* whom nobody has heard */
     }
     sg_log_set(SG_LOG_WARN, NULL);
     assert_int_equal(atomic_load(&warnings), warned);
@@ -107,7 +108,10 @@ static void test_hang_up(void **state) {
     assert_false(sg_peers_any_lost(p));
     sg_peers_close(q);
     while (!sg_peers_is_lost(p, "b") && sg_now() < end) usleep(1000);
-    assert_true(sg_peers_is_lost(p, "b") && sg_peers_all_gone(p));
+    assert_true(sg_peers_is_lost(p, "b") && sg_peers_all_gone(p) && sg_peers_all_hung_up(p));
+    assert_int_equal(sg_peers_watch(p, 1, list, 2), SG_OK); /* and asked again, it is still so */
+    while (!sg_peers_is_lost(p, "b") && sg_now() < end) usleep(1000);
+    assert_true(sg_peers_all_hung_up(p));
     sg_peers_close(p);
 }
 

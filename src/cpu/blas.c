@@ -201,7 +201,8 @@ static const size_t kBuffer = (128 << 20) + (64 << 10);
 static atomic_int products; /* under way */
 static atomic_int most;     /* that there was room for */
 
-/* Whether n buffers fit. One by one: of all at once a kernel may say that no machine has so much. */
+/* Whether n buffers fit. One by one: of all at once a kernel may say that no machine has so much.
+ */
 static bool fit(int n) {
     void *buffer = mmap(NULL, kBuffer, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     bool all = buffer != MAP_FAILED && (n == 1 || fit(n - 1));
@@ -217,10 +218,11 @@ static sg_status make_room(int n) {
 
     pthread_mutex_lock(&lock);
     if (n > most && !fit(n))
-        st = sg_fail(SG_ERR_OOM,
-                     "OpenBLAS has no room for buffers of %d x 128 MiB (ulimit -v, or a system that "
-                     "does not overcommit): fewer train.threads need less",
-                     n);
+        st =
+            sg_fail(SG_ERR_OOM,
+                    "OpenBLAS has no room for buffers of %d x 128 MiB (ulimit -v, or a system that "
+                    "does not overcommit): fewer train.threads need less",
+                    n);
     else if (n > most)
         most = n;
     pthread_mutex_unlock(&lock);

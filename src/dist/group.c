@@ -350,15 +350,15 @@ static sg_status found(sg_group *g, outsider *o, const sg_roster *newest) {
     return SG_OK;
 }
 
-/* Does any of them give signs of life in the rendezvous? */
-static bool shows_life(sg_group *g, const sg_roster *record) {
+/* Has any of them given signs of life in the rendezvous for so many seconds? */
+static bool shows_life(sg_group *g, const sg_roster *record, double seconds) {
     sg_announced *list = NULL;
     int n = 0;
     bool alive = false;
 
     if (sg_rendezvous_members(g->rendezvous, &list, &n) != SG_OK) return true;
     for (int i = 0; i < n; i++)
-        alive = alive || (list[i].heard && list[i].silent < kSilent &&
+        alive = alive || (list[i].heard && list[i].silent < seconds &&
                           sg_roster_rank(record, list[i].id) >= 0);
     sg_announced_free(list, n);
     return alive;
@@ -370,9 +370,10 @@ static bool lives(sg_group *g, const sg_roster *record, const outsider *o) {
     double watched = sg_now() - o->since;
 
     if (record->n == 0) return false;
+    if (sg_peers_all_hung_up(g->peers)) return shows_life(g, record, kSign);
     if (sg_peers_any_heard(g->peers)) return true;
     if (watched < (sg_peers_all_gone(g->peers) ? kSign : kSilent)) return true;
-    return shows_life(g, record);
+    return shows_life(g, record, kSilent);
 }
 
 /* Ask the members of that record, who take this one in at the end of a step; but for those of
@@ -385,7 +386,7 @@ static sg_status ask(sg_group *g, const sg_roster *record, outsider *o) {
     sg_peers_ask_in(g->peers, o->fits);
     o->watched = record->epoch;
     o->since = o->called = sg_now();
-    (void)shows_life(g, record); /* from now on signs of life are new */
+    (void)shows_life(g, record, kSilent); /* from now on signs of life are new */
     return SG_OK;
 }
 

@@ -180,10 +180,12 @@ static bool any(sg_peers *p, bool (*is)(const sg_peer_entry *e)) {
 static bool is_lost(const sg_peer_entry *e) { return e->lost; }
 static bool is_heard(const sg_peer_entry *e) { return e->heard; }
 static bool is_there(const sg_peer_entry *e) { return !e->gone; }
+static bool has_not_hung_up(const sg_peer_entry *e) { return !e->gone || !e->hung_up; }
 
 bool sg_peers_any_lost(sg_peers *p) { return any(p, is_lost); }
 bool sg_peers_any_heard(sg_peers *p) { return any(p, is_heard); }
 bool sg_peers_all_gone(sg_peers *p) { return !any(p, is_there); }
+bool sg_peers_all_hung_up(sg_peers *p) { return !any(p, has_not_hung_up); }
 
 /* Those who are cut off together fall silent at about the same time, but one is lost first. */
 bool sg_peers_outnumbered(sg_peers *p) {

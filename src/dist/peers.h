@@ -67,9 +67,10 @@ int64_t sg_peers_epoch(sg_peers *p);
 int sg_peers_asking(sg_peers *p, sg_peer *list, int room);
 /* For one who asks to be taken in: whether anybody that is watched was heard; whether all of them
  * are gone: they hung up, or nobody is at their addresses now. That a way to them is barred is no
- * such sign. */
+ * such sign. And whether all are gone of whom each was heard before, so that no way was barred. */
 bool sg_peers_any_heard(sg_peers *p);
 bool sg_peers_all_gone(sg_peers *p);
+bool sg_peers_all_hung_up(sg_peers *p);
 
 /* Tell all that are watched. SG_ERR_OOM. */
 sg_status sg_peers_say(sg_peers *p, sg_said_topic topic, const void *data, size_t bytes) SG_CHECKED;

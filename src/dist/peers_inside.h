@@ -30,9 +30,10 @@ typedef struct {
 typedef struct sg_peer_entry {
     sg_peer who;
     bool watched, lost, heard;
-    bool gone;   /* lost, as nobody is there any more */
-    bool called; /* a connection to it was begun */
-    bool warned; /* that there is no way to it */
+    bool gone;    /* lost, as nobody is there any more */
+    bool hung_up; /* gone after it was heard, and not heard since */
+    bool called;  /* a connection to it was begun */
+    bool warned;  /* that there is no way to it */
     sg_wire to, from;
     double heard_at; /* or watched since */
     bool asking;

@@ -44,6 +44,7 @@ void sg_peers_notice_lost(sg_peers *p, sg_peer_entry *e, bool gone, const char *
     if (!e->watched || e->lost) return;
     e->lost = true;
     e->gone = gone;
+    e->hung_up = e->hung_up || (gone && e->heard);
     p->alarmed = true;
     sg_log(SG_LOG_DEBUG, "peers: %s at %s is lost: %s", e->who.id, e->who.address, why);
     sg_wire_close(&e->to);

@@ -43,6 +43,7 @@ static void take(void *context, const sg_frame *frame, const uint8_t *data) {
 
     e->heard_at = sg_now();
     e->heard = true;
+    e->hung_up = false;
     if (frame->kind == SG_PEER_BEAT && frame->bytes == sizeof b) {
         memcpy(&b, data, sizeof b); /* which may lie anywhere */
         e->asking = b.asking != 0;
