@@ -514,6 +514,24 @@ static void given_classes(void **state) {
     sg_classes_clear(&classes);
 }
 
+/* Where classes are called numbers, one that training has not seen is none of them. */
+static void numbers_as_names(void **state) {
+    static const char *const names[] = {"1,2,3", "x,2,3", "-1,1", "1.0,2.0"};
+    sg_text_place place = place_of(SG_TEXT_CSV, "numbers", NULL);
+    sg_text_dataset *d;
+
+    (void)state;
+    write_file("numbers", "train.csv", "text,label\na,0\n");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        sg_classes classes;
+
+        assert_ok(sg_classes_parse(names[i], &classes));
+        assert_fails(sg_text_dataset_read(&place, "train", &classes, &d), SG_ERR_DATA,
+                     "train.csv:2: label `0` is none of the classes: ");
+        sg_classes_clear(&classes);
+    }
+}
+
 static void too_many_classes(void **state) {
     char csv[8192] = "text,label\n";
     size_t used = strlen(csv);
@@ -727,6 +745,7 @@ int main(void) {
         cmocka_unit_test(labels_are_not_looked_at),
         cmocka_unit_test(classes_are_sorted),
         cmocka_unit_test(given_classes),
+        cmocka_unit_test(numbers_as_names),
         cmocka_unit_test(too_many_classes),
         cmocka_unit_test(several_tasks),
         cmocka_unit_test(fingerprints),

@@ -84,7 +84,8 @@ sg_status sg_text_place_tasks(const sg_text_place *place, sg_classes *names) SG_
  * in the label column, by value where all are whole numbers, else by their bytes.
  * With `classes` given, labels find their class by name (tweeteval: by the name that mapping.txt
  * gives their number; where there is no mapping.txt, by number). Of csv and jsonl a label that is
- * no class's name, but a whole number below the count of classes, is the class of that number.
+ * no class's name, but a whole number below the count of classes, is the class of that number, but
+ * where a class's name begins as a number does.
  * `*out` is the caller's and keeps no reference to the arguments.
  * The first fault ends it, with file and line: SG_ERR_MISSING (a file), SG_ERR_DATA (no text, a
  * label that is no class, invalid UTF-8, NUL, too long a line, texts and labels of different

@@ -257,6 +257,17 @@ static void list_classes(const sg_classes *classes, char *text, size_t size) {
     }
 }
 
+/* Whether some class is called a number: then a number is a name, and not the place of one. */
+static bool numbers_are_names(const sg_classes *classes) {
+    for (int i = 0; i < classes->n; i++) {
+        const char *name = classes->name[i];
+
+        if (*name == '-') name++;
+        if (*name >= '0' && *name <= '9') return true;
+    }
+    return false;
+}
+
 /* The class of a label; -1: it is none. */
 static int class_of(const sg_text_part *part, const sg_classes *classes, const char *label) {
     int id;
@@ -266,7 +277,8 @@ static int class_of(const sg_text_part *part, const sg_classes *classes, const c
         return id < 0 ? -1 : sg_classes_find(classes, part->names.name[id]);
     }
     id = part->numbered ? -1 : sg_classes_find(classes, label);
-    return id >= 0 ? id : (int)sg_text_number(label, classes->n);
+    if (id >= 0 || (!part->numbered && numbers_are_names(classes))) return id;
+    return (int)sg_text_number(label, classes->n);
 }
 
 static sg_status refuse_label(const sg_text_part *part, const sg_classes *classes,
