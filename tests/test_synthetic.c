@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -516,6 +517,41 @@ static void test_errors(void **state) {
     assert_int_equal(count_entries("photos"), 1);
 }
 
+/* No file more can be opened: a data set that is there is not taken for something else, and nothing
+ * is left where one would have been drawn. */
+static void test_no_more_files(void **state) {
+    sg_synthetic_options o = {.seed = 5, .n_train = 1, .n_val = 1};
+    struct rlimit before, none;
+    int next = dup(STDOUT_FILENO), more;
+    sg_status there, drawn, locked;
+    char text[3][256];
+
+    (void)state;
+    assert_int_equal(sg_synthetic_make(at("whole"), &o), SG_OK);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)next + 1;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    more = dup(STDOUT_FILENO);
+    there = sg_synthetic_make(at("whole"), &o);
+    snprintf(text[0], sizeof text[0], "%s", sg_last_error());
+    drawn = sg_synthetic_make(at("full"), &o);
+    snprintf(text[1], sizeof text[1], "%s", sg_last_error());
+    close(next); /* for the parent's folder */
+    locked = sg_synthetic_make(at("full"), &o);
+    snprintf(text[2], sizeof text[2], "%s", sg_last_error());
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(more, -1);
+    assert_int_equal(there, SG_ERR_IO);
+    assert_int_equal(drawn, SG_ERR_IO);
+    assert_int_equal(locked, SG_ERR_IO);
+    for (int i = 0; i < 3; i++)
+        if (!strstr(text[i], "Too many open files") || strstr(text[i], "remove"))
+            fail_msg("it says: %s", text[i]);
+    assert_int_equal(count_entries("full"), 0);
+    assert_int_equal(sg_synthetic_make(at("whole"), &o), SG_OK);
+}
+
 static void test_out_of_memory(void **state) {
     sg_synthetic_options o = {.seed = 5, .n_train = 1, .n_val = 1};
     long live = sg_mem_live();
@@ -551,6 +587,7 @@ int main(void) {
         cmocka_unit_test(test_lost_answer),
         cmocka_unit_test(test_existing_set_is_used),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_no_more_files),
         cmocka_unit_test(test_out_of_memory),
     };
 

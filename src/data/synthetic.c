@@ -134,6 +134,23 @@ static bool still_there(const temporary *t) {
            mine.st_dev == named.st_dev;
 }
 
+/* Make the folder and lock it. *ours: false where it is another's. */
+static sg_status take_folder(temporary *t, bool *ours) {
+    bool made = mkdir(t->path, kFolderMode) == 0;
+    int failed = 0;
+
+    *ours = false;
+    if (!made && errno != EEXIST)
+        return sg_fail(SG_ERR_IO, "%s: cannot make the folder: %s", t->path, strerror(errno));
+    t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (t->fd < 0 || flock(t->fd, LOCK_EX | LOCK_NB) != 0) failed = errno;
+    *ours = !failed && still_there(t);
+    if (!*ours && t->fd >= 0) close(t->fd);
+    if (!failed || failed == EWOULDBLOCK || failed == ENOENT) return SG_OK;
+    if (made) rmdir(t->path);
+    return sg_fail(SG_ERR_IO, "%s: cannot lock the folder: %s", t->path, strerror(failed));
+}
+
 /* No other process has such a name, on whatever machine (a lock of a folder may hold on one machine
  * alone). One that is there already is another thread's, or, where nobody holds its lock, of a
  * process that was killed and had our number: then it is ours. */
@@ -141,24 +158,19 @@ static sg_status temporary_open(const char *root, temporary *out) {
     for (int i = 0; i < kTemporaries; i++) {
         char *numbered = i > 0 ? sg_str_printf("%s-%d", root, i) : NULL;
         temporary t = {.fd = -1};
+        sg_status st;
+        bool ours;
 
         if (i == 0 || numbered) t.path = sg_temporary_name(i > 0 ? numbered : root);
         sg_free(numbered);
         if (!t.path) return sg_fail(SG_ERR_OOM, "%s: no memory for a name", root);
-        if (mkdir(t.path, kFolderMode) != 0 && errno != EEXIST) {
-            sg_status st =
-                sg_fail(SG_ERR_IO, "%s: cannot make the folder: %s", t.path, strerror(errno));
-
-            sg_free(t.path);
-            return st;
-        }
-        t.fd = open(t.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (t.fd >= 0 && flock(t.fd, LOCK_EX | LOCK_NB) == 0 && still_there(&t)) {
+        st = take_folder(&t, &ours);
+        if (ours) {
             *out = t;
             return SG_OK;
         }
-        if (t.fd >= 0) close(t.fd);
         sg_free(t.path);
+        SG_TRY(st);
     }
     return sg_fail(SG_ERR_IO, "%s: no temporary folder can be locked; remove %s*.tmp", root, root);
 }
@@ -282,30 +294,27 @@ static sg_status write_all(int at, const char *root, const sg_synthetic_options 
 
 /* ---- the folder ---- */
 
-static bool is_data_set(const char *root) {
+static bool has_parts(int at) {
     static const char *const part[] = {"images", "annotations", "train.txt", "val.txt"};
-    int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool whole = fd >= 0;
 
-    for (int i = 0; i < 4 && whole; i++) whole = faccessat(fd, part[i], F_OK, 0) == 0;
-    if (fd >= 0) close(fd);
-    return whole;
+    for (int i = 0; i < 4; i++)
+        if (faccessat(at, part[i], F_OK, 0) != 0) return false;
+    return true;
 }
 
-/* Nothing there, or an empty folder: rename can put ours in its place. */
-static bool is_vacant(const char *root) {
-    DIR *dir;
-    int n = 0;
+/* *vacant: nothing is there, or an empty folder: rename can put ours in its place. Else it is a
+ * data set: SG_ERR_IO where it is something else, or cannot be looked at. */
+static sg_status look(const char *root, bool *vacant) {
+    DIR *dir = opendir(root);
+    bool whole = dir && has_parts(dirfd(dir));
+    int failed = errno, n = 0;
 
-    if (!sg_file_exists(root)) return true;
-    dir = opendir(root);
-    if (!dir) return false;
-    while (readdir(dir)) n++; /* . and .. always */
-    closedir(dir);
-    return n <= 2;
-}
-
-static sg_status occupied(const char *root) {
+    while (dir && readdir(dir)) n++; /* . and .. always */
+    if (dir) closedir(dir);
+    *vacant = dir ? n <= 2 : failed == ENOENT || !sg_file_exists(root);
+    if (*vacant || whole) return SG_OK;
+    if (failed != ENOENT && failed != ENOTDIR)
+        return sg_fail(SG_ERR_IO, "%s: cannot be looked at: %s", root, strerror(failed));
     return sg_fail(SG_ERR_IO,
                    "%s: is there already and is no data set (images/, annotations/, train.txt, "
                    "val.txt); remove it or name another folder",
@@ -339,6 +348,7 @@ static sg_status make_parent(const char *path, int *parent) {
 }
 
 static sg_status publish(const temporary *t, const char *root, int parent, bool *published) {
+    bool vacant;
     int failed;
 
     if (rename(t->path, root) == 0) {
@@ -346,21 +356,21 @@ static sg_status publish(const temporary *t, const char *root, int parent, bool 
         return sync_at(parent, root, ".");
     }
     failed = errno;
-    if (is_data_set(root)) return SG_OK; /* another process was faster: the same pictures */
-    if (!is_vacant(root)) return occupied(root);
+    SG_TRY(look(root, &vacant));
+    if (!vacant) return SG_OK; /* another process was faster: the same pictures */
     return sg_fail(SG_ERR_IO, "%s: cannot rename to %s: %s", t->path, root, strerror(failed));
 }
 
 static sg_status make(const char *root, const sg_synthetic_options *o) {
     double begun = sg_now();
-    bool published = false;
+    bool published = false, vacant;
     int64_t n_faces = 0;
     int parent = -1;
     temporary t = {.fd = -1};
     sg_status st;
 
-    if (!is_vacant(root)) { /* in this order: it may appear at any time, whole */
-        if (!is_data_set(root)) return occupied(root);
+    SG_TRY(look(root, &vacant));
+    if (!vacant) {
         sg_log(SG_LOG_DEBUG, "%s: using the data set that is there", root);
         return SG_OK;
     }
