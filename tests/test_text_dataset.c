@@ -591,6 +591,37 @@ static void several_tasks(void **state) {
                  "tasks/nothing/train_text.txt: cannot open");
 }
 
+static bool exists(sg_text_format format, const char *task, const char *split) {
+    sg_text_place place = place_of(format, "some", task);
+    bool there;
+
+    assert_ok(sg_text_split_exists(&place, split, &there));
+    return there;
+}
+
+/* Whichever of the tasks has the file, and whatever is in it. */
+static void which_splits_exist(void **state) {
+    sg_text_place place = place_of(SG_TEXT_CSV, "some", "a,,b");
+    bool there;
+
+    (void)state;
+    write_file("some", "a/train.csv", "text,label\n");
+    write_file("some", "b/test.tsv", "\xFF");
+    write_file("some", "b/test_text.txt", "");
+    write_file("some", "train.jsonl", "");
+    assert_true(exists(SG_TEXT_CSV, "a,b", "train.txt"));
+    assert_true(exists(SG_TEXT_CSV, "a,b", "test"));
+    assert_true(exists(SG_TEXT_CSV, "a,b", "test.tsv"));
+    assert_false(exists(SG_TEXT_CSV, "a", "test"));
+    assert_false(exists(SG_TEXT_CSV, "a,b", "val"));
+    assert_false(exists(SG_TEXT_CSV, NULL, "a")); /* a folder */
+    assert_true(exists(SG_TEXT_TWEETEVAL, "a,b", "test"));
+    assert_false(exists(SG_TEXT_TWEETEVAL, "a,b", "train"));
+    assert_true(exists(SG_TEXT_JSONL, "", "train"));
+    assert_fails(sg_text_split_exists(&place, "test", &there), SG_ERR_CONFIG,
+                 "task 2 has an empty");
+}
+
 /* --- fingerprint ------------------------------------------------------------------------------ */
 
 static void fingerprint_of(const sg_text_place *place, const char *split,
@@ -653,6 +684,7 @@ static void no_memory(void **state) {
 
         FAIL_EACH_ALLOCATION(sg_text_dataset_read(&place, "train", NULL, &d), 20);
         sg_text_dataset_destroy(d);
+        FAIL_EACH_ALLOCATION(sg_text_split_exists(&place, "test", &(bool){false}), 5);
         assert_int_equal(sg_mem_live(), live);
     }
 }
@@ -748,6 +780,7 @@ int main(void) {
         cmocka_unit_test(numbers_as_names),
         cmocka_unit_test(too_many_classes),
         cmocka_unit_test(several_tasks),
+        cmocka_unit_test(which_splits_exist),
         cmocka_unit_test(fingerprints),
         cmocka_unit_test(no_memory),
         cmocka_unit_test(tweeteval_itself),

@@ -79,6 +79,10 @@ typedef struct {
  * as names. SG_ERR_CONFIG: an empty or repeated one, more than SG_TEXT_MAX_TASKS; SG_ERR_OOM. */
 sg_status sg_text_place_tasks(const sg_text_place *place, sg_classes *names) SG_CHECKED;
 
+/* *there: a task has a file of SPLIT. Errors of sg_text_place_tasks. */
+sg_status sg_text_split_exists(const sg_text_place *place, const char *split,
+                               bool *there) SG_CHECKED;
+
 /* Read SPLIT of all tasks. `classes`: (n_tasks) those to number by, such as the training part's,
  * or NULL for the data set's own: mapping.txt's in the order of its numbers; the values that occur
  * in the label column, by value where all are whole numbers, else by their bytes.

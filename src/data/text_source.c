@@ -124,6 +124,29 @@ static char *folder_of(const sg_text_place *place, const char *task) {
     return *task ? sg_path_join(place->root, task) : sg_strdup(place->root);
 }
 
+static sg_status part_exists(const sg_text_place *place, const char *task, const char *split,
+                             bool *there) {
+    char *folder = folder_of(place, task);
+    char *path = folder ? find_file(folder, split, place->format) : NULL;
+
+    *there = path && is_file(path);
+    sg_free(folder);
+    sg_free(path);
+    return path ? SG_OK : sg_fail(SG_ERR_OOM, "%s: no memory for a path", split);
+}
+
+sg_status sg_text_split_exists(const sg_text_place *place, const char *split, bool *there) {
+    sg_classes tasks = {0};
+    sg_status st = sg_text_place_tasks(place, &tasks);
+    bool found = false;
+
+    for (int i = 0; i < tasks.n && st == SG_OK && !found; i++)
+        st = part_exists(place, tasks.name[i], split, &found);
+    sg_classes_clear(&tasks);
+    if (st == SG_OK) *there = found;
+    return st;
+}
+
 static sg_status read_rows(const sg_text_place *place, const char *folder,
                            const sg_fault_sink *sink, sg_text_part *part) {
     size_t size;

@@ -42,23 +42,12 @@ static sg_status check_pictures(const checking *c, char **summary, int64_t *erro
     return *summary ? SG_OK : sg_fail(SG_ERR_OOM, "no memory for a summary");
 }
 
-/* Faults in it are none of its being there. */
-static bool has_texts(const sg_text_place *place, const char *split) {
-    sg_text_place texts = *place;
-    sg_text_dataset *data = NULL;
-    sg_status st;
-
-    texts.texts_only = true;
-    st = sg_text_dataset_read(&texts, split, NULL, &data);
-    sg_text_dataset_destroy(data);
-    return st != SG_ERR_MISSING;
-}
-
 static sg_status check_texts(const checking *c, char **summary, int64_t *errors) {
     sg_text_place place = sg_text_place_of(c->config);
     sg_text_check_summary s = {0};
     const char *splits[3];
     char *table = NULL;
+    bool has_test;
     sg_status st;
     int n;
 
@@ -66,7 +55,8 @@ static sg_status check_texts(const checking *c, char **summary, int64_t *errors)
         return sg_fail(SG_ERR_CONFIG, "data.classes: several tasks have their own classes; leave "
                                       "it at auto");
     place.texts_only = sg_choice_is(c->config->model.type, "masked_tokens");
-    n = name_parts(c->config, has_texts(&place, c->config->data.test), splits);
+    SG_TRY(sg_text_split_exists(&place, c->config->data.test, &has_test));
+    n = name_parts(c->config, has_test, splits);
     SG_TRY(sg_text_dataset_check(&place, splits, n, c->classes.n > 0 ? &c->classes : NULL,
                                  c->report, c->context, &s));
     st = sg_text_check_table(&s, &table);
