@@ -213,6 +213,17 @@ static void missing_files(void **state) {
                  "missing/train.jsonl: cannot open");
 }
 
+/* As Excel writes "Unicode text"; of a mapping too. */
+static void utf16_is_named(void **state) {
+    static const char *const starts[] = {"\xFF\xFEt", "\xFE\xFF"};
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        refused(SG_TEXT_CSV, "train.tsv", starts[i], "train.tsv: is UTF-16; convert the file, as ");
+    write_tweets("refused", "a\n", "0\n", starts[0]);
+    refused(SG_TEXT_TWEETEVAL, "train_text.txt", "a\n", "mapping.txt: is UTF-16; ");
+}
+
 static void nul_bytes_and_long_lines(void **state) {
     enum { kMost = SG_TEXT_MAX_LINE };
     char *text = sg_malloc(kMost + 4);
@@ -768,6 +779,7 @@ int main(void) {
         cmocka_unit_test(mapping_in_the_folder_above),
         cmocka_unit_test(tweeteval_faults),
         cmocka_unit_test(missing_files),
+        cmocka_unit_test(utf16_is_named),
         cmocka_unit_test(nul_bytes_and_long_lines),
         cmocka_unit_test(csv_is_read),
         cmocka_unit_test(csv_columns_have_names),

@@ -33,6 +33,11 @@ sg_status sg_text_file_read(const char *path, char **bytes, size_t *size) {
 
     SG_TRY(sg_file_check(path));
     SG_TRY(sg_file_read(path, SG_TEXT_MAX_FILE, &data, size));
+    if (*size >= 2 && (memcmp(data, "\xFF\xFE", 2) == 0 || memcmp(data, "\xFE\xFF", 2) == 0)) {
+        sg_free(data);
+        return sg_fail(SG_ERR_DATA,
+                       "%s: is UTF-16; convert the file, as iconv -f UTF-16 -t UTF-8 does", path);
+    }
     *bytes = (char *)data;
     return SG_OK;
 }
