@@ -149,6 +149,19 @@ static void nothing_to_guess(void **state) {
     clear(&f);
 }
 
+static void a_model_that_has_diverged(void **state) {
+    sg_evaluation e;
+    sg_state *s;
+    fixture f;
+
+    (void)state;
+    make(&f);
+    s = sg_trainer_state(f.trainer);
+    for (int64_t i = 0; i < s->table->n_values; i++) s->ema[i] = s->values[i] = NAN;
+    assert_fails(measure(&f, f.set, 1, &e), SG_ERR_DIVERGED, "probabilities are no numbers");
+    clear(&f);
+}
+
 static void a_model_that_cannot_be(void **state) {
     sg_tokenizer *tokenizer;
     sg_tokenizer_options t;
@@ -183,8 +196,11 @@ static void memory_may_fail(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(figures),          cmocka_unit_test(same_with_any_threads),
-        cmocka_unit_test(nothing_to_guess), cmocka_unit_test(a_model_that_cannot_be),
+        cmocka_unit_test(figures),
+        cmocka_unit_test(same_with_any_threads),
+        cmocka_unit_test(nothing_to_guess),
+        cmocka_unit_test(a_model_that_cannot_be),
+        cmocka_unit_test(a_model_that_has_diverged),
         cmocka_unit_test(memory_may_fail),
     };
 

@@ -133,5 +133,8 @@ sg_status sg_masked_model_measure(const sg_masked_model *m, sg_text_runner *runn
         all.n += measure.text[i].n;
     }
     sg_free(measure.text);
+    if (st == SG_OK && isnan(all.loss))
+        st = sg_fail(SG_ERR_DIVERGED, "evaluation: the model's probabilities are no numbers; try a "
+                                      "smaller train.lr");
     return st == SG_OK ? fill(&all, set->n, out) : st;
 }

@@ -36,7 +36,7 @@ sg_status sg_masked_model_runner(const sg_masked_model *model, const sg_backend 
 /* {"metric": "probability", "value": V, "accuracy": A, "masked": {"loss": L, "perplexity": P,
  * "count": N}}: L is the mean of -log p over the N guesses, p being the probability that the right
  * subword has; P = exp(L); V = 1 / P, the score; A the share of guesses whose right subword is the
- * likeliest. null where N is 0. A p below FLT_MIN counts as that. */
+ * likeliest. null where N is 0. A p below FLT_MIN counts as that. SG_ERR_DIVERGED: one is NaN. */
 sg_status sg_masked_model_measure(const sg_masked_model *model, sg_text_runner *runner,
                                   const sg_encoded_set *set, sg_pool *pool, const sg_share *share,
                                   sg_stop_fn stop, void *stop_context,
