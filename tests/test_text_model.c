@@ -83,6 +83,38 @@ static void each_task_is_drawn(void **state) {
     assert_int_not_equal(access(fixture_path("confusion.png"), F_OK), 0);
 }
 
+/* Two tasks of 128 classes each are what there is room for. */
+static void too_many_classes(void **state) {
+    sg_text_place place = {
+        .format = SG_TEXT_TWEETEVAL, .root = fixture_root, .task = "many/a,many/b"};
+    sg_text_dataset *d;
+    sg_text_model m;
+    sg_classes names;
+
+    (void)state;
+    for (int more = 0; more < 2; more++) {
+        char mapping[4096] = "";
+
+        for (int i = 0; i < 128 + more; i++)
+            snprintf(mapping + strlen(mapping), sizeof mapping - strlen(mapping), "%d\tc%d\n", i,
+                     i);
+        write_task(more ? "many/b" : "many/a", mapping);
+        if (!more) write_task("many/b", mapping);
+        assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
+        assert_ok(sg_text_model_from_data(d, &m));
+        sg_text_dataset_destroy(d);
+        if (more) {
+            assert_fails(sg_text_model_class_names(&m, &names), SG_ERR_CONFIG,
+                         "data.task: its tasks have 257 classes together; at most 256");
+        } else {
+            assert_ok(sg_text_model_class_names(&m, &names));
+            assert_string_equal(names.name[255], "many/b:c127");
+            sg_classes_clear(&names);
+        }
+        sg_text_model_clear(&m);
+    }
+}
+
 /* Names that are the same in their first 63 bytes. */
 static void long_names(void **state) {
     char base[64], tasks[3 * 64 + 8], mapping[16] = "0\tx\n1\ty\n", *json;
@@ -105,6 +137,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(topics_of_other_classes),
         cmocka_unit_test(each_task_is_drawn),
+        cmocka_unit_test(too_many_classes),
         cmocka_unit_test(long_names),
     };
 

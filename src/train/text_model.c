@@ -174,6 +174,10 @@ sg_status sg_text_model_class_names(const sg_text_model *m, sg_classes *names) {
     int id;
 
     if (m->n_tasks == 1) return sg_classes_copy(&m->classes[0], names);
+    if (m->n_classes > SG_MAX_CLASSES)
+        return sg_fail(SG_ERR_CONFIG,
+                       "data.task: its tasks have %lld classes together; at most %d: name fewer",
+                       (long long)m->n_classes, SG_MAX_CLASSES);
     memset(names, 0, sizeof *names);
     for (int t = 0; t < m->n_tasks; t++)
         for (int c = 0; c < m->classes[t].n && st == SG_OK; c++) {

@@ -48,7 +48,8 @@ sg_status sg_text_model_set_tokenizer(sg_text_model *model, const sg_config *con
                                       sg_tokenizer *tokenizer) SG_CHECKED;
 void sg_text_model_clear(sg_text_model *model);
 /* The names under which a model file keeps the classes: of one task as they are, of several
- * TASK:NAME. *names (n_classes) is the caller's: sg_classes_clear. */
+ * TASK:NAME. *names (n_classes) is the caller's: sg_classes_clear. SG_ERR_CONFIG: more than
+ * SG_MAX_CLASSES together; SG_ERR_OOM. */
 sg_status sg_text_model_class_names(const sg_text_model *model, sg_classes *names) SG_CHECKED;
 
 /* --- running it ------------------------------------------------------------------------------- */
