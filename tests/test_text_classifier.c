@@ -22,7 +22,7 @@ static void options(void **state) {
     o.n_tasks = 1;
     CHECK_OK(sg_text_classifier_check(&o));
     o = ok, o.n_tasks = 0, refused(o, "fewer than two classes");
-    o = ok, o.buckets = 0, refused(o, "have 0 buckets");
+    o = ok, o.buckets = 0, refused(o, "have 0 buckets; no text has any, or text.min_count");
     o = ok, o.dropout = 1.0f, refused(o, "dropout 1");
     o = ok, o.dropout = NAN, refused(o, "dropout nan");
     o = ok, o.encoder.heads = 3, refused(o, "3 heads");

@@ -34,7 +34,9 @@ sg_status sg_text_classifier_check(const sg_text_classifier_options *o) {
         return sg_fail(SG_ERR_CONFIG, "text classifier: it has no part; set model.wide, model.bag "
                                       "or model.layers");
     if (has_ngrams(o) && o->buckets < 1)
-        return sg_fail(SG_ERR_CONFIG, "text classifier: its n-grams have %lld buckets",
+        return sg_fail(SG_ERR_CONFIG,
+                       "text classifier: its n-grams have %lld buckets; no text has any, or "
+                       "text.min_count is too high",
                        (long long)o->buckets);
     if (!(o->dropout >= 0.0f && o->dropout < 1.0f))
         return sg_fail(SG_ERR_CONFIG, "text classifier: dropout %g; at least 0 and below 1 it is",
