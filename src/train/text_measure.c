@@ -70,7 +70,7 @@ static sg_status begin(measuring *m) {
         m->pool[p].counts = sg_calloc(cells, sizeof(int64_t));
         if (!m->pool[p].name || !m->pool[p].counts)
             return sg_fail(SG_ERR_OOM, "evaluation: no memory");
-        SG_TRY(sg_text_metric_parse("auto", name, classes, &m->pool[p].metric));
+        m->pool[p].metric = sg_text_metric_of(name, classes);
     }
     return SG_OK;
 }

@@ -10,7 +10,7 @@
 #include "core/mem.h"
 #include "report/plot.h"
 
-enum { kDigits = 9, kNameBytes = 256 };
+enum { kDigits = 9 };
 
 /* --- counts ----------------------------------------------------------------------------------- */
 
@@ -95,61 +95,26 @@ double sg_text_metric_value(const sg_text_metric *metric, int64_t classes, const
 
 static const char *const measure_name[] = {"macro_f1", "macro_recall", "accuracy", "f1"};
 
-/* f1 of one name or two; false where one is no class. */
-static bool find_f1(const char *first, const char *second, const sg_classes *classes,
-                    sg_text_metric *out) {
+/* f1 of one name or two, where the classes have them. */
+static void choose_f1(const char *first, const char *second, const sg_classes *classes,
+                      sg_text_metric *out) {
     sg_text_metric m = {SG_MEASURE_F1, second ? 2 : 1, {0}};
 
     m.label[0] = sg_classes_find(classes, first);
     if (second) m.label[1] = sg_classes_find(classes, second);
-    if (m.label[0] < 0 || m.label[1] < 0 || (second && m.label[0] == m.label[1])) return false;
-    *out = m;
-    return true;
+    if (m.label[0] >= 0 && m.label[1] >= 0) *out = m;
 }
 
-/* `a`, or `a,b`: any comma may be the one that divides them, as names may have commas too. */
-static bool parse_f1(const char *names, const sg_classes *classes, sg_text_metric *out) {
-    char first[kNameBytes];
-
-    if (find_f1(names, NULL, classes, out)) return true;
-    for (const char *comma = strchr(names, ','); comma; comma = strchr(comma + 1, ',')) {
-        size_t length = (size_t)(comma - names);
-
-        if (length >= sizeof first) return false;
-        memcpy(first, names, length);
-        first[length] = '\0';
-        if (find_f1(first, comma + 1, classes, out)) return true;
-    }
-    return false;
-}
-
-static sg_text_metric default_of(const char *task, const sg_classes *classes) {
+sg_text_metric sg_text_metric_of(const char *task, const sg_classes *classes) {
     sg_text_metric m = {.measure = SG_MEASURE_MACRO_F1};
 
     if (strcmp(task, "sentiment") == 0) m.measure = SG_MEASURE_MACRO_RECALL;
-    if (strcmp(task, "irony") == 0) find_f1("irony", NULL, classes, &m);
+    if (strcmp(task, "irony") == 0) choose_f1("irony", NULL, classes, &m);
     if (strcmp(task, "stance") == 0 || strncmp(task, "stance/", 7) == 0)
-        find_f1("against", "favor", classes, &m);
-    if (classes->n == 2 && sg_classes_find(classes, "ham") >= 0) find_f1("spam", NULL, classes, &m);
+        choose_f1("against", "favor", classes, &m);
+    if (classes->n == 2 && sg_classes_find(classes, "ham") >= 0)
+        choose_f1("spam", NULL, classes, &m);
     return m;
-}
-
-sg_status sg_text_metric_parse(const char *name, const char *task, const sg_classes *classes,
-                               sg_text_metric *out) {
-    if (!*name || strcmp(name, "auto") == 0) {
-        *out = default_of(task ? task : "", classes);
-        return SG_OK;
-    }
-    for (int i = 0; i < SG_MEASURE_F1; i++)
-        if (strcmp(name, measure_name[i]) == 0) {
-            *out = (sg_text_metric){.measure = (sg_text_measure)i};
-            return SG_OK;
-        }
-    if (strncmp(name, "f1:", 3) == 0 && parse_f1(name + 3, classes, out)) return SG_OK;
-    return sg_fail(SG_ERR_CONFIG,
-                   "`%.100s` is no metric of these classes; there are macro_f1, macro_recall, "
-                   "accuracy, f1:CLASS and f1:CLASS,CLASS, and the first class is `%.100s`",
-                   name, classes->n ? classes->name[0] : "");
 }
 
 char *sg_text_metric_name(const sg_text_metric *metric, const sg_classes *classes) {

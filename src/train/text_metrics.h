@@ -31,13 +31,12 @@ typedef struct {
     int32_t label[2]; /* its classes */
 } sg_text_metric;
 
-/* `macro_f1`, `macro_recall`, `accuracy`, `f1:NAME`, `f1:NAME,NAME`; `auto` or "": what TweetEval
- * defines for `task`, where the classes have those names: irony f1:irony, sentiment macro_recall,
- * stance and its topics f1:against,favor; of two classes ham and spam f1:spam; else macro_f1.
- * `task` may be NULL. SG_ERR_CONFIG, naming what there is. */
-sg_status sg_text_metric_parse(const char *name, const char *task, const sg_classes *classes,
-                               sg_text_metric *out) SG_CHECKED;
-/* Its name, as above; the caller's. NULL: no memory. */
+/* What TweetEval defines for `task`, where the classes have those names: irony f1:irony, sentiment
+ * macro_recall, stance and its topics f1:against,favor; of two classes ham and spam f1:spam; else
+ * macro_f1. */
+sg_text_metric sg_text_metric_of(const char *task, const sg_classes *classes);
+/* `macro_f1`, `macro_recall`, `accuracy`, `f1:NAME`, `f1:NAME,NAME`; the caller's. NULL: no memory.
+ */
 char *sg_text_metric_name(const sg_text_metric *metric, const sg_classes *classes);
 
 /* Add n messages to counts (classes, classes). Truths of -1 are left out. SG_ERR_ARG for another
