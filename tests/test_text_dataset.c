@@ -451,7 +451,6 @@ static void check_classes(const char *csv, const char *const *names) {
     assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
     for (; names[n]; n++) assert_string_equal(d->classes[0].name[n], names[n]);
     assert_int_equal(d->classes[0].n, n);
-    assert_int_equal(d->n_classes, n);
     sg_text_dataset_destroy(d);
 }
 
@@ -554,7 +553,7 @@ static void too_many_classes(void **state) {
         used += (size_t)snprintf(csv + used, sizeof csv - used, "a,%d\n", i);
     write_file("many", "train.csv", csv);
     assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
-    assert_int_equal(d->n_classes, SG_MAX_CLASSES);
+    assert_int_equal(d->classes[0].n, SG_MAX_CLASSES);
     sg_text_dataset_destroy(d);
     snprintf(csv + used, sizeof csv - used, "a,7\na,x\n");
     write_file("many", "train.csv", csv);
@@ -576,13 +575,11 @@ static void several_tasks(void **state) {
     assert_ok(sg_text_dataset_read(&place, "train", NULL, &d));
     assert_int_equal(d->n, 6);
     assert_int_equal(d->n_tasks, 3);
-    assert_int_equal(d->n_classes, 8);
+    assert_int_equal(d->classes[2].n, 3);
     assert_string_equal(d->tasks[1].name, "stance/a");
     assert_int_equal(d->tasks[1].first, 2);
     assert_int_equal(d->tasks[2].first, 3);
     assert_int_equal(d->tasks[2].n, 3);
-    assert_int_equal(d->tasks[1].first_class, 2);
-    assert_int_equal(d->tasks[2].first_class, 5);
     check_text(d, 2, "a1", 2, 1);
     check_text(d, 4, "b2", 1, 2);
     assert_int_equal(d->texts[2].task, 1);

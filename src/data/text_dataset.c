@@ -41,14 +41,12 @@ static sg_status add_part(sg_text_dataset *d, int index, sg_text_part *part) {
     SG_TRY(grow(d, part->n));
     task->first = d->n;
     task->n = part->n;
-    task->first_class = d->n_classes;
     for (int64_t i = 0; i < part->n; i++) {
         const sg_text_row *row = &part->rows[i];
 
         d->texts[d->n] = (sg_message){row->text, row->length, index, row->line};
         d->labels[d->n++] = row->id;
     }
-    d->n_classes += d->classes[index].n;
     task->path = part->path;
     task->block = part->block;
     part->path = part->block = NULL;

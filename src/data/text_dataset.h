@@ -60,7 +60,6 @@ typedef struct {
 typedef struct {
     char *name;       /* `stance/abortion`; "" where there is none; owned */
     char *path;       /* of the file with the texts, for messages; owned */
-    int first_class;  /* in a numbering of all tasks' classes, one after the other */
     int64_t first, n; /* its texts; n >= 1 */
     char *block;      /* of the texts, owned */
 } sg_text_task;
@@ -69,7 +68,6 @@ typedef struct {
     int n_tasks;
     sg_text_task *tasks; /* (n_tasks), owned */
     sg_classes *classes; /* (n_tasks), owned */
-    int n_classes;       /* of all tasks together */
     int64_t n;           /* at least 1 */
     sg_message *texts;   /* (n), task by task, in the files' order; owned */
     int32_t *labels;     /* (n) in their task's own numbering; -1 of texts only; owned */
