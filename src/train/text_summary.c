@@ -68,30 +68,18 @@ static void put_masked_model(sg_line *line, const sg_masked_model *m) {
     put_encoder(line, &m->option[0].encoder);
 }
 
-static sg_status take(sg_line *line, char **out) {
-    sg_status st;
-
-    sg_line_put(line, "", 1);
-    st = sg_line_status(line);
-    if (st == SG_OK)
-        *out = line->data;
-    else
-        sg_line_clear(line);
-    return st;
-}
-
 sg_status sg_text_model_line(const sg_text_model *m, char **out) {
     sg_line line = {0};
 
     put_model(&line, m);
-    return take(&line, out);
+    return sg_line_take(&line, out);
 }
 
 sg_status sg_masked_model_line(const sg_masked_model *m, char **out) {
     sg_line line = {0};
 
     put_masked_model(&line, m);
-    return take(&line, out);
+    return sg_line_take(&line, out);
 }
 
 /* --- many ------------------------------------------------------------------------------------- */
@@ -176,7 +164,7 @@ static sg_status summarize(sg_line *line, sg_build_fn build, void *const *contex
     sg_line_text(line, parts);
     put_shapes(line, shapes);
     sg_free(parts);
-    return take(line, out);
+    return sg_line_take(line, out);
 }
 
 sg_status sg_text_model_summary(const sg_text_model *m, char **out) {
