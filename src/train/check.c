@@ -51,9 +51,6 @@ static sg_status check_texts(const checking *c, char **summary, int64_t *errors)
     sg_status st;
     int n;
 
-    if (c->classes.n > 0 && strchr(c->config->data.task, ','))
-        return sg_fail(SG_ERR_CONFIG, "data.classes: several tasks have their own classes; leave "
-                                      "it at auto");
     place.texts_only = sg_choice_is(c->config->model.type, "masked_tokens");
     SG_TRY(sg_text_split_exists(&place, c->config->data.test, &has_test));
     n = name_parts(c->config, has_test, splits);
@@ -80,7 +77,9 @@ sg_status sg_check_data(const sg_config *config, sg_fault_fn report, void *conte
     if (!sg_is_dir(config->data.root))
         return sg_fail(SG_ERR_MISSING, "%s: no such folder; set data.root=FOLDER",
                        config->data.root);
-    if (strcmp(config->data.classes, "auto") != 0)
+    if (sg_config_of_texts(config))
+        SG_TRY(sg_text_classes_named(config, &c.classes));
+    else if (strcmp(config->data.classes, "auto") != 0)
         SG_TRY(sg_classes_parse(config->data.classes, &c.classes));
     st = sg_config_of_texts(config) ? check_texts(&c, summary, errors)
                                     : check_pictures(&c, summary, errors);

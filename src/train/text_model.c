@@ -17,6 +17,17 @@ sg_text_place sg_text_place_of(const sg_config *c) {
     return place;
 }
 
+sg_status sg_text_classes_named(const sg_config *c, sg_classes *out) {
+    if (strcmp(c->data.classes, "auto") == 0) {
+        *out = (sg_classes){0};
+        return SG_OK;
+    }
+    if (strchr(c->data.task, ','))
+        return sg_fail(SG_ERR_CONFIG, "data.classes: several tasks have their own classes; leave "
+                                      "it at auto");
+    return sg_classes_parse(c->data.classes, out);
+}
+
 static bool has_ngrams(const sg_config *c) {
     return sg_choice_is(c->model.type, "text_classifier") && (c->model.wide || c->model.bag > 0);
 }

@@ -33,6 +33,9 @@ typedef struct {
 
 /* Where the data set is; it borrows from `config`. */
 sg_text_place sg_text_place_of(const sg_config *config);
+/* The classes that data.classes names, the caller's; none where it says auto. SG_ERR_CONFIG: a bad
+ * list, or one for several tasks; SG_ERR_OOM. */
+sg_status sg_text_classes_named(const sg_config *config, sg_classes *out) SG_CHECKED;
 sg_tokenizer_options sg_text_tokenizer_options(const sg_config *config);
 /* The encoder of texts of up to `length` subwords; its classes are 0. */
 sg_text_encoder_options sg_text_encoder_of(const sg_config *config, const sg_tokenizer *tokenizer,

@@ -21,17 +21,12 @@ typedef struct {
 sg_status sg_text_task_data(const sg_config *config, const char *split, const sg_text_model *model,
                             sg_text_dataset **out) {
     sg_text_place place = sg_text_place_of(config);
-    sg_classes named = {0};
+    sg_classes named;
     sg_status st;
 
     if (model) return sg_text_dataset_read(&place, split, model->classes, out);
-    if (strcmp(config->data.classes, "auto") == 0)
-        return sg_text_dataset_read(&place, split, NULL, out);
-    if (strchr(config->data.task, ','))
-        return sg_fail(SG_ERR_CONFIG, "data.classes: several tasks have their own classes; leave "
-                                      "it at auto");
-    SG_TRY(sg_classes_parse(config->data.classes, &named));
-    st = sg_text_dataset_read(&place, split, &named, out);
+    SG_TRY(sg_text_classes_named(config, &named));
+    st = sg_text_dataset_read(&place, split, named.n > 0 ? &named : NULL, out);
     sg_classes_clear(&named);
     return st;
 }

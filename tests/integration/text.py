@@ -431,6 +431,10 @@ def check_tasks():
     plain = run("predict", "--checkpoint", work / "several", "радість сонце")[1].decode()
     told = "".join("%s=%s\t%.4f\t" % (name, t["label"], t["probabilities"][t["label"]]) for name, t in answer["tasks"].items())
     case("and for people", plain == told + "радість сонце\n", (plain, told))
+    for name, result in (("train", train("refused", *small, "data.root=%s" % root, "data.task=mood,stance/a", "data.classes=a,b")),
+                         ("--check-data", run("train", "--check-data", *small, "data.root=%s" % root, "data.task=mood,stance/a", "data.classes=a,b"))):
+        refuses(name + ": classes of several tasks", result, 78,
+                "train: data.classes: several tasks have their own classes; leave it at auto")
     (root / "mood/test_text.txt").rename(root / "mood/none_text.txt")
     (root / "stance/b/test_labels.txt").write_text("7\n" + "0\n" * 49)
     expect("--check-data: a task without a test part", run("train", "--check-data", *small, "data.root=%s" % root, "data.task=mood,stance/a,stance/b"),
