@@ -91,7 +91,8 @@ sg_status sg_text_split_exists(const sg_text_place *place, const char *split,
  * `*out` is the caller's and keeps no reference to the arguments.
  * The first fault ends it, with file and line: SG_ERR_MISSING (a file), SG_ERR_DATA (no text, a
  * label that is no class, invalid UTF-8, NUL, too long a line, texts and labels of different
- * number, a broken mapping.txt, CSV or JSON line), SG_ERR_CONFIG (tasks), SG_ERR_IO, SG_ERR_OOM. */
+ * number, a broken mapping.txt, CSV or JSON line), SG_ERR_CONFIG (tasks; one column for texts and
+ * labels), SG_ERR_IO, SG_ERR_OOM. */
 sg_status sg_text_dataset_read(const sg_text_place *place, const char *split,
                                const sg_classes *classes, sg_text_dataset **out) SG_CHECKED;
 void sg_text_dataset_destroy(sg_text_dataset *dataset); /* NULL is fine */

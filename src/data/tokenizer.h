@@ -32,7 +32,8 @@ typedef struct {
     sg_ngrams ngrams; /* buckets 0: none */
     sg_weights weights;
     int64_t min_count; /* of texts */
-    int64_t features;  /* most distinct n-grams of a text: of the first 4 times as many */
+    int64_t features;  /* most distinct n-grams of a text: of the first 4 times as many those of
+                          the smallest buckets, also where texts with an n-gram are counted */
     int32_t subwords;  /* entries of the byte-pair encoding; 0: none */
     int64_t length;    /* most subwords of a text */
 } sg_tokenizer_options;
