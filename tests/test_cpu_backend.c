@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include <immintrin.h>
 #include <math.h>
+#include <omp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -383,15 +384,13 @@ static void convolutions(void **state) {
     }
 }
 
-/* Inside an op of a single input, two threads: another order of summation, the same result. */
-static void threads_in_an_op(void **state) {
-    sg_compile_options options = {.op_threads = 2};
-    conv_case c = {1, 64, 24, 24, 64, 3, 1, 1, 1, true, SG_ACT_SILU};
+/* Inside an op of a single input, several threads: another order of summation, the same result. */
+static void check_threads(conv_case c, int threads) {
+    sg_compile_options options = {.op_threads = threads};
     sg_program *reference, *cpu;
     buffers expected, got, again;
     sg_graph *g;
 
-    (void)state;
     the_case = c;
     must(sg_graph_create(SG_EVAL, NULL, &g));
     build_conv(g);
@@ -410,6 +409,81 @@ static void threads_in_an_op(void **state) {
     free_buffers(&again);
     sg_program_destroy(reference);
     sg_program_destroy(cpu);
+    sg_graph_destroy(g);
+}
+
+static const conv_case kOfOneInput = {1, 64, 24, 24, 64, 3, 1, 1, 1, true, SG_ACT_SILU};
+/* oneDNN's kernels for these count on each thread's part */
+static const conv_case kDivided[] = {{4, 40, 12, 3, 40, 1, 1, 1, 1, true, SG_ACT_SILU},
+                                     {2, 40, 12, 4, 31, 5, 3, 3, 1, true, SG_ACT_SILU},
+                                     {4, 33, 12, 2, 17, 5, 2, 3, 1, true, SG_ACT_SILU}};
+
+static void threads_in_an_op(void **state) {
+    (void)state;
+    check_threads(kOfOneInput, 2);
+    for (int i = 0; i < 3; i++) check_threads(kDivided[i], 2);
+}
+
+/* OpenMP may give fewer than are asked for: where a team is adapted to the processors; */
+static void fewer_threads_than_processors(void **state) {
+    (void)state;
+    omp_set_dynamic(1);
+    for (int i = 0; i < 3; i++) check_threads(kDivided[i], omp_get_num_procs() + 1);
+    assert_int_equal(omp_get_dynamic(), 1);
+    omp_set_dynamic(0);
+}
+
+/* where there is a limit, which is read when a process starts; */
+static void fewer_threads_by_a_limit(void **state) {
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    int status = -1;
+    pid_t child;
+
+    (void)state;
+    assert_true(n > 0);
+    self[n] = '\0';
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        setenv("OMP_THREAD_LIMIT", "1", 1);
+        execl(self, self, "under a limit", (char *)NULL);
+        _exit(EXIT_FAILURE);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void under_a_limit(void **state) {
+    (void)state;
+    assert_int_equal(omp_get_thread_limit(), 1);
+    for (int i = 0; i < 3; i++) check_threads(kDivided[i], 2);
+}
+
+/* and inside a parallel region, for which a limit of depth stands here. */
+static void no_threads_at_that_depth(void **state) {
+    sg_compile_options options = {.op_threads = 2};
+    sg_program *before, *there;
+    buffers got;
+    sg_bindings b;
+    sg_graph *g;
+
+    (void)state;
+    the_case = kDivided[0];
+    must(sg_graph_create(SG_EVAL, NULL, &g));
+    build_conv(g);
+    got = make_buffers(g);
+    bind(&b, &got);
+    must(sg_program_compile(g, &sg_backend_cpu, &options, &before));
+    omp_set_max_active_levels(0);
+    must(sg_program_compile(g, &sg_backend_cpu, &options, &there)); /* of one thread */
+    must(sg_program_run_once(there, &b));
+    assert_int_equal(sg_program_run_once(before, &b), SG_ERR_UNSUPPORTED);
+    omp_set_max_active_levels(1);
+    must(sg_program_run_once(before, &b));
+    sg_program_destroy(before);
+    sg_program_destroy(there);
+    free_buffers(&got);
     sg_graph_destroy(g);
 }
 
@@ -1096,6 +1170,9 @@ static int run_kernels(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutions),
         cmocka_unit_test(threads_in_an_op),
+        cmocka_unit_test(fewer_threads_than_processors),
+        cmocka_unit_test(fewer_threads_by_a_limit),
+        cmocka_unit_test(no_threads_at_that_depth),
         cmocka_unit_test(the_same_in_parts),
         cmocka_unit_test(batch_norms),
         cmocka_unit_test(batch_norm_far_mean),
@@ -1115,15 +1192,19 @@ static int run_kernels(void) {
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    const struct CMUnitTest limited[] = {cmocka_unit_test(under_a_limit)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(instruction_set),      cmocka_unit_test(class_of_products),
         cmocka_unit_test(same_class),           cmocka_unit_test(onednn_products),
         cmocka_unit_test(no_room_for_openblas), cmocka_unit_test(peaks),
         cmocka_unit_test(exponentials),         cmocka_unit_test(normal_distribution),
     };
-    int failed = op_run_native(run_kernels);
+    int failed;
 
+    (void)argv;
+    if (argc > 1) return cmocka_run_group_tests(limited, NULL, NULL);
+    failed = op_run_native(run_kernels);
     failed += cmocka_run_group_tests(tests, NULL, NULL);
     return run_kernels() + failed;
 }

@@ -69,15 +69,38 @@ void sg_dnnl_version(char *text, size_t bytes) {
     snprintf(text, bytes, "%d.%d.%d", v->major, v->minor, v->patch);
 }
 
+/* oneDNN divides a primitive's work among this many threads when it makes it, and does not ask
+ * whether they have all come when it runs: what is not theirs would stay undone. */
+typedef struct {
+    int threads, dynamic;
+} team;
+
+/* As many as a team that begins here can have. */
+static int most_threads(void) {
+    return omp_get_active_level() < omp_get_max_active_levels() ? omp_get_thread_limit() : 1;
+}
+
+static team impose(int threads) {
+    team before = {omp_get_max_threads(), omp_get_dynamic()};
+
+    if (before.threads != threads) omp_set_num_threads(threads);
+    if (before.dynamic) omp_set_dynamic(0);
+    return before;
+}
+
+static void put_back(team before, int threads) {
+    if (before.threads != threads) omp_set_num_threads(before.threads);
+    if (before.dynamic) omp_set_dynamic(before.dynamic);
+}
+
 sg_status sg_dnnl_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,
                          bool transpose_a, bool transpose_b) {
-    int threads = omp_get_max_threads();
+    team before = impose(1);
     dnnl_status_t st;
 
-    if (threads != 1) omp_set_num_threads(1);
     st = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', M, N, K, 1.0f, a,
                     transpose_a ? M : K, b, transpose_b ? K : N, 0.0f, c, N);
-    if (threads != 1) omp_set_num_threads(threads);
+    put_back(before, 1);
     return st == dnnl_success ? SG_OK : fail("matrix product", st);
 }
 
@@ -86,7 +109,8 @@ sg_status sg_dnnl_open(int op_threads, sg_dnnl **out) {
     dnnl_status_t st;
 
     if (!d) return sg_fail(SG_ERR_OOM, "oneDNN: no memory for an engine");
-    d->threads = op_threads > 1 ? op_threads : 1;
+    d->threads = op_threads < most_threads() ? op_threads : most_threads();
+    if (d->threads < 1) d->threads = 1;
     st = dnnl_engine_create(&d->engine, dnnl_cpu, 0);
     if (st != dnnl_success) {
         sg_free(d);
@@ -304,13 +328,13 @@ static sg_status op_create(sg_dnnl *d, sg_dnnl_op **out) {
 
 sg_status sg_dnnl_conv_create(sg_dnnl *d, const sg_dnnl_conv *conv, sg_dnnl_op **out, int *filter) {
     sg_dnnl_op *op;
-    int threads = omp_get_max_threads();
     sg_status st;
+    team before;
 
     SG_TRY(op_create(d, &op));
-    omp_set_num_threads(d->threads);
+    before = impose(d->threads);
     st = conv_fill(d, conv, op, filter);
-    omp_set_num_threads(threads);
+    put_back(before, d->threads);
     if (st != SG_OK) {
         sg_dnnl_op_destroy(op);
         return st;
@@ -344,13 +368,13 @@ static sg_status reorder_fill(sg_dnnl *d, int from, int to, sg_dnnl_op *op) {
 
 sg_status sg_dnnl_reorder_create(sg_dnnl *d, int from, int to, sg_dnnl_op **out) {
     sg_dnnl_op *op;
-    int threads = omp_get_max_threads();
     sg_status st;
+    team before;
 
     SG_TRY(op_create(d, &op));
-    omp_set_num_threads(d->threads);
+    before = impose(d->threads);
     st = reorder_fill(d, from, to, op);
-    omp_set_num_threads(threads);
+    put_back(before, d->threads);
     if (st != SG_OK) {
         sg_dnnl_op_destroy(op);
         return st;
@@ -373,8 +397,9 @@ const char *sg_dnnl_op_label(const sg_dnnl_op *op) { return op->label; }
 
 static dnnl_status_t execute(const sg_dnnl_op *op, const arguments *a, const void *const in[],
                              void *out, void *scratch) {
-    int n_in = op->n_args - (op->scratch > 0) - 1, threads = omp_get_max_threads();
+    int n_in = op->n_args - (op->scratch > 0) - 1;
     dnnl_status_t st = dnnl_success;
+    team before;
 
     for (int i = 0; i < op->n_args && st == dnnl_success; i++) {
         void *p = i < n_in ? (void *)(uintptr_t)in[i] : i == n_in ? out : scratch;
@@ -382,10 +407,10 @@ static dnnl_status_t execute(const sg_dnnl_op *op, const arguments *a, const voi
         st = dnnl_memory_set_data_handle(a->arg[i].memory, p);
     }
     if (st != dnnl_success) return st;
-    if (threads != op->d->threads) omp_set_num_threads(op->d->threads);
+    before = impose(op->d->threads);
     st = dnnl_primitive_execute(op->primitive, a->stream, op->n_args, a->arg);
     if (st == dnnl_success) st = dnnl_stream_wait(a->stream);
-    if (threads != op->d->threads) omp_set_num_threads(threads);
+    put_back(before, op->d->threads);
     return st;
 }
 
@@ -397,6 +422,10 @@ sg_status sg_dnnl_op_run(const sg_dnnl_op *op, const void *const in[], void *out
     arguments once = {.made = 0};
     dnnl_status_t st;
 
+    if (op->d->threads > most_threads())
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "oneDNN: made for %d threads, and OpenMP gives %d here: a parallel region?",
+                       op->d->threads, most_threads());
     if (op->kept) {
         st = execute(op, op->kept, in, out, scratch);
     } else {

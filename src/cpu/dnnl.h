@@ -25,6 +25,7 @@ void sg_dnnl_version(char *text, size_t bytes); /* "2.6.3" */
 sg_status sg_dnnl_matmul(const float *a, const float *b, float *c, int64_t M, int64_t N, int64_t K,
                          bool transpose_a, bool transpose_b) SG_CHECKED;
 
+/* Fewer threads inside an op where OpenMP gives fewer (OMP_THREAD_LIMIT). */
 sg_status sg_dnnl_open(int op_threads, sg_dnnl **out) SG_CHECKED;
 void sg_dnnl_close(sg_dnnl *d);
 
@@ -61,7 +62,8 @@ sg_status sg_dnnl_reorder_create(sg_dnnl *d, int from, int to, sg_dnnl_op **out)
 void sg_dnnl_op_destroy(sg_dnnl_op *op);
 size_t sg_dnnl_op_scratch(const sg_dnnl_op *op);    /* bytes, aligned to 64 */
 const char *sg_dnnl_op_label(const sg_dnnl_op *op); /* "jit:avx2" */
-/* in[]: as listed at sg_dnnl_pass, without the bias where there is none. */
+/* in[]: as listed at sg_dnnl_pass, without the bias where there is none. SG_ERR_UNSUPPORTED: an op
+ * of several threads inside a parallel region of OpenMP, which would have but one. */
 sg_status sg_dnnl_op_run(const sg_dnnl_op *op, const void *const in[], void *out,
                          void *scratch) SG_CHECKED;
 
