@@ -348,6 +348,24 @@ static void build_conv(sg_graph *g) {
     sg_output(g, "dw", sg_conv2d_dw(g, x, dy, o, w_shape));
 }
 
+/* Filters that are computed come in blocks, which no convolution takes them in. */
+static void build_computed_filter(sg_graph *g) {
+    const sg_conv_options o = {1, 1, 1, SG_ACT_NONE};
+    sg_value *x = f32(g, "x", sg_shape_4(2, 8, 5, 7)), *dy = f32(g, "dy", sg_shape_4(2, 13, 5, 7));
+    sg_value *w = blocked(g, "w", sg_shape_4(13, 8, 3, 3));
+
+    sg_output(g, "y", sg_conv2d(g, x, w, NULL, o));
+    sg_output(g, "dx", sg_conv2d_dx(g, w, dy, o, x->shape));
+    w = sg_conv2d_dw(g, f32(g, "x", x->shape), sg_slice(g, dy, 0, 8),
+                     (sg_conv_options){1, 1, 8, SG_ACT_NONE}, sg_shape_4(8, 1, 3, 3));
+    sg_output(g, "dw by channel", sg_bias_db(g, w));
+}
+
+static void computed_filters(void **state) {
+    (void)state;
+    check(build_computed_filter, 2e-5f);
+}
+
 static void convolutions(void **state) {
     static const conv_case kCases[] = {
         {2, 3, 17, 13, 16, 3, 2, 1, 1, false, SG_ACT_NONE}, /* a stem */
@@ -1169,6 +1187,7 @@ static void peaks(void **state) {
 static int run_kernels(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutions),
+        cmocka_unit_test(computed_filters),
         cmocka_unit_test(threads_in_an_op),
         cmocka_unit_test(fewer_threads_than_processors),
         cmocka_unit_test(fewer_threads_by_a_limit),

@@ -145,29 +145,37 @@ static void init_plan(sg_kernel_plan *plan) {
     for (int o = 0; o < SG_MAX_OUT; o++) plan->inplace[o] = -1;
 }
 
-/* Append the conversion of `v` from a form it has to `layout` in `slot`. */
+/* Append the conversion of `v` from a form it has to `layout` in a new slot at `place`. */
 static sg_status add_conversion(lowering *low, const sg_value *v, form from, sg_layout layout,
-                                int slot, bool prologue) {
+                                sg_place place, int *slot) {
     sg_program *p = low->p;
+    size_t bytes = p->backend->bytes(p->context, v, layout);
     sg_kernel_plan kernel;
     sg_step *step;
+    sg_status st;
 
     init_plan(&kernel);
     SG_TRY(p->backend->convert(p->context, v, from.layout, layout, &kernel));
-    SG_TRY(add_step(p, v->node, &kernel, prologue, &step));
+    st = add_slot(p, place, bytes, slot);
+    if (st != SG_OK) {
+        if (kernel.release) kernel.release(kernel.state);
+        return st;
+    }
+    SG_TRY(add_step(p, v->node, &kernel, place.buffer == SG_BUF_WEIGHTS, &step));
     step->conversion = true;
     step->n_in = step->n_out = 1;
     step->in[0] = from.slot;
-    step->out[0] = slot;
-    step->bytes = (double)p->backend->bytes(p->context, v, from.layout) +
-                  (double)p->backend->bytes(p->context, v, layout);
+    step->out[0] = *slot;
+    step->bytes = (double)p->backend->bytes(p->context, v, from.layout) + (double)bytes;
     return add_scratch(p, step);
 }
 
-/* The form of `v` in `layout`, made if there is none. */
+/* The form of `v` in `layout`, made if there is none: by way of PLAIN where the backend knows no
+ * other between two of its own. */
 static sg_status need_form(lowering *low, const sg_value *v, sg_layout layout, form *out) {
     const form *have = find_form(low, v, layout);
     form from;
+    sg_status st;
     int slot;
 
     if (have) {
@@ -175,12 +183,14 @@ static sg_status need_form(lowering *low, const sg_value *v, sg_layout layout, f
         return SG_OK;
     }
     from = low->of[v->id].form[0];
-    SG_TRY(add_slot(low->p, fresh_place(from.is_static),
-                    low->p->backend->bytes(low->p->context, v, layout), &slot));
-    SG_TRY(add_conversion(low, v, from, layout, slot, from.is_static));
-    SG_TRY(add_form(low, v, layout, slot, from.is_static));
-    *out = low->of[v->id].form[low->of[v->id].n - 1];
-    return SG_OK;
+    st = add_conversion(low, v, from, layout, fresh_place(from.is_static), &slot);
+    if (st == SG_ERR_UNSUPPORTED && from.layout != SG_LAYOUT_PLAIN && layout != SG_LAYOUT_PLAIN) {
+        SG_TRY(need_form(low, v, SG_LAYOUT_PLAIN, &from));
+        st = add_conversion(low, v, from, layout, fresh_place(from.is_static), &slot);
+    }
+    if (st == SG_OK) st = add_form(low, v, layout, slot, from.is_static);
+    if (st == SG_OK) *out = low->of[v->id].form[low->of[v->id].n - 1];
+    return st;
 }
 
 /* Write `v` to every sink but the first `done`, by copies. The first of them converts to PLAIN
@@ -194,8 +204,7 @@ static sg_status write_sinks(lowering *low, const sg_value *v, int done) {
         int slot;
 
         if (g->sink[i].value != v || !wanted(low->p, &g->sink[i]) || done-- > 0) continue;
-        SG_TRY(add_slot(low->p, resolve(g, g->sink[i].place), sg_value_bytes(v), &slot));
-        SG_TRY(add_conversion(low, v, from, SG_LAYOUT_PLAIN, slot, false));
+        SG_TRY(add_conversion(low, v, from, SG_LAYOUT_PLAIN, resolve(g, g->sink[i].place), &slot));
         if (!plain) SG_TRY(add_form(low, v, SG_LAYOUT_PLAIN, slot, false));
     }
     return SG_OK;
