@@ -1100,6 +1100,37 @@ static void same_class(void **state) {
     assert_false(sg_cpu_same_class("cuda sm_90 132 MP bf16", "cuda sm_90 132 MP fp32"));
 }
 
+/* What has more than 2^31 elements on a side is refused or computed, never cut: no memory is needed
+ * to see which. */
+static void large_sides(void **state) {
+    const int64_t many = (int64_t)1 << 31;
+    sg_program *p;
+    sg_value *x;
+    sg_graph *g;
+    bool found;
+
+    (void)state;
+    assert_int_equal(sg_blas_load(&found), SG_OK);
+    must(sg_graph_create(SG_EVAL, NULL, &g));
+    x = sg_matmul(g, f32(g, "x", sg_shape_2(many, 1)), f32(g, "w", sg_shape_2(1, 1)), false, false);
+    sg_output(g, "y", x);
+    if (found) {
+        assert_int_equal(sg_program_compile(g, &sg_backend_cpu, NULL, &p), SG_ERR_UNSUPPORTED);
+        assert_string_equal(sg_last_error(), "matmul: a product of (2147483648, 1) and (1, 1), and "
+                                             "OpenBLAS counts to 2147483647");
+    }
+    sg_graph_destroy(g);
+    must(sg_graph_create(SG_EVAL, NULL, &g));
+    x = f32(g, "x", sg_shape_4(1, 1, many / 2, 2));
+    sg_output(g, "dx",
+              sg_max_pool2d_dx(g, x, f32(g, "dy", sg_shape_4(1, 1, many / 4, 1)), 2, 2, 0));
+    must(sg_graph_status(g));
+    must(sg_program_compile(g, &sg_backend_cpu, NULL, &p));
+    assert_string_equal(sg_program_step(p, 0).label, "ref");
+    sg_program_destroy(p);
+    sg_graph_destroy(g);
+}
+
 /* oneDNN's product, which serves where OpenBLAS is not installed, against sums in double. */
 static void onednn_products(void **state) {
     enum { kM = 37, kN = 19, kK = 53 };
@@ -1214,10 +1245,15 @@ static int run_kernels(void) {
 int main(int argc, char **argv) {
     const struct CMUnitTest limited[] = {cmocka_unit_test(under_a_limit)};
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(instruction_set),      cmocka_unit_test(class_of_products),
-        cmocka_unit_test(same_class),           cmocka_unit_test(onednn_products),
-        cmocka_unit_test(no_room_for_openblas), cmocka_unit_test(peaks),
-        cmocka_unit_test(exponentials),         cmocka_unit_test(normal_distribution),
+        cmocka_unit_test(instruction_set),
+        cmocka_unit_test(class_of_products),
+        cmocka_unit_test(same_class),
+        cmocka_unit_test(large_sides),
+        cmocka_unit_test(onednn_products),
+        cmocka_unit_test(no_room_for_openblas),
+        cmocka_unit_test(peaks),
+        cmocka_unit_test(exponentials),
+        cmocka_unit_test(normal_distribution),
     };
     int failed;
 

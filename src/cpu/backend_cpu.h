@@ -42,8 +42,12 @@ sg_layout sg_cpu_common_layout(const sg_node *node, const sg_layout have[]);
 /* A copy of `state` that the step owns and sg_free releases. */
 sg_status sg_cpu_plan_state(sg_kernel_plan *plan, const void *state, size_t bytes) SG_CHECKED;
 
-/* matmul.c: c = op(a) op(b), row-major, (M, K) x (K, N) -> (M, N), by OpenBLAS or, where
- * sg_blas_load has not found it, by oneDNN. */
+/* matmul.c: label and cost of a kernel that is a product (M, K) x (K, N), and by what, in *blas.
+ * SG_ERR_UNSUPPORTED: it is larger than OpenBLAS can count. */
+sg_status sg_cpu_plan_multiply(const sg_node *node, int64_t M, int64_t N, int64_t K,
+                               sg_kernel_plan *plan, bool *blas) SG_CHECKED;
+/* c = op(a) op(b), row-major, (M, K) x (K, N) -> (M, N), by OpenBLAS or, where sg_blas_load has not
+ * found it, by oneDNN. */
 sg_status sg_cpu_multiply(bool blas, const float *a, const float *b, float *c, int64_t M, int64_t N,
                           int64_t K, bool transpose_a, bool transpose_b) SG_CHECKED;
 

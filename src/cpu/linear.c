@@ -2,10 +2,7 @@
  * costs 1 to 6% of the product with the bias alone and 4 to 17% with GELU (d 256, 2048 rows, AVX2).
  * Products of blocks of rows, so that the pass finds them in the cache, lost as much as that gains;
  * oneDNN's inner product with bias and GELU in it takes as long (docs/performance.md). */
-#include <stdio.h>
-
 #include "cpu/backend_cpu.h"
-#include "cpu/blas.h"
 #include "cpu/simd.h"
 
 typedef struct {
@@ -74,10 +71,8 @@ static sg_status select_linear(const sg_node *node, sg_kernel run, sg_act act,
                                sg_kernel_plan *plan) {
     linear_state s = {.n = sg_linear_sizes_of(node), .act = act};
 
-    SG_TRY(sg_blas_load(&s.blas));
     sg_cpu_plan(plan, node, run, SG_LAYOUT_PLAIN);
-    plan->flop = 2.0 * (double)s.n.M * (double)s.n.K * (double)s.n.O;
-    snprintf(plan->label, sizeof plan->label, s.blas ? "openblas" : "onednn sgemm");
+    SG_TRY(sg_cpu_plan_multiply(node, s.n.M, s.n.O, s.n.K, plan, &s.blas));
     return sg_cpu_plan_state(plan, &s, sizeof s);
 }
 

@@ -1,6 +1,7 @@
 /* Matrix products through OpenBLAS, which is a little faster than oneDNN's gemm here and much
  * faster with a transposed first operand (1024^3, one thread: 78 against 77 GFLOP/s; gradients of
  * filters 1.7 times). Where it is not installed oneDNN's serves; the numeric class tells which. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,18 @@ typedef struct {
     bool transpose_a, transpose_b;
     bool blas; /* OpenBLAS, not oneDNN */
 } matmul_state;
+
+sg_status sg_cpu_plan_multiply(const sg_node *node, int64_t M, int64_t N, int64_t K,
+                               sg_kernel_plan *plan, bool *blas) {
+    SG_TRY(sg_blas_load(blas));
+    if (*blas && (M > INT_MAX || N > INT_MAX || K > INT_MAX))
+        return sg_fail(SG_ERR_UNSUPPORTED,
+                       "%s: a product of (%lld, %lld) and (%lld, %lld), and OpenBLAS counts to %d",
+                       node->name, (long long)M, (long long)K, (long long)K, (long long)N, INT_MAX);
+    plan->flop = 2.0 * (double)M * (double)N * (double)K;
+    snprintf(plan->label, sizeof plan->label, *blas ? "openblas" : "onednn sgemm");
+    return SG_OK;
+}
 
 sg_status sg_cpu_multiply(bool blas, const float *a, const float *b, float *c, int64_t M, int64_t N,
                           int64_t K, bool transpose_a, bool transpose_b) {
@@ -41,9 +54,7 @@ sg_status sg_cpu_select_matmul(sg_cpu *cpu, const sg_node *node, const sg_layout
 
     (void)cpu;
     (void)have;
-    SG_TRY(sg_blas_load(&s.blas));
     sg_cpu_plan(plan, node, matmul_run, SG_LAYOUT_PLAIN);
-    plan->flop = 2.0 * (double)s.M * (double)s.N * (double)s.K;
-    snprintf(plan->label, sizeof plan->label, s.blas ? "openblas" : "onednn sgemm");
+    SG_TRY(sg_cpu_plan_multiply(node, s.M, s.N, s.K, plan, &s.blas));
     return sg_cpu_plan_state(plan, &s, sizeof s);
 }

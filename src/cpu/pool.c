@@ -188,6 +188,7 @@ static sg_status select_pool(const sg_cpu *cpu, const sg_node *node, const sg_va
 
     if (node->op == &sg_op_max_pool2d || node->op == &sg_op_max_pool2d_dx)
         s.pool = *(const sg_pool_attr *)node->attr;
+    if (s.x.HW > INT32_MAX) return sg_select_reference(node, plan); /* winners has 31 bits */
     sg_cpu_plan(plan, node, run, SG_LAYOUT_BLOCKED);
     return sg_cpu_plan_state(plan, &s, sizeof s);
 }
