@@ -80,6 +80,8 @@ static void refused(sg_status st, const char *text) {
 
 static void test_refusals(void **state) {
     char other[96], text[256];
+    uint8_t *data;
+    size_t size;
 
     (void)state;
     snprintf(other, sizeof other, "%s/none/file", folder);
@@ -91,6 +93,13 @@ static void test_refusals(void **state) {
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(sg_file_write(path, "x", 1), SG_ERR_IO); /* a folder is not replaced */
     assert_int_equal(names(), 1);
+    snprintf(text, sizeof text, "%s: is a folder, not a file", path); /* and no disk to wait for */
+    assert_int_equal(sg_file_read(path, 0, &data, &size), SG_ERR_DATA);
+    assert_string_equal(sg_last_error(), text);
+    assert_int_equal(sg_file_check(path), SG_ERR_DATA);
+    assert_string_equal(sg_last_error(), text);
+    assert_int_equal(sg_file_check("/dev/null"), SG_ERR_DATA);
+    assert_string_equal(sg_last_error(), "/dev/null: is a pipe or a device, not a file");
     assert_int_equal(rmdir(path), 0);
 }
 

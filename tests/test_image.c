@@ -551,7 +551,8 @@ static void what_is_no_picture_is_refused(void **state) {
     assert_fails(sg_image_read(fixture_path("none.png"), &image), SG_ERR_MISSING, "none.png");
     assert_fails(sg_image_size(fixture_path("none.png"), &width, &height), SG_ERR_MISSING,
                  "none.png");
-    assert_fails(sg_image_read(fixture_root, &image), SG_ERR_IO, "folder");
+    assert_fails(sg_image_read(fixture_root, &image), SG_ERR_DATA, "is a folder");
+    assert_fails(sg_image_size(fixture_root, &width, &height), SG_ERR_DATA, "is a folder");
 }
 
 static void png_goes_there_and_back(void **state) {

@@ -152,7 +152,8 @@ static void refuses_missing_and_huge_files(void **state) {
     sg_ini_clear(&ini);
     unlink(path);
     assert_int_equal(sg_ini_read(path, &ini), SG_ERR_MISSING);
-    assert_int_equal(sg_ini_read("/tmp", &ini), SG_ERR_IO);
+    assert_int_equal(sg_ini_read("/tmp", &ini), SG_ERR_CONFIG);
+    assert_string_equal(sg_last_error(), "/tmp: is a folder, not a file; is this a configuration?");
 }
 
 static void refuses_too_many_keys(void **state) {

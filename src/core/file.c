@@ -19,7 +19,7 @@ static sg_status read_all(int fd, const char *path, size_t limit, uint8_t **data
     uint8_t *bytes;
 
     if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode))
-        return sg_fail(SG_ERR_IO, "%s: is a folder, not a file", path);
+        return sg_fail(SG_ERR_DATA, "%s: is a folder, not a file", path);
     if (fstat(fd, &info) == 0 && info.st_size > 0) capacity = (size_t)info.st_size + 1;
     if (limit && capacity > limit + 1) capacity = limit + 2;
     bytes = sg_malloc(capacity + 1);
@@ -316,8 +316,9 @@ bool sg_same_file(const char *a, const char *b) {
 sg_status sg_file_check(const char *path) {
     struct stat info;
 
-    if (stat(path, &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) return SG_OK;
-    return sg_fail(SG_ERR_DATA, "%s: is a pipe or a device, not a file", path);
+    if (stat(path, &info) != 0 || S_ISREG(info.st_mode)) return SG_OK;
+    return sg_fail(SG_ERR_DATA, "%s: is a %s, not a file", path,
+                   S_ISDIR(info.st_mode) ? "folder" : "pipe or a device");
 }
 
 char *sg_path_join(const char *folder, const char *name) {

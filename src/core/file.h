@@ -14,7 +14,7 @@ extern "C" {
 
 /* The whole file, with a NUL after its last byte (not counted in *size). *data is the caller's
  * (sg_free). SG_ERR_MISSING when there is no such file, SG_ERR_IO, SG_ERR_OOM; SG_ERR_DATA when it
- * is larger than `limit` bytes (0: no limit). */
+ * is a folder, or larger than `limit` bytes (0: no limit). */
 sg_status sg_file_read(const char *path, size_t limit, uint8_t **data, size_t *size) SG_CHECKED;
 
 /* Reads it to its end and keeps nothing. SG_ERR_IO: there is a byte that cannot be read. */
@@ -47,8 +47,8 @@ bool sg_file_exists(const char *path);
 bool sg_is_dir(const char *path);
 bool sg_same_file(const char *a, const char *b); /* two names of one file */
 
-/* SG_ERR_DATA when `path` is a pipe, a device or a socket, of which reading might never end. What
- * is missing or a folder is left to whoever opens it. */
+/* SG_ERR_DATA when `path` is a folder; a pipe, a device or a socket, of which reading might never
+ * end. What is missing is left to whoever opens it. */
 sg_status sg_file_check(const char *path) SG_CHECKED;
 
 /* "folder/name", the caller's; NULL when there is no memory. An absolute name is returned as is. */

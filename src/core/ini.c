@@ -192,9 +192,8 @@ sg_status sg_ini_read(const char *path, sg_ini *out) {
     size_t size = 0;
     sg_status st = sg_file_read(path, SG_INI_MAX_BYTES, &text, &size);
 
-    if (st == SG_ERR_DATA)
-        return sg_fail(SG_ERR_CONFIG, "%s: larger than %d bytes; is this a configuration?", path,
-                       SG_INI_MAX_BYTES);
+    if (st == SG_ERR_DATA) /* a folder, or too large */
+        return sg_fail(SG_ERR_CONFIG, "%s; is this a configuration?", sg_last_error());
     SG_TRY(st);
     st = sg_ini_parse(path, (const char *)text, size, out);
     sg_free(text);

@@ -37,7 +37,7 @@ typedef struct {
  * SG_ERR_CONFIG: not INI, a key twice, a NUL byte, too large or too many keys. SG_ERR_OOM. */
 sg_status sg_ini_parse(const char *name, const char *text, size_t size, sg_ini *out) SG_CHECKED;
 
-/* The same from a file; also SG_ERR_MISSING and SG_ERR_IO. */
+/* The same from a file; SG_ERR_CONFIG for a folder, too, SG_ERR_MISSING and SG_ERR_IO. */
 sg_status sg_ini_read(const char *path, sg_ini *out) SG_CHECKED;
 
 void sg_ini_clear(sg_ini *ini); /* a zeroed struct is fine */

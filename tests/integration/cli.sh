@@ -37,8 +37,8 @@ run bin/train mask.ini; expect_error "stray argument" 64 \
     "train: 'mask.ini' is neither an option nor section.key=value; try \`train --help\`"
 run bin/train --config "$work/none.ini"; expect_error "no such file" 66 \
     "train: $work/none.ini: cannot open: No such file or directory"
-run bin/train --config "$work"; expect_error "a folder for a file" 74 \
-    "train: $work: is a folder, not a file"
+run bin/train --config "$work"; expect_error "a folder for a file" 78 \
+    "train: $work: is a folder, not a file; is this a configuration?"
 
 # config_error NAME TEXT MESSAGE [ARGUMENT...]
 config_error() {
