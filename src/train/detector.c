@@ -79,6 +79,9 @@ static sg_status prepare_data(const sg_config *config) {
                        "data.synthetic draws a data set in the format voc, but "
                        "data.format is %s",
                        config->data.format);
+    if (config->data.synthetic_side > 0 && config->data.synthetic_side < SG_SYNTHETIC_SIDE_MIN)
+        return sg_fail(SG_ERR_CONFIG, "data.synthetic_side: %lld pixels are too few, at least %d",
+                       (long long)config->data.synthetic_side, SG_SYNTHETIC_SIDE_MIN);
     options.seed = 1; /* the same pictures for every run.seed */
     options.side = config->data.synthetic_side;
     options.n_val = config->data.synthetic / kValEvery;

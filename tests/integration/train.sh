@@ -205,6 +205,8 @@ expect_error "no folder possible" 74 \
     "train: $work/file/run: cannot make the folder: Not a directory"
 train "$work/none" data.synthetic=0 data.root="$work/nowhere"
 expect "no data" 66 "$work/nowhere"
+train "$work/none" data.synthetic_side=159 data.root="$work/nowhere"
+expect_error "too small to be drawn" 78 "train: data.synthetic_side: 159 pixels are too few, at least 160"
 train "$work/none" data.train=images
 expect_error "a folder for a list" 65 "train: $work/data/images: is a folder, not a file"
 train "$work/lr" train.lr=10 train.clip_norm=0 train.optimizer=sgd train.epochs=50
