@@ -151,6 +151,10 @@ static void refuses_bad_arguments(void **state) {
          "its file with model.init and its width with model.bag"},
     };
     static const char *const tuned[] = {"run.tune=true", "distributed.store=file:///group"};
+    static const char *const few[] = {"distributed.store=file:///group",
+                                      "distributed.min_workers=5", "distributed.max_workers=4"};
+    static const char *const shards[] = {"distributed.store=file:///group", "train.shards=4",
+                                         "distributed.min_workers=5", "distributed.max_workers=6"};
     sg_config config;
 
     (void)state;
@@ -165,6 +169,15 @@ static void refuses_bad_arguments(void **state) {
         sg_last_error(),
         "command line: run.tune: workers would choose different kernels, and differ "
         "in their bits; leave it out with distributed.store");
+    assert_int_equal(sg_config_load(NULL, few, 2, &config), SG_OK);
+    assert_int_equal(sg_config_load(NULL, few + 1, 2, &config), SG_OK); /* alone */
+    assert_int_equal(sg_config_load(NULL, few, 3, &config), SG_ERR_CONFIG);
+    assert_string_equal(sg_last_error(), "command line: distributed.min_workers: 5 never come "
+                                         "together; distributed.max_workers is 4");
+    assert_int_equal(sg_config_load(NULL, shards, 4, &config), SG_ERR_CONFIG);
+    assert_string_equal(
+        sg_last_error(),
+        "command line: distributed.min_workers: 5 never come together; train.shards is 4");
 }
 
 static void refuses_what_is_too_long(void **state) {

@@ -351,6 +351,11 @@ int cli_supervise(const sg_config *config, int n, bool fresh) {
                     "run.tune: workers would choose different kernels, and differ in "
                     "their bits; leave it out with --workers"),
             NULL);
+    if (!config->distributed.store[0] && n < config->distributed.min_workers)
+        die(sg_fail(SG_ERR_CONFIG,
+                    "distributed.min_workers: %lld never come together; --workers %d starts fewer",
+                    (long long)config->distributed.min_workers, n),
+            NULL);
     cli_team_prepare(&team, config, n, fresh);
     s.config = team.config;
     s.worker = sg_calloc((size_t)n, sizeof *s.worker);

@@ -480,6 +480,21 @@ static sg_status check_tune(const sg_config *config, const origins *from) {
                    where);
 }
 
+/* Fewer would wait for others that nobody takes in, and be started again for that. */
+static sg_status check_workers(const sg_config *config, const origins *from) {
+    int64_t least = config->distributed.min_workers, most = config->distributed.max_workers;
+    bool shards = most == 0 || most > config->train.shards;
+    char where[kWhere];
+
+    if (shards) most = config->train.shards;
+    if (!config->distributed.store[0] || least <= most) return SG_OK;
+    write_where(from->file, from->line[find_key("distributed", "min_workers") - keys], where,
+                sizeof where);
+    return sg_fail(SG_ERR_CONFIG, "%sdistributed.min_workers: %lld never come together; %s is %lld",
+                   where, (long long)least, shards ? "train.shards" : "distributed.max_workers",
+                   (long long)most);
+}
+
 /* What is told, over the defaults of one kind of model. */
 static sg_status apply_all(const sg_ini *ini, const char *const *overrides, int n_overrides,
                            bool texts, origins *from, sg_config *config) {
@@ -502,6 +517,7 @@ static sg_status resolve(const char *name, const sg_ini *ini, const char *const 
     SG_TRY(check_together(&resolved, &from));
     SG_TRY(check_kept_bag(&resolved, &from));
     SG_TRY(check_tune(&resolved, &from));
+    SG_TRY(check_workers(&resolved, &from));
     *config = resolved;
     return SG_OK;
 }

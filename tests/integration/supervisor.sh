@@ -41,6 +41,9 @@ expect_error "more workers than shards" 64 \
 train "$work/none" --workers 2 run.tune=true
 expect_error "--workers with run.tune" 78 \
     "train: run.tune: workers would choose different kernels, and differ in their bits; leave it out with --workers"
+train "$work/none" --workers 2 distributed.min_workers=3
+expect_error "--workers below min_workers" 78 \
+    "train: distributed.min_workers: 3 never come together; --workers 2 starts fewer"
 train "$work/none" --workers 2 --profile
 expect_error "--workers with --profile" 64 \
     "train: --profile is of one process: without --workers; try \`train --help\`"
