@@ -1,4 +1,5 @@
 /* The pool: every item once, workers apart, the lowest failure, no matter how many threads. */
+#define _GNU_SOURCE /* mkdtemp */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,8 +9,10 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/mem.h"
 #include "core/threads.h"
 
@@ -113,6 +116,61 @@ static void enters_every_thread(void **unused) {
     assert_true(sg_cpu_count() >= 1);
 }
 
+/* Writes `text` to `file` in the folder of cgroups, making folders on the way. */
+static void put(const char *root, const char *file, const char *text) {
+    char *path = sg_str_printf("%s/%s", root, file), *slash = strrchr(path, '/');
+
+    *slash = '\0';
+    assert_int_equal(sg_make_dirs(path), SG_OK);
+    *slash = '/';
+    assert_int_equal(sg_file_write(path, text, strlen(text)), SG_OK);
+    sg_free(path);
+}
+
+static void quotas(void **unused) {
+    static const struct {
+        const char *list;
+        int quota;
+    } cases[] = {
+        {"0::/\n", 0},                       /* no limit anywhere */
+        {"0::/a\n", 2},                      /* 1.5, rounded up */
+        {"0::/a/b\n", 2},                    /* of the group around it */
+        {"0::/a/c\n", 1},                    /* of its own, which is less */
+        {"0::/gone/from/here\n", 0},         /* as in a container */
+        {"3:cpuset:/a\n1:cpuacct:/v1\n", 0}, /* not of processors' time */
+        {"2:cpuacct,cpu:/v1\n0::/\n", 4},
+        {"4:cpu:/docker/1234\n", 8}, /* the host's path: its files lie at the root */
+        {"4:cpu:/none\n", 8},
+        {"4:cpu:/v1\n0::/a\n", 2},
+        {"no line of this kind\n", 0},
+        {"", 0},
+    };
+    char root[] = "/tmp/sg-quota-XXXXXX", *list, *command;
+
+    (void)unused;
+    assert_non_null(mkdtemp(root));
+    list = sg_str_printf("%s/list", root);
+    command = sg_str_printf("rm -r %s", root);
+    put(root, "a/cpu.max", "150000 100000\n");
+    put(root, "a/b/cpu.max", "max 100000\n");
+    put(root, "a/c/cpu.max", "50000 100000\n");
+    put(root, "cpu/cpu.cfs_quota_us", "800000\n");
+    put(root, "cpu/cpu.cfs_period_us", "100000\n");
+    put(root, "cpu/v1/cpu.cfs_quota_us", "400000\n");
+    put(root, "cpu/v1/cpu.cfs_period_us", "100000\n");
+    put(root, "cpu/none/cpu.cfs_quota_us", "-1\n");
+    put(root, "cpu/none/cpu.cfs_period_us", "100000\n");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put(root, "list", cases[i].list);
+        if (sg_cpu_quota(list, root) != cases[i].quota)
+            fail_msg("%s: %d, not %d", cases[i].list, sg_cpu_quota(list, root), cases[i].quota);
+    }
+    assert_int_equal(sg_cpu_quota("/nonexistent", root), 0);
+    assert_int_equal(system(command), 0);
+    sg_free(command);
+    sg_free(list);
+}
+
 static void no_memory(void **unused) {
     long live = sg_mem_live(), n = 0;
     sg_pool *pool;
@@ -135,7 +193,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_once), cmocka_unit_test(lowest_failure),
         cmocka_unit_test(stops_early),     cmocka_unit_test(enters_every_thread),
-        cmocka_unit_test(no_memory),
+        cmocka_unit_test(quotas),          cmocka_unit_test(no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

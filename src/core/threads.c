@@ -8,10 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/mem.h"
 
-enum { kTextBytes = 1024 };
+enum { kTextBytes = 1024, kPathBytes = 4096 };
 
 struct sg_pool {
     int n_threads;
@@ -164,24 +165,90 @@ sg_status sg_pool_run(sg_pool *pool, int64_t n, sg_pool_fn fn, void *context) {
     return pool->status == SG_OK ? SG_OK : sg_fail(pool->status, "%s", pool->text);
 }
 
-/* cgroup v2 writes "max 100000" or "150000 100000" (quota and period, microseconds). */
-static int cgroup_limit(void) {
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    long quota, period;
-    int n = 0;
+/* --- processors ------------------------------------------------------------------------------- */
 
-    if (!f) return 0;
-    if (fscanf(f, "%ld %ld", &quota, &period) == 2 && period > 0)
-        n = (int)((quota + period - 1) / period);
-    fclose(f);
+/* How many of the two numbers the file has. */
+static int numbers_in(const char *folder, const char *file, long *first, long *second) {
+    char path[kPathBytes + 32];
+    FILE *f;
+    int n;
+
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    f = fopen(path, "re");
+    n = f ? fscanf(f, "%ld %ld", first, second) : 0;
+    if (f) fclose(f);
     return n;
 }
 
-int sg_cpu_count(void) {
-    cpu_set_t set;
-    int n = 1, limit = cgroup_limit();
+/* Of one group, 0: none. Version 2 says "max 100000" or "150000 100000" (quota and period,
+ * microseconds), version 1 the same in two files, with -1 for none. */
+static int quota_of(const char *folder) {
+    long quota = 0, period = 0, none;
 
-    if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
+    if (numbers_in(folder, "cpu.max", &quota, &period) < 2 &&
+        (numbers_in(folder, "cpu.cfs_quota_us", &quota, &none) < 1 ||
+         numbers_in(folder, "cpu.cfs_period_us", &period, &none) < 1))
+        return 0;
+    return quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
+}
+
+/* The least of a group and of those that it is in, up to where `folder` has `root` bytes. In a
+ * container the path may be the host's, and the group's files lie at the root. */
+static int quota_up_to(char *folder, size_t root) {
+    int least = 0;
+
+    for (;;) {
+        int quota = quota_of(folder);
+        char *slash = strrchr(folder + root, '/');
+
+        if (quota > 0 && (least == 0 || quota < least)) least = quota;
+        if (!slash) return least;
+        *slash = '\0';
+    }
+}
+
+static bool names_cpu(const char *controllers) {
+    while (strncmp(controllers, "cpu", 3) != 0 || (controllers[3] && controllers[3] != ',')) {
+        controllers = strchr(controllers, ',');
+        if (!controllers++) return false;
+    }
+    return true;
+}
+
+/* Lines are ID:CONTROLLERS:PATH; version 2 has no controllers. */
+int sg_cpu_quota(const char *list, const char *root) {
+    char line[kPathBytes], folder[kPathBytes];
+    FILE *f = fopen(list, "re");
+    int least = 0;
+
+    while (f && fgets(line, sizeof line, f)) {
+        char *controllers = strchr(line, ':');
+        char *path = controllers ? strchr(++controllers, ':') : NULL;
+        size_t length;
+        int quota;
+
+        if (!path) continue;
+        *path++ = '\0';
+        path[strcspn(path, "\n")] = '\0';
+        if (*controllers && !names_cpu(controllers)) continue;
+        length = strlen(root) + (*controllers ? strlen("/cpu") : 0);
+        if (snprintf(folder, sizeof folder, "%s%s%s", root, *controllers ? "/cpu" : "", path) >=
+            kPathBytes)
+            continue;
+        quota = quota_up_to(folder, length);
+        if (quota > 0 && (least == 0 || quota < least)) least = quota;
+    }
+    if (f) fclose(f);
+    return least;
+}
+
+int sg_cpu_count(void) {
+    int n, limit = sg_cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup");
+    cpu_set_t set;
+
+    /* the set is too small for a machine of over 1024 processors */
+    n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                    : (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (limit > 0 && limit < n) n = limit;
     return n > 0 ? n : 1;
 }

@@ -32,6 +32,9 @@ sg_status sg_pool_run(sg_pool *pool, int64_t n, sg_pool_fn fn, void *context) SG
 
 /* The processors this process may use (affinity and cgroup quota considered), at least 1. */
 int sg_cpu_count(void);
+/* Of which the quotas of cgroups, of either version, leave so many, 0: all. For tests: `list` and
+ * `root` are /proc/self/cgroup and /sys/fs/cgroup. */
+int sg_cpu_quota(const char *list, const char *root);
 /* Seconds on a monotonic clock. */
 double sg_now(void);
 
