@@ -117,6 +117,7 @@ int main(int argc, char **argv) {
 
     hold_standard_files();
     check_processor(name);
+    sg_cpu_unbind();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write */
     signal(SIGXFSZ, SIG_IGN); /* so is a file that becomes larger than RLIMIT_FSIZE */
     chosen = find_command(name);

@@ -2,7 +2,9 @@
  *
  * Values of four dimensions stay in BLOCKED from the first convolution to the heads; filters are in
  * whatever format oneDNN wants, converted in the prologue. */
+#define _GNU_SOURCE /* sched_setaffinity */
 #include <omp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -129,6 +131,22 @@ static sg_status cpu_convert(void *context, const sg_value *v, sg_layout from, s
     const sg_cpu *cpu = context;
 
     return (cpu->block == 16 ? sg_cpu_convert_16 : sg_cpu_convert_8)(context, v, from, to, plan);
+}
+
+void sg_cpu_unbind(void) {
+    int id[CPU_SETSIZE];
+    cpu_set_t all;
+
+    CPU_ZERO(&all);
+    for (int p = 0; p < omp_get_num_places(); p++) {
+        int n = omp_get_place_num_procs(p);
+
+        if (n > CPU_SETSIZE) return;
+        omp_get_place_proc_ids(p, id);
+        for (int i = 0; i < n; i++)
+            if (id[i] < CPU_SETSIZE) CPU_SET(id[i], &all);
+    }
+    if (CPU_COUNT(&all) > 0) (void)sched_setaffinity(0, sizeof all, &all);
 }
 
 /* oneDNN's ops set their number of threads themselves; this is for whatever else uses OpenMP. */

@@ -18,6 +18,11 @@ extern "C" {
  * SG_ERR_CONFIG: another name. */
 sg_status sg_cpu_set_isa(const char *isa) SG_CHECKED;
 
+/* To be called first of all, where a program's threads are to have all processors whatever
+ * OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY say: they are about OpenMP's threads, but by them
+ * the thread that starts a process is bound to the first place, and so is each that it starts. */
+void sg_cpu_unbind(void);
+
 /* Channels of a block of the blocked layout: 16 where "native" was chosen and the processor has
  * AVX-512, else 8. Settles the choice. */
 int sg_cpu_block(void);

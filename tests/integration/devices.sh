@@ -9,6 +9,13 @@ ln -s spotgrad "$work/bin/train"
 
 with_driver() { run env LD_LIBRARY_PATH="$work/driver" FAKE_CUDA="$1" "$work/bin/train" --devices; }
 
+run bin/train --devices
+all=$(grep -o "^cpu *[0-9]* processors" "$work/out")
+for bound in OMP_PROC_BIND=true OMP_PLACES=cores GOMP_CPU_AFFINITY=0-1; do
+    run env $bound bin/train --devices
+    same "$bound is about others' threads" "$(grep -o "^cpu *[0-9]* processors" "$work/out")" "$all"
+done
+
 with_driver 2
 expect "two GPUs" 0 "cpu " "cuda:0  Fake GPU 10, compute capability 9.0, 132 multiprocessors, 80.0 GiB" \
     "cuda:1  Fake GPU 11" "the driver serves CUDA 13.0"
