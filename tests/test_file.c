@@ -79,7 +79,7 @@ static void refused(sg_status st, const char *text) {
 }
 
 static void test_refusals(void **state) {
-    char other[96], text[256];
+    char other[96], text[512], longest[256];
     uint8_t *data;
     size_t size;
 
@@ -90,6 +90,12 @@ static void test_refusals(void **state) {
     refused(sg_file_try_write(other), text);
     assert_int_equal(sg_file_try_write(path), SG_OK);
     assert_int_equal(names(), 0);
+    memset(longest, 'a', sizeof longest);
+    snprintf(text, sizeof text, "%s/%.255s", folder, longest);
+    assert_int_equal(sg_file_try_write(text), SG_OK);
+    snprintf(text, sizeof text, "%s/%.256s", folder, longest);
+    assert_int_equal(sg_file_try_write(text), SG_ERR_IO);
+    assert_non_null(strstr(sg_last_error(), ": cannot create: File name too long"));
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(sg_file_write(path, "x", 1), SG_ERR_IO); /* a folder is not replaced */
     assert_int_equal(names(), 1);

@@ -233,7 +233,8 @@ sg_status sg_file_try_write(const char *path) {
     SG_TRY(open_nameless(path, &fd));
     if (fd >= 0) {
         close(fd);
-        return SG_OK;
+        if (access(path, F_OK) == 0 || errno == ENOENT) return SG_OK;
+        return sg_fail(SG_ERR_IO, "%s: cannot create: %s", path, strerror(errno)); /* too long */
     }
     temporary = sg_temporary_name(path);
     if (!temporary) return sg_fail(SG_ERR_OOM, "%s: no memory for its name", path);
