@@ -243,11 +243,16 @@ static sg_status transfer(sg_web *web, CURLcode *code) {
     return message ? SG_OK : cancelled();
 }
 
-/* "http://host:port" of the URL, without a user's name */
-static int origin_length(const char *url) {
-    const char *host = strstr(url, "://");
+/* "http://host:port: text" of the URL: without the name and the password that may be in it. */
+static sg_status fail_at(const char *url, sg_status st, const char *text) {
+    const char *host = strstr(url, "://"), *user;
+    int scheme;
 
-    return (int)(host ? strcspn(host + 3, "/?#") + (size_t)(host + 3 - url) : strlen(url));
+    host = host ? host + 3 : url;
+    scheme = (int)(host - url);
+    user = memchr(host, '@', strcspn(host, "/?#"));
+    host = user ? user + 1 : host;
+    return sg_fail(st, "%.*s%.*s: %s", scheme, url, (int)strcspn(host, "/?#"), host, text);
 }
 
 static sg_status verdict(sg_web *web, const char *url, CURLcode code) {
@@ -264,7 +269,7 @@ static sg_status verdict(sg_web *web, const char *url, CURLcode code) {
     } else if (code == CURLE_OUT_OF_MEMORY) {
         st = SG_ERR_OOM;
     }
-    return sg_fail(st, "%.*s: %s", origin_length(url), url, text);
+    return fail_at(url, st, text);
 }
 
 sg_status sg_web_perform(sg_web *web, const sg_web_request *request, sg_web_answer *answer) {
