@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <wchar.h>
 
 #include "core/mem.h"
 #include "core/utf8.h"
@@ -160,6 +161,19 @@ static void tells_that_memory_is_short(void **unused) {
     sg_line_clear(&line);
 }
 
+/* A character that the locale lacks stands for what printf cannot print, such as over 2 GiB. */
+static void tells_what_cannot_be_printed(void **unused) {
+    sg_line line = {0};
+    char *text;
+
+    (void)unused;
+    sg_line_text(&line, "before ");
+    sg_line_printf(&line, "%lc", (wint_t)0x20AC);
+    sg_line_text(&line, "after");
+    assert_int_equal(line.size, strlen("before "));
+    assert_int_equal(sg_line_take(&line, &text), SG_ERR_OOM);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(escapes_what_is_not_ascii),
@@ -169,6 +183,7 @@ int main(void) {
         cmocka_unit_test(writes_numbers),
         cmocka_unit_test(prints_and_is_taken),
         cmocka_unit_test(tells_that_memory_is_short),
+        cmocka_unit_test(tells_what_cannot_be_printed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

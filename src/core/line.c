@@ -69,6 +69,7 @@ void sg_line_printf(sg_line *line, const char *fmt, ...) {
     va_start(args, fmt);
     va_copy(again, args);
     n = vsnprintf(NULL, 0, fmt, args);
+    line->failed = line->failed || n < 0;             /* also of more than 2 GiB */
     to = n < 0 ? NULL : reserve(line, (size_t)n + 1); /* with the NUL that it writes */
     if (to) {
         vsnprintf(to, (size_t)n + 1, fmt, again);

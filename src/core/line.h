@@ -11,7 +11,8 @@
 extern "C" {
 #endif
 
-/* Begins as {0}. Where memory is short nothing is put any more: ask at the end. */
+/* Begins as {0}. Where memory is short, or a text cannot be printed, nothing is put any more: ask
+ * at the end. */
 typedef struct {
     char *data; /* (size), owned, no NUL behind */
     size_t size, capacity;
