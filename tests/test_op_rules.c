@@ -9,6 +9,7 @@
 
 #include "core/mem.h"
 #include "graph/program.h"
+#include "ops/detect.h"
 #include "ops/ops.h"
 
 static sg_graph *new_graph(void) {
@@ -78,6 +79,9 @@ static void test_refused_shape(void **state) {
     REFUSED("input 1 has 2 dimensions, needed are 4",
             sg_concat(g, (sg_value *[]){s.map, s.matrix}, 2));
     REFUSED("takes 2 to 8", sg_concat(g, &s.map, 1));
+    REFUSED("takes 1 to 4",
+            sg_levels_concat(g, (sg_value * [SG_MAX_IN + 1]){s.map}, SG_MAX_IN + 1));
+    REFUSED("takes 1 to 4", sg_levels_concat(g, NULL, 0));
     REFUSED("axis 1", sg_concat(g, (sg_value *[]){s.vector, s.vector}, 2));
     REFUSED("input 1 is missing", sg_concat(g, (sg_value *[]){s.map, NULL}, 2));
     REFUSED("3 channels from 4 on are not all there", sg_slice(g, s.map, 4, 3));

@@ -16,14 +16,15 @@ int64_t sg_anchor_count(const sg_anchors *anchors) {
 /* --- levels_concat ---------------------------------------------------------------------------- */
 
 sg_value *sg_levels_concat(sg_graph *g, sg_value *const map[], int levels) {
+    if (levels < 1 || levels > SG_MAX_LEVELS)
+        return sg_graph_fail(g, sg_fail(SG_ERR_ARG, "levels_concat: %d maps; it takes 1 to %d",
+                                        levels, SG_MAX_LEVELS));
     return sg_node_append(g, &sg_op_levels_concat, map, levels, levels, NULL);
 }
 
 static sg_status levels_concat_infer(sg_node *node) {
     int64_t anchors = 0;
 
-    if (node->n_in < 1 || node->n_in > SG_MAX_LEVELS)
-        return sg_op_fail(node, "takes 1 to %d maps", SG_MAX_LEVELS);
     for (int i = 0; i < node->n_in; i++) {
         const sg_value *x = node->in[i];
 
