@@ -10,7 +10,7 @@ extern "C" {
 
 typedef enum { SG_LOG_ERROR, SG_LOG_WARN, SG_LOG_INFO, SG_LOG_DEBUG } sg_log_level;
 
-/* Called from any thread; `line` has no newline. */
+/* Called from any thread; `line` ends without a newline, what it quotes may hold any byte. */
 typedef void (*sg_log_sink)(sg_log_level level, const char *line);
 
 void sg_log_set(sg_log_level level, sg_log_sink sink); /* NULL: silent, as at start */
