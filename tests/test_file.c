@@ -56,6 +56,7 @@ static void expect_content(const void *data, size_t size) {
 }
 
 static void test_write(void **state) {
+    char name[256], longest[512];
     struct stat info;
     mode_t mask = umask(022);
 
@@ -69,6 +70,12 @@ static void test_write(void **state) {
     assert_int_equal(sg_file_write(path, "", 0), SG_OK);
     expect_content("", 0);
     assert_int_equal(names(), 1);
+    memset(name, 'a', sizeof name); /* the longest that there is, under which it is written twice */
+    snprintf(longest, sizeof longest, "%s/%.255s", folder, name);
+    for (int i = 0; i < 2; i++)
+        if (sg_file_write(longest, "x", 1) != SG_OK) fail_msg("%s", sg_last_error());
+    assert_int_equal(names(), 2);
+    assert_int_equal(unlink(longest), 0);
     assert_int_equal(unlink(path), 0);
     umask(mask);
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,8 +41,15 @@ static uint32_t place(void) {
     return hash;
 }
 
+/* Of a name that leaves no room for the rest it is the beginning. */
 char *sg_temporary_name(const char *path) {
-    return sg_str_printf("%s.%08x.%ld%s", path, place(), (long)getpid(), kEnd);
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char rest[64];
+    size_t most = NAME_MAX -
+                  (size_t)snprintf(rest, sizeof rest, ".%08x.%ld%s", place(), (long)getpid(), kEnd);
+
+    if (strlen(name) <= most) most = strlen(name);
+    return sg_str_printf("%.*s%s", (int)((size_t)(name - path) + most), path, rest);
 }
 
 /* The start of the last part, behind a '.', of name[0, n); NULL: there is none with something

@@ -1,7 +1,7 @@
 /* Names of files that are being written.
  *
  *   PATH.PLACE.PID.tmp   PLACE, 8 hexadecimal digits, stands for the process numbers that PID is
- * one of: a machine's since it was started, or a container's
+ * one of: a machine's since it was started, or a container's. A long name is cut for it
  *
  * So that no two processes write to one file, on whichever machines of a shared folder they are (in
  * each container the first process has number 1); and so that what a killed one has left can be
