@@ -58,6 +58,36 @@ static void test_link_to_nowhere(void **state) {
     sg_resume_clear(&resume);
 }
 
+/* Of 64 digits each, data.train's and data.val's. */
+#define TRAIN "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define VAL   "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
+
+static void test_data(void **state) {
+    static const struct {
+        const char *before, *changed; /* what is told; NULL: it is the same */
+    } cases[] = {{TRAIN VAL, NULL},
+                 {TRAIN, NULL}, /* an older file */
+                 {TRAIN TRAIN, "another data.val than "},
+                 {VAL VAL, "another data.train than "},
+                 {VAL, "another data.train than "},
+                 {"", "another data.train than "}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sg_resume resume = {0};
+        sg_model_about of = about;
+
+        of.data_fingerprint = cases[i].before;
+        set_step(4);
+        assert_int_equal(sg_model_file_write(at_step(4), &of, model), SG_OK);
+        assert_int_equal(sg_resume_find(&config, NULL, &resume), SG_OK);
+        assert_int_equal(sg_resume_check(&resume, &config, TRAIN VAL),
+                         cases[i].changed ? SG_ERR_CONFIG : SG_OK);
+        if (cases[i].changed) assert_non_null(strstr(sg_last_error(), cases[i].changed));
+        sg_resume_clear(&resume);
+    }
+}
+
 /* A state that the files are not of. */
 static sg_state *other_state(sg_table **other) {
     const sg_shape shape = {1, {3}};
@@ -106,6 +136,7 @@ static void test_another_version(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_link_to_nowhere, begin, end),
+        cmocka_unit_test_setup_teardown(test_data, begin, end),
         cmocka_unit_test_setup_teardown(test_another_version, begin, end),
     };
 

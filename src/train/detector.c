@@ -25,7 +25,7 @@ typedef struct {
     sg_batch batch;             /* the last one */
     sg_inference *inference;    /* made at the first evaluation */
     sg_detector_report *report; /* NULL without run.plots */
-    char fingerprint[SG_FINGERPRINT_BYTES];
+    char fingerprint[SG_TASK_FINGERPRINT_BYTES];
 } detector_task;
 
 sg_status sg_detector_options(const sg_config *config, int64_t classes,
@@ -232,7 +232,8 @@ static sg_status read_data(detector_task *t) {
     SG_TRY(prepare_data(&t->config));
     SG_TRY(sg_detector_dataset(&t->config, t->config.data.train, NULL, &t->train));
     SG_TRY(sg_detector_dataset(&t->config, t->config.data.val, &t->train->classes, &t->val));
-    return sg_dataset_fingerprint(t->train, t->fingerprint);
+    SG_TRY(sg_dataset_fingerprint(t->train, t->fingerprint));
+    return sg_dataset_fingerprint(t->val, t->fingerprint + strlen(t->fingerprint));
 }
 
 sg_status sg_detector_task_create(const sg_config *config, sg_task **out) {

@@ -8,6 +8,7 @@
 #include "core/line.h"
 #include "core/mem.h"
 #include "core/utf8.h"
+#include "data/fingerprint.h"
 #include "spotgrad.h"
 #include "train/export.h"
 
@@ -46,7 +47,8 @@ void sg_export_about(sg_onnx *m, const char *kind, const sg_model_file *file) {
     sg_onnx_about(m, "spotgrad.run_id", file->run_id);
     sg_onnx_about_f(m, "spotgrad.step", "%lld", (long long)file->step);
     sg_onnx_about_f(m, "spotgrad.epoch", "%lld", (long long)file->epoch);
-    sg_onnx_about(m, "spotgrad.data_sha256", file->data_fingerprint);
+    sg_onnx_about_f(m, "spotgrad.data_sha256", "%.*s", SG_FINGERPRINT_BYTES - 1,
+                    file->data_fingerprint); /* data.train's */
     if (measured) sg_onnx_about(m, "spotgrad.metrics", measured);
     sg_free(measured);
 }

@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "cpu/cpu.h"
+#include "data/fingerprint.h"
 #include "spotgrad.h"
 
 enum { kErrorBytes = 1024 };
@@ -180,17 +181,26 @@ void sg_resume_clear(sg_resume *resume) {
 
 /* --- going on --------------------------------------------------------------------------------- */
 
+/* Which part is not what it was; NULL: all is. Files from before 2026-11-29 tell of data.train
+ * alone. */
+static const char *changed_part(const char *before, const char *now) {
+    size_t train = SG_FINGERPRINT_BYTES - 1;
+
+    if (strncmp(before, now, train) != 0) return "data.train";
+    return strlen(before) == train || strcmp(before, now) == 0 ? NULL : "data.val";
+}
+
 sg_status sg_resume_check(const sg_resume *resume, const sg_config *config,
                           const char *fingerprint) {
     const sg_model_file *file = &resume->file;
+    const char *part = changed_part(file->data_fingerprint, fingerprint);
     sg_config before;
     char *names = NULL;
 
-    if (strcmp(file->data_fingerprint, fingerprint) != 0)
+    if (part)
         return sg_fail(SG_ERR_CONFIG,
-                       "%s: was trained on other data than %s now holds; "
-                       "--fresh starts over",
-                       resume->path, config->data.root);
+                       "%s: the run began with another %s than %s now holds; --fresh starts over",
+                       resume->path, part, config->data.root);
     SG_TRY(sg_config_parse(resume->path, file->config, strlen(file->config), NULL, 0, &before));
     SG_TRY(sg_config_diff(&before, config, &names));
     if (!names) return SG_OK;

@@ -24,7 +24,7 @@ typedef struct {
 sg_status sg_resume_find(const sg_config *config, sg_store *store, sg_resume *out) SG_CHECKED;
 
 /* SG_ERR_CONFIG when it is the run of another configuration, in a key that changes the result, or
- * of other data. */
+ * of other data; `fingerprint` is a task's. */
 sg_status sg_resume_check(const sg_resume *resume, const sg_config *config,
                           const char *fingerprint) SG_CHECKED;
 

@@ -4,6 +4,7 @@
 #define SG_TRAIN_TASK_H
 
 #include "core/config.h"
+#include "data/fingerprint.h"
 #include "data/part.h"
 #include "train/share.h"
 #include "train/trainer.h"
@@ -11,6 +12,10 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* A fingerprint is data.train's, and behind it data.val's: on that it depends which model is the
+ * best, and when train.patience ends the run. */
+enum { SG_TASK_FINGERPRINT_BYTES = 2 * SG_FINGERPRINT_BYTES - 1 };
 
 /* The answer of an evaluation. */
 typedef struct {
@@ -40,8 +45,8 @@ struct sg_task {
     char *const *classes;   /* (n_classes) names, the task's */
     int64_t n_classes;
     int (*class_axis)(const char *parameter); /* of sg_class_outputs; NULL where there are none */
-    const char *fingerprint;                  /* of the data, hex, the task's */
-    const char *tokenizer; /* what a checkpoint keeps of it, the task's; NULL: nothing */
+    const char *fingerprint; /* SG_TASK_FINGERPRINT_BYTES of the data, hex, the task's */
+    const char *tokenizer;   /* what a checkpoint keeps of it, the task's; NULL: nothing */
 
     /* Before anything below, where a task has it: with the tokenizer of the checkpoint that it goes
      * on or starts from, or NULL for one of its own. `file` is for messages. */

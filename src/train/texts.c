@@ -106,7 +106,8 @@ sg_status sg_texts_init(sg_texts *t) {
     t->task.fingerprint = t->fingerprint;
     t->task.read = read_last;
     t->task.wait_seconds = wait_seconds;
-    return sg_text_dataset_fingerprint(t->train, t->fingerprint);
+    SG_TRY(sg_text_dataset_fingerprint(t->train, t->fingerprint));
+    return sg_text_dataset_fingerprint(t->val, t->fingerprint + strlen(t->fingerprint));
 }
 
 void sg_texts_clear(sg_texts *t) {

@@ -23,7 +23,7 @@ typedef struct {
     const sg_text_batch *batch; /* the last one */
     double waited;
     sg_text_runner *runner; /* made at the first evaluation, by the task */
-    char fingerprint[SG_FINGERPRINT_BYTES];
+    char fingerprint[SG_TASK_FINGERPRINT_BYTES];
 } sg_texts;
 
 /* With both parts read: whatever of the task does not depend on its model. Errors of

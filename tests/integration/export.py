@@ -91,7 +91,7 @@ def about(model, kind):
         return {"description": kind + ", trained with Spotgrad", "author": "Spotgrad", "version": version,
                 "spotgrad.version": version, "spotgrad.model": kind, "spotgrad.run_id": said("id"),
                 "spotgrad.step": str(file["progress/step"][()]), "spotgrad.epoch": str(file["progress/epoch"][()]),
-                "spotgrad.data_sha256": said("data_fingerprint"), "spotgrad.metrics": json.loads(evaluations[-1])}
+                "spotgrad.data_sha256": said("data_fingerprint")[:64], "spotgrad.metrics": json.loads(evaluations[-1])}
 
 
 def about_int8(path, expected):
