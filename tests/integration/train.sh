@@ -132,6 +132,8 @@ same "after it was mended: the same bits" "$(hash_of)" "$whole"
 train "$work/one" train.lr=0.5
 expect "another learning rate" 78 "train: $work/one/checkpoints/step-000000008.h5: the run began with other values of \
 train.lr; --fresh starts over, another run.dir keeps both"
+train "$work/one" predict.nms=0.3
+expect "other boxes in evaluations" 78 "the run began with other values of predict.nms"
 train "$work/one" train.lr=0.5 --workers 2
 expect "two workers, another learning rate" 78 "train.lr; --fresh starts over"
 same "which one of them says" "$(grep -c 'train.lr; --fresh' "$work/err")" 1
@@ -271,6 +273,7 @@ expect_error "evaluate: another size" 78 \
     "evaluate: command line: model.size: is built into $work/one/best.h5; leave it out"
 run bin/evaluate --checkpoint "$work/one" model.size=nano model.input=96
 expect "evaluate: another input" 0 "all "
+run bin/evaluate --checkpoint "$work/one" predict.nms=0.3; expect "evaluate: other boxes" 0 "all "
 
 # --- predict ---
 first=$data/images/$(head -1 "$data/val.txt").png
