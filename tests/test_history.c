@@ -1,6 +1,5 @@
 #define _GNU_SOURCE
 /* The history of a run: what goes into a model file comes back, and goes on to the same. */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,7 +58,7 @@ static void test_comes_back(void **state) {
     assert_int_equal(b.n, 2);
     assert_int_equal(sg_history_last_step(&b), 8);
     assert_int_equal(sg_history_since_best(&b), 1);
-    assert_true(sg_history_best(&b) == 0.25);
+    assert_true(b.top_score[0] == 0.25);
     assert_int_equal(sg_history_write(&b, &again), SG_OK);
     assert_string_equal(again, text);
     sg_free(text);
@@ -105,6 +104,23 @@ static void test_ties(void **state) {
     sg_history_clear(&b);
 }
 
+/* An evaluation that has no score is not the best of any, not even of those before the first that
+ * has one; nor is it one without a better. */
+static void test_no_score(void **state) {
+    static const char *const figures[] = {"{\"mAP50\":null}", "{}", "{\"mAP50\":0.0}",
+                                          "{\"mAP50\":null}"};
+    static const int64_t best_step[] = {-1, -1, 3, 3}, since_best[] = {0, 0, 0, 1};
+    sg_history h = {0};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(sg_history_add_evaluation(&h, &table, i + 1, 1, 0.1, figures[i]), SG_OK);
+        assert_int_equal(sg_history_best_step(&h), best_step[i]);
+        assert_int_equal(sg_history_since_best(&h), since_best[i]);
+    }
+    sg_history_clear(&h);
+}
+
 static void test_empty_and_older(void **state) {
     sg_history h = {0};
     char *text = NULL;
@@ -114,7 +130,7 @@ static void test_empty_and_older(void **state) {
     assert_int_equal(sg_history_set(&h, text), SG_OK);
     assert_int_equal(h.n, 0);
     assert_int_equal(sg_history_last_step(&h), -1);
-    assert_true(isnan(sg_history_best(&h)));
+    assert_int_equal(sg_history_best_step(&h), -1);
     sg_free(text);
     text = sg_strdup(kFirstLine); /* a file of before there were points */
     assert_int_equal(sg_history_set(&h, text), SG_OK);
@@ -268,9 +284,13 @@ static void test_plots(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_comes_back),      cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_empty_and_older), cmocka_unit_test(test_refuses_what_is_none),
-        cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_no_score),
+        cmocka_unit_test(test_empty_and_older),
+        cmocka_unit_test(test_refuses_what_is_none),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_figures),
         cmocka_unit_test(test_plots),
     };
 

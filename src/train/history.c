@@ -57,13 +57,13 @@ static sg_status add_point_line(sg_history *history, const char *line) {
     return SG_OK;
 }
 
-/* Of equal scores the earlier comes first. */
-static void rank(sg_history *history, int64_t step, double score) {
+/* Of equal scores the earlier comes first. True: this is the best one. */
+static bool rank(sg_history *history, int64_t step, double score) {
     int at = history->n_top, last = SG_HISTORY_TOP - 1;
 
-    if (isnan(score)) return;
+    if (isnan(score)) return false;
     while (at > 0 && history->top_score[at - 1] < score) at--;
-    if (at > last) return;
+    if (at > last) return false;
     if (history->n_top <= last) history->n_top++;
     for (int i = history->n_top - 1; i > at; i--) {
         history->top_step[i] = history->top_step[i - 1];
@@ -71,16 +71,13 @@ static void rank(sg_history *history, int64_t step, double score) {
     }
     history->top_step[at] = step;
     history->top_score[at] = score;
+    return at == 0;
 }
 
 static sg_status add_line(sg_history *history, int64_t step, double score, const char *line) {
     SG_TRY(append(&history->text, &history->text_size, line));
     memset(&history->since_evaluation, 0, sizeof history->since_evaluation);
-    if (history->n == 0 || (!isnan(score) && !(score <= history->best))) {
-        history->best = score;
-        history->best_line = history->n;
-    }
-    rank(history, step, score);
+    if (rank(history, step, score)) history->best_line = history->n;
     history->n++;
     history->last_step = step;
     history->last_score = score;
@@ -226,10 +223,10 @@ int64_t sg_history_last_step(const sg_history *history) {
     return history->n ? history->last_step : -1;
 }
 
-double sg_history_best(const sg_history *history) {
-    return history->n ? history->best : (double)NAN;
+int64_t sg_history_best_step(const sg_history *history) {
+    return history->n_top > 0 ? history->top_step[0] : -1;
 }
 
 int64_t sg_history_since_best(const sg_history *history) {
-    return history->n ? history->n - 1 - history->best_line : 0;
+    return history->n_top > 0 ? history->n - 1 - history->best_line : 0;
 }

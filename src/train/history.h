@@ -35,9 +35,8 @@ typedef struct {
     sg_step_sums since_point, since_evaluation;
     int64_t n; /* evaluations */
     int64_t last_step;
-    double last_score; /* of the newest one */
-    int64_t best_line; /* 0-based */
-    double best;
+    double last_score;                /* of the newest one */
+    int64_t best_line;                /* 0-based */
     int64_t top_step[SG_HISTORY_TOP]; /* of the best evaluations, best first; NaN is none */
     double top_score[SG_HISTORY_TOP];
     int n_top;
@@ -62,7 +61,7 @@ sg_status sg_history_add_point(sg_history *history, const sg_table *table, int64
                                double lr) SG_CHECKED;
 
 int64_t sg_history_last_step(const sg_history *history); /* -1 without evaluations */
-double sg_history_best(const sg_history *history);       /* NaN without */
+int64_t sg_history_best_step(const sg_history *history); /* of the best; -1: none had a score */
 /* Evaluations after the best: 0 when the last one is the best, or there is none. */
 int64_t sg_history_since_best(const sg_history *history);
 

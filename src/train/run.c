@@ -125,7 +125,7 @@ static sg_status evaluate(sg_run *r) {
     SG_TRY(r->task->evaluate(r->task, r->trainer, sg_run_share(r, &share), must_leave_off, r,
                              &evaluation));
     st = record(r, &evaluation);
-    best = st == SG_OK && sg_history_since_best(&r->history) == 0;
+    best = st == SG_OK && sg_history_best_step(&r->history) == r->state->step;
     if (st == SG_OK) draw_plots(r, best);
     if (st == SG_OK && r->saver) st = sg_saver_evaluated(r->saver, best, &best);
     if (st == SG_OK && sg_run_writes(r) && o->evaluated)
@@ -274,7 +274,6 @@ static sg_status save_and_fail(sg_run *r, sg_status st) {
 static void fill_result(const sg_run *r, sg_run_result *result) {
     result->steps = r->state->step;
     result->epochs = sg_run_epochs(r, r->state->samples);
-    result->best = sg_history_best(&r->history);
     result->stopped_early = r->state->samples < r->config->train.epochs * r->task->n_train;
 }
 
@@ -422,8 +421,7 @@ static int64_t best_known(const char *path, int64_t *own) {
     *own = -1;
     if (sg_model_file_read(path, &file) != SG_OK) return -1;
     *own = file.step;
-    if (sg_history_set(&history, file.history) == SG_OK && history.n_top > 0)
-        best = history.top_step[0];
+    if (sg_history_set(&history, file.history) == SG_OK) best = sg_history_best_step(&history);
     sg_history_clear(&history);
     sg_model_file_clear(&file);
     return best;

@@ -53,7 +53,6 @@ typedef struct {
 typedef struct {
     int64_t steps, epochs; /* finished; complete */
     char sha256[65];       /* of the final state */
-    double best;           /* score of best.h5; NaN without */
     bool stopped_early;    /* by train.steps or train.patience */
     bool left;             /* interrupted: the others of the group have this state, not the disk */
 } sg_run_result;

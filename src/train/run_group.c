@@ -338,7 +338,6 @@ sg_status sg_run_group_result(const sg_run *r, sg_run_result *result) {
         return sg_fail(SG_ERR_DATA, "%s: what its workers said at the end is damaged",
                        r->config->distributed.store);
     result->stopped_early = early != 0;
-    result->best = sg_history_best(&r->history);
     return SG_OK;
 }
 

@@ -128,11 +128,6 @@ static sg_status begin_state(sg_run *r) {
     return SG_OK;
 }
 
-/* Of best.h5; -1: none. */
-static int64_t best_step(const sg_run *r) {
-    return r->history.n_top > 0 ? r->history.top_step[0] : -1;
-}
-
 /* Of a writer that takes over the store is not open any more. */
 static sg_status start_saver(sg_run *r) {
     sg_saver_options options = {.config = r->config,
@@ -168,7 +163,8 @@ sg_status sg_run_become_writer(sg_run *r) {
 
     if (in_group(r)) sg_checkpoints_sweep(r->config->run.dir); /* what a dead one was writing */
     if (r->before.path && !r->begun) /* one that takes over knows of newer ones */
-        sg_checkpoint_mend(r->config->run.dir, r->before.path, r->before.file.step, best_step(r));
+        sg_checkpoint_mend(r->config->run.dir, r->before.path, r->before.file.step,
+                           sg_history_best_step(&r->history));
     SG_TRY(start_saver(r));
     st = sg_run_write_texts(r);
     r->metrics_written = st == SG_OK;

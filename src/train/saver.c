@@ -49,11 +49,6 @@ static sg_retention retention(const sg_saver *s) {
 
 /* --- the best --------------------------------------------------------------------------------- */
 
-/* The step of the best evaluation; -1: there is none. */
-static int64_t best_step(const sg_saver *s) {
-    return s->history->n_top > 0 ? s->history->top_step[0] : -1;
-}
-
 static bool is_of_run(const sg_saver *s, const char *path, int64_t step) {
     sg_model_file file = {0};
     bool is = sg_model_file_read(path, &file) == SG_OK && file.step == step &&
@@ -65,7 +60,7 @@ static bool is_of_run(const sg_saver *s, const char *path, int64_t step) {
 
 /* Whether best.h5 is what the history says. A writer that was killed may have left it behind. */
 static bool has_best(const sg_saver *s) {
-    int64_t step = best_step(s);
+    int64_t step = sg_history_best_step(s->history);
     char *path = NULL;
     bool has = is_of_run(s, s->best, step);
 
@@ -77,7 +72,7 @@ static bool has_best(const sg_saver *s) {
 
 /* One that was written by another worker, on another machine, and is not in the store. */
 static void tell_of_best(const sg_saver *s) {
-    int64_t step = best_step(s);
+    int64_t step = sg_history_best_step(s->history);
 
     if (step >= 0 && !has_best(s))
         sg_log(SG_LOG_WARN,
@@ -99,19 +94,19 @@ static void send(void *context, const char *path, int64_t step, bool best) {
 static void send_what_is_here(const sg_saver *s, const sg_saver_options *o, bool best) {
     if (o->resumed_from && o->resumed_step == s->state->step)
         sg_uploader_offer(s->uploader, o->resumed_from, o->resumed_step);
-    if (best) sg_uploader_offer_best(s->uploader, s->best, best_step(s));
+    if (best) sg_uploader_offer_best(s->uploader, s->best, sg_history_best_step(s->history));
 }
 
 static sg_status start_uploader(sg_saver *s, const sg_saver_options *o) {
     sg_uploader_options options = sg_uploader_defaults();
-    bool evaluated = best_step(s) >= 0, best = evaluated && has_best(s);
+    bool evaluated = sg_history_best_step(s->history) >= 0, best = evaluated && has_best(s);
     sg_status st;
 
     if (!o->store) return SG_OK;
     options.keep = (int)s->config->checkpoint.keep_last;
     if (evaluated && !best) options.best = s->best;
     options.run_id = s->about.run_id;
-    options.best_step = best_step(s);
+    options.best_step = sg_history_best_step(s->history);
     st = sg_uploader_create(o->store, &options, &s->uploader);
     if (st != SG_OK) sg_store_close(o->store);
     if (st == SG_OK) send_what_is_here(s, o, best);

@@ -92,6 +92,17 @@ train "$work/noplots"
 expect "plots that cannot be written" 0 "is not a folder; run.plots=false does without plots" "done: 8 steps"
 same "plots that cannot be written: the same bits" "$(hash_of)" "$whole"
 
+# a validation part in which there is nothing to find: no model of the run is its best
+cp -r "$data" "$work/blank"
+train "$work/blank-run" data.root="$work/blank" train.steps=3
+sed -i '/<object>/,/<\/object>/d' "$work/blank/annotations/val"*.xml
+train "$work/blank-run" data.root="$work/blank"
+expect "another validation part" 78 "the run began with another data.val than $work/blank now holds; --fresh starts over"
+train "$work/blank-run" data.root="$work/blank" train.epochs=3 train.patience=1 --fresh
+expect "nothing to find" 0 "done: 12 steps, 3 epochs"
+same "no best.h5" "$(cd "$work/blank-run" && echo *.h5)" last.h5
+same "and none is said to be" "$(grep -c "best so far" "$work/out")" 0
+
 # a signal: saved, 75, and to the same bits
 : >"$work/err" # the last run's must not be taken for this one's
 bin/train --config configs/mask-demo.ini run.dir="$work/stopped" "${tiny[@]}" >"$work/out" \
