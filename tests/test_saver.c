@@ -7,6 +7,9 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "checkpoint_fixture.h"
@@ -206,6 +209,68 @@ static void test_asked_to_stop(void **state) {
     sg_saver_destroy(saver);
 }
 
+/* --- a slow disk ------------------------------------------------------------------------------ */
+
+static atomic_bool holds; /* the next call is kept waiting */
+static atomic_int pause_us;
+static sem_t held, go_on; /* it is; it may return */
+
+/* In place of the C library's. */
+int fsync(int fd) {
+    if (atomic_exchange(&holds, false)) {
+        sem_post(&held);
+        sem_wait(&go_on);
+    }
+    usleep((useconds_t)atomic_load(&pause_us));
+    return (int)syscall(SYS_fsync, fd);
+}
+
+/* While one is written and an evaluation's waits, a step's is left out: not so the last one. */
+static void test_left_out(void **state) {
+    const sg_history history = {0};
+    const sg_saver_options options = options_of(&history, NULL);
+    sg_saver *saver;
+    bool kept;
+
+    (void)state;
+    sem_init(&held, 0, 0);
+    sem_init(&go_on, 0, 0);
+    assert_int_equal(sg_saver_create(&options, &saver), SG_OK);
+    atomic_store(&holds, true);
+    for (int i = 10; i <= 11; i++) {
+        set_step(i);
+        assert_int_equal(sg_saver_evaluated(saver, false, &kept), SG_OK);
+        if (i == 10) sem_wait(&held);
+    }
+    set_step(12);
+    assert_int_equal(sg_saver_save(saver), SG_OK);
+    sem_post(&go_on);
+    assert_int_equal(sg_saver_finish(saver, true), SG_OK);
+    assert_true(sg_saver_is_durable(saver));
+    assert_int_equal(step_in(at_step(12)), 12);
+    sg_saver_destroy(saver);
+    sem_destroy(&held);
+    sem_destroy(&go_on);
+}
+
+/* Also an evaluation that is not the best is durable before the next step. */
+static void test_sync(void **state) {
+    const sg_history history = {0};
+    const sg_saver_options options = options_of(&history, NULL);
+    sg_saver *saver;
+    bool kept = true;
+
+    (void)state;
+    config.checkpoint.sync = true;
+    assert_int_equal(sg_saver_create(&options, &saver), SG_OK);
+    atomic_store(&pause_us, 100000);
+    assert_int_equal(sg_saver_evaluated(saver, false, &kept), SG_OK);
+    assert_true(sg_saver_is_durable(saver));
+    assert_false(kept);
+    atomic_store(&pause_us, 0);
+    sg_saver_destroy(saver);
+}
+
 /* A writer was killed before it could give the name. */
 static void test_best_unnamed(void **state) {
     (void)state;
@@ -224,6 +289,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_best_elsewhere, begin, fixture_end),
         cmocka_unit_test_setup_teardown(test_better, begin, fixture_end),
         cmocka_unit_test_setup_teardown(test_asked_to_stop, begin, fixture_end),
+        cmocka_unit_test_setup_teardown(test_left_out, begin, fixture_end),
+        cmocka_unit_test_setup_teardown(test_sync, begin, fixture_end),
         cmocka_unit_test_setup_teardown(test_best_unnamed, begin, fixture_end),
     };
 

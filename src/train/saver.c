@@ -32,8 +32,8 @@ struct sg_saver {
     sg_stop_fn stop; /* may be NULL */
     void *stop_context;
     sg_cadence cadence;
-    int64_t offered; /* step of the newest offer; -1 */
-    char *best;      /* RUN/best.h5; owned */
+    int64_t began; /* step of the file that it goes on from; -1 */
+    char *best;    /* RUN/best.h5; owned */
 };
 
 static sg_retention retention(const sg_saver *s) {
@@ -176,7 +176,7 @@ sg_status sg_saver_create(const sg_saver_options *o, sg_saver **out) {
                                 .config = o->config_text,
                                 .classes = o->task->classes,
                                 .n_classes = o->task->n_classes};
-    s->offered = o->resumed_from ? o->resumed_step : -1;
+    s->began = o->resumed_from ? o->resumed_step : -1;
     s->cadence = cadence_of(o->config);
     if (o->resumed_from) tidy(s);
     s->best = sg_path_join(o->config->run.dir, SG_CHECKPOINT_BEST);
@@ -223,9 +223,7 @@ static sg_status offer(sg_saver *s, bool must, bool best) {
     if (st == SG_OK) st = sg_writer_offer(s->writer, &o);
     sg_free(history);
     sg_free(plans);
-    if (st != SG_OK) return st;
-    s->offered = s->state->step;
-    s->cadence.last = sg_now();
+    if (st == SG_OK) s->cadence.last = sg_now();
     return st;
 }
 
@@ -267,14 +265,15 @@ sg_status sg_saver_save(sg_saver *s) {
 sg_status sg_saver_evaluated(sg_saver *s, bool best, bool *kept) {
     if (best) sg_uploader_fetch_none(s->uploader);
     SG_TRY(offer(s, true, best));
-    *kept = best && sg_writer_flush(s->writer) == SG_OK;
+    *kept = false;
+    if (best || s->config->checkpoint.sync) *kept = sg_writer_flush(s->writer) == SG_OK && best;
     return SG_OK;
 }
 
 bool sg_saver_is_durable(sg_saver *s) {
     sg_writer_stats stats = sg_writer_report(s->writer);
 
-    if (stats.taken == 0) return s->offered == s->state->step; /* that it goes on from */
+    if (stats.taken == 0) return s->began == s->state->step;
     return stats.durable_step == s->state->step;
 }
 
@@ -284,10 +283,10 @@ static bool wait_for_store(sg_saver *s, bool interrupted) {
 }
 
 sg_status sg_saver_finish(sg_saver *s, bool interrupted) {
-    bool durable = s->offered == s->state->step &&
-                   (sg_writer_report(s->writer).taken == 0 || sg_writer_flush(s->writer) == SG_OK);
+    bool written = sg_writer_report(s->writer).taken == 0 || sg_writer_flush(s->writer) == SG_OK;
 
-    if (!durable) {
+    /* behind an evaluation's that waited, the newest one may have been left out */
+    if (!written || !sg_saver_is_durable(s)) {
         SG_TRY(offer(s, true, false));
         SG_TRY(sg_writer_flush(s->writer));
     }
