@@ -13,6 +13,7 @@
 #include "train/task.h"
 
 enum { kWorkers = 7, kTexts = 110, kNameBytes = 256, kWords = 24, kClasses = 3, kSpoil = 64 };
+enum { kNodes = 50 }; /* more than there are runs of a model, fewer than nodes in them */
 
 /* --- where workers meet ----------------------------------------------------------------------- */
 
@@ -98,7 +99,8 @@ typedef struct {
     double lr;
     seat seat;
     sg_share share;
-    bool is_alone, stops; /* it has no share; it is told to stop before anything is done */
+    bool is_alone, stops; /* it has no share; it is told to stop, */
+    int patience;         /* once it has asked so often */
     atomic_int asked;     /* for how often it was asked whether to stop */
     sg_status status;
     char text[512];
@@ -110,8 +112,7 @@ static worker workers[kWorkers];
 static bool told_to_stop(void *context) {
     worker *w = context;
 
-    atomic_fetch_add(&w->asked, 1);
-    return w->stops;
+    return atomic_fetch_add(&w->asked, 1) >= w->patience && w->stops;
 }
 
 static void *evaluate(void *argument) {
@@ -254,6 +255,22 @@ static void together_as_alone(int size, const char *folder, int files, sg_evalua
     }
 }
 
+/* Alone, in the middle of a run of the model: one node is waited for, and not one run. */
+static void one_stops(void) {
+    worker *w = &workers[0];
+    meeting m;
+
+    meeting_init(&m, 1, 0);
+    w->seat = (seat){&m, 0};
+    w->is_alone = w->stops = true;
+    w->patience = kNodes;
+    atomic_store(&w->asked, 0);
+    evaluate(w);
+    w->is_alone = w->stops = false;
+    w->patience = 0;
+    assert_int_equal(w->status, SG_ERR_INTERRUPTED);
+}
+
 /* One is told to stop and leaves; the others give up, and begin again without it. */
 static void one_leaves(const sg_evaluation *want) {
     meeting m;
@@ -309,6 +326,7 @@ static void check_task(int steps, const char *folder, int files, long unit, cons
         together_as_alone(sizes[i], folder, files, &want);
     }
     live = sg_mem_live();
+    one_stops();
     one_leaves(&want);
     others_answer_nonsense(unit, fewer, more);
     sg_evaluation_clear(&want);

@@ -128,13 +128,10 @@ static sg_status next_batch(evaluation *e) {
 }
 
 /* In this worker's pictures. */
-static sg_status find(evaluation *e, sg_pool *pool, sg_stop_fn stop, void *stop_context,
-                      answers *found) {
+static sg_status find(evaluation *e, sg_pool *pool, answers *found) {
     int64_t batches = e->loader ? sg_loader_batches(e->loader) : 0;
 
     for (int64_t b = 0; b < batches; b++) {
-        if (stop && stop(stop_context))
-            return sg_fail(SG_ERR_INTERRUPTED, "interrupted during an evaluation");
         SG_TRY(next_batch(e));
         SG_TRY(sg_pool_run(pool, kGroupsPerBatch, run_group, e));
         SG_TRY(put_batch(e, found));
@@ -337,7 +334,9 @@ sg_status sg_detector_evaluate(const sg_config *config, const sg_mask_detector_o
     st = allocate(&e, kGroupsPerBatch * SG_DETECTOR_EVAL_BATCH);
     if (st == SG_OK) st = open_loader(&e, sg_pool_threads(pool));
     if (st == SG_OK) st = sg_detection_metrics_create(e.classes, SG_AP_MAX_BOXES, &metrics);
-    if (st == SG_OK) st = find(&e, pool, stop, stop_context, &found);
+    sg_inference_stop_when(inference, stop, stop_context);
+    if (st == SG_OK) st = find(&e, pool, &found);
+    sg_inference_stop_when(inference, NULL, NULL);
     if (st == SG_OK && share && share->size > 1) st = gather(share, &found);
     if (st == SG_OK) st = measure(&e, &found, metrics);
     if (st == SG_OK && report) sg_detector_report_finish(report, metrics);

@@ -32,6 +32,8 @@ struct sg_inference {
     inference_device on;
     const sg_trainer *beside; /* for messages, and the next */
     int64_t batch;
+    bool (*stop)(void *context); /* NULL, or gives a run up */
+    void *stop_context;
 };
 
 static sg_status build(sg_inference *f, const sg_inference_options *o, const sg_backend *backend) {
@@ -308,20 +310,29 @@ static sg_status run_and_get(sg_inference *f, const void *const inputs[], void *
     return run_in_turn(f, inputs, (const void *const *)f->on.input, &then);
 }
 
-static sg_status check_values(const sg_inference *f) {
-    return f->values ? SG_OK : sg_fail(SG_ERR_ARG, "inference: the model has no values yet");
+static sg_status check_run(const sg_inference *f) {
+    if (!f->values) return sg_fail(SG_ERR_ARG, "inference: the model has no values yet");
+    if (!f->stop || !f->stop(f->stop_context)) return SG_OK;
+    return sg_fail(SG_ERR_INTERRUPTED, "given up before a run of the model");
 }
 
 sg_status sg_inference_run(sg_inference *f, int worker, const void *const inputs[],
                            void *const outputs[]) {
     sg_bindings b = bind(f);
 
-    SG_TRY(check_values(f));
+    SG_TRY(check_run(f));
     if (f->device) return run_and_get(f, inputs, outputs);
+    b.stop = f->stop;
+    b.stop_context = f->stop_context;
     b.base[SG_BUF_ARENA] = f->arena[worker];
     for (int i = 0; i < sg_graph_inputs(f->graph); i++) b.input[i] = inputs[i];
     for (int i = 0; i < sg_graph_outputs(f->graph); i++) b.output[i] = outputs[i];
     return sg_program_run(f->program, &b);
+}
+
+void sg_inference_stop_when(sg_inference *f, bool (*stop)(void *context), void *context) {
+    f->stop = stop;
+    f->stop_context = context;
 }
 
 const sg_device *sg_inference_device(const sg_inference *f) { return f->device; }
@@ -330,6 +341,6 @@ void *sg_inference_queue(const sg_inference *f) { return f->on.queue; }
 
 sg_status sg_inference_run_then(sg_inference *f, const void *const inputs[],
                                 const void *const there[], const sg_inference_then *then) {
-    SG_TRY(check_values(f));
+    SG_TRY(check_run(f));
     return run_in_turn(f, inputs, inputs ? (const void *const *)f->on.input : there, then);
 }

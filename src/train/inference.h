@@ -47,6 +47,10 @@ sg_status sg_inference_load(sg_inference *inference, const char *path) SG_CHECKE
 sg_status sg_inference_run(sg_inference *inference, int worker, const void *const inputs[],
                            void *const outputs[]) SG_CHECKED;
 
+/* From now on, `stop` is asked before a run, and on CPUs between its nodes, in its thread: true
+ * gives the run up with SG_ERR_INTERRUPTED. NULL: never. Not while a run is under way. */
+void sg_inference_stop_when(sg_inference *inference, bool (*stop)(void *context), void *context);
+
 /* Where the backend has a device: that, else NULL, and the queue on which its runs are put. */
 const sg_device *sg_inference_device(const sg_inference *inference);
 void *sg_inference_queue(const sg_inference *inference);

@@ -26,7 +26,8 @@ typedef struct {
 
 void sg_evaluation_clear(sg_evaluation *evaluation);
 
-/* Asked now and then during long work: true ends it with SG_ERR_INTERRUPTED. May be NULL. */
+/* Asked now and then during long work, in any thread: true ends it with SG_ERR_INTERRUPTED. May be
+ * NULL. */
 typedef bool (*sg_stop_fn)(void *context);
 
 typedef struct sg_task sg_task;

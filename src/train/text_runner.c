@@ -101,8 +101,6 @@ typedef struct {
     uint8_t *shape; /* (n_groups) */
     int64_t n_groups;
     int rank, size; /* of the workers: each takes every size-th group */
-    sg_stop_fn stop;
-    void *stop_context;
     const sg_text_taking *taking;
 } running;
 
@@ -130,8 +128,6 @@ static sg_status run_group(void *context, int64_t item, int worker) {
     const sg_text_rows *rows = &r->rows[worker];
     const void *inputs[SG_MAX_INPUTS] = {NULL};
 
-    if (a->stop && a->stop(a->stop_context))
-        return sg_fail(SG_ERR_INTERRUPTED, "interrupted during an evaluation");
     for (int64_t i = 0; i < o->batch; i++) put_text(a, rows, shape, i, i < n ? number[i] : -1);
     if (o->shapes->features[shape] > 0) {
         inputs[k++] = rows->ngrams;
@@ -214,6 +210,11 @@ static sg_status gather(const running *a, const sg_share *share) {
     return st;
 }
 
+static void stop_when(sg_text_runner *r, sg_stop_fn stop, void *context) {
+    for (int i = 0; i < r->options.shapes->n; i++)
+        sg_inference_stop_when(r->inference[i], stop, context);
+}
+
 /* Of this worker. */
 static int64_t groups_of(const running *a) {
     return (a->n_groups - a->rank + a->size - 1) / a->size;
@@ -226,8 +227,6 @@ sg_status sg_text_runner_run(sg_text_runner *r, const sg_encoded_set *set, sg_po
                  .set = set,
                  .rank = share ? share->rank : 0,
                  .size = share ? share->size : 1,
-                 .stop = stop,
-                 .stop_context = stop_context,
                  .taking = taking};
     size_t groups = (size_t)(set->n / r->options.batch + SG_TEXT_SHAPES + 1);
     sg_status st = SG_OK;
@@ -238,7 +237,9 @@ sg_status sg_text_runner_run(sg_text_runner *r, const sg_encoded_set *set, sg_po
     if (!a.order || !a.group || !a.shape) st = sg_fail(SG_ERR_OOM, "texts: no memory for answers");
     if (st == SG_OK) {
         divide(&a);
+        stop_when(r, stop, stop_context);
         st = sg_pool_run(pool, groups_of(&a), run_group, &a);
+        stop_when(r, NULL, NULL);
     }
     if (st == SG_OK && share && share->size > 1) st = gather(&a, share);
     sg_free(a.order);
