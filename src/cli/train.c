@@ -220,7 +220,9 @@ static void show_start(void *context, const sg_run_start *start) {
                   (long long)(start->samples % start->task->n_train), start->resumed_from);
 }
 
+/* The loss's parts, or where it has none itself. */
 static sg_progress_state progress_state(const run_view *view, const sg_run_step *step) {
+    int first = view->table->n_sums > SG_SUM_LOSS + 1 ? SG_SUM_LOSS + 1 : SG_SUM_LOSS;
     sg_progress_state s = {0};
 
     s.epoch = step->epoch;
@@ -230,7 +232,7 @@ static sg_progress_state progress_state(const run_view *view, const sg_run_step 
     s.samples = step->samples;
     s.wait_seconds = step->wait_seconds;
     s.lr = step->lr;
-    for (int i = SG_SUM_LOSS + 1; i < view->table->n_sums && s.n_parts < SG_PROGRESS_PARTS; i++) {
+    for (int i = first; i < view->table->n_sums && s.n_parts < SG_PROGRESS_PARTS; i++) {
         s.part[s.n_parts].name = view->table->sum_name[i];
         s.part[s.n_parts++].value = step->report.sum[i];
     }
