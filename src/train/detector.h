@@ -28,7 +28,8 @@ sg_status sg_detector_dataset(const sg_config *config, const char *list, const s
 
 enum { SG_DETECTOR_EVAL_BATCH = 4 }; /* pictures of one run of the model in an evaluation */
 
-/* Which boxes an evaluation counts: by predict.nms, of nearly any score. */
+/* Which boxes an evaluation counts: by predict.nms, of nearly any score, the best SG_AP_MAX_BOXES
+ * of a picture. */
 sg_nms_options sg_detector_evaluation_nms(const sg_config *config);
 
 /* Run the model over all pictures of `dataset`, or this worker's share of them, and measure what

@@ -70,8 +70,9 @@ sg_status sg_run_train(const sg_config *config, bool fresh, const sg_run_observe
  */
 sg_status sg_run_forget(const sg_config *config) SG_CHECKED;
 
-/* Train `steps` steps from a fresh state on run.device, nothing written, and describe where the
- * time went: a line, and a table for people (report/profile.h); the caller's (sg_free). */
+/* Train `steps` steps from a fresh state on run.device, nothing written but a drawn data set, and
+ * describe where the time went: a line, and a table for people (report/profile.h); the caller's
+ * (sg_free). */
 sg_status sg_run_profile(const sg_config *config, int64_t steps, char **text) SG_CHECKED;
 
 /* What the configuration trains: the model (the task's summary), samples, steps; nothing is written
