@@ -237,7 +237,7 @@ static void the_check_finds_every_fault(void **state) {
     fixture_holds(&r, "twin.xml:4: unknown class `odd`");
     fixture_holds(&r, "twin.png has the same pixels as");
     fixture_holds(&r, "empty.txt:0: the list is empty");
-    fixture_holds(&r, "none.txt:0: cannot open");
+    fixture_holds(&r, "none.txt:0: no such list; write it");
     assert_int_equal(r.errors, 12);
     assert_int_equal(r.warnings, 3); /* b's box, once each time that b is listed */
     assert_int_equal(summary.errors, r.errors);

@@ -137,7 +137,7 @@ static void what_cannot_be_read_is_told_too(void **state) {
     s = check(SG_TEXT_JSONL, "broken", "a,b");
     assert_told("broken/a/train.jsonl:2: error: no valid JSON at column ");
     assert_told("broken/a/train.jsonl:3: error: no JSON object");
-    assert_told("broken/a/val.jsonl:0: error: cannot open: No such file");
+    assert_told("broken/a/val.jsonl:0: error: no such file; data.train and");
     assert_told("broken/b/train.jsonl:0: error: there is no text in it\n");
     assert_int_equal(s.errors, 4);
     assert_int_equal(s.texts, 2);

@@ -199,18 +199,21 @@ static void missing_files(void **state) {
 
     (void)state;
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_MISSING,
-                 "missing/train_text.txt: cannot open");
+                 "missing: no such folder; set data.root=FOLDER");
+    write_file("missing", "other.txt", "a\n");
+    assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_MISSING,
+                 "missing/train_text.txt: no such file; data.task");
     write_file("missing", "train_text.txt", "a\n");
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_MISSING,
                  "missing/train_labels.txt: cannot open");
     place.format = SG_TEXT_CSV;
     assert_fails(sg_text_dataset_read(&place, "train.txt", NULL, &d), SG_ERR_MISSING,
-                 "missing/train.csv: cannot open");
+                 "missing/train.csv: no such file; data.train");
     assert_fails(sg_text_dataset_read(&place, "x.tsv", NULL, &d), SG_ERR_MISSING,
-                 "missing/x.tsv: cannot open");
+                 "missing/x.tsv: no such file");
     place.format = SG_TEXT_JSONL;
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_MISSING,
-                 "missing/train.jsonl: cannot open");
+                 "missing/train.jsonl: no such file");
 }
 
 /* As Excel writes "Unicode text"; of a mapping too. */
@@ -354,6 +357,9 @@ static void csv_faults(void **state) {
         {"tweet,label\na,x\n",
          "train.csv:1: no column `text`; there are: `tweet`, `label`; name the "
          "right one with data.text"},
+        {"text;label\na;x\n",
+         "train.csv:1: no column `text`; there is `text;label` alone; name it with "
+         "data.text, or have commas (in .tsv tabs) divide columns"},
         {"text,label,text\na,x,b\n", "train.csv:1: columns 1 and 3 are both named `text`"},
         {"text,label\na,x\n\"b\nc\",y\nd,x,z\n", "train.csv:5: 3 fields, but the header has 2"},
         {"text,label\na\n", "train.csv:2: 1 field, but the header has 2"},
@@ -596,7 +602,7 @@ static void several_tasks(void **state) {
                  "data.task: task `hate` is named twice");
     place.task = "hate,nothing";
     assert_fails(sg_text_dataset_read(&place, "train", NULL, &d), SG_ERR_MISSING,
-                 "tasks/nothing/train_text.txt: cannot open");
+                 "tasks/nothing/train_text.txt: no such file");
 }
 
 static bool exists(sg_text_format format, const char *task, const char *split) {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
+
 enum { kTextBytes = 1024 };
 
 sg_status sg_fail_at(sg_status code, const char *file, int line, const char *fmt, ...) {
@@ -69,4 +71,9 @@ sg_status sg_fault_from_error(const sg_fault_sink *sink, sg_status st, const cha
     }
     sink->report(sink->context, SG_FAULT_ERROR, file, (int)line, rest);
     return SG_OK;
+}
+
+sg_status sg_fault_of_root(sg_status st, const char *root) {
+    if (st != SG_ERR_MISSING || sg_is_dir(root)) return st;
+    return sg_fail(st, "%s: no such folder; set data.root=FOLDER", root);
 }

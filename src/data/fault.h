@@ -38,6 +38,10 @@ sg_status sg_fault(const sg_fault_sink *sink, const char *file, int line, const 
  * everything where nothing reports. */
 sg_status sg_fault_from_error(const sg_fault_sink *sink, sg_status st, const char *file) SG_CHECKED;
 
+/* Passes `st` on; where it is that something is missing, and `root`, data.root, is no folder, that
+ * is what is told. */
+sg_status sg_fault_of_root(sg_status st, const char *root) SG_CHECKED;
+
 #ifdef __cplusplus
 }
 #endif

@@ -83,6 +83,20 @@ static sg_status open_coco(sg_source *s, const char *list) {
     return SG_OK;
 }
 
+static sg_status open_voc(sg_source *s, const char *list) {
+    sg_status st = sg_list_read(s->place->root, list, &s->list);
+    char *path;
+
+    if (st != SG_ERR_MISSING) return st;
+    path = sg_path_join(s->place->root, list);
+    if (!path) return sg_fail(SG_ERR_OOM, "%s: no memory for its path", list);
+    sg_fail(st,
+            "%s: no such list; write it, a picture's name a line, or set data.train and data.val",
+            path);
+    sg_free(path);
+    return st;
+}
+
 sg_status sg_source_open(const sg_dataset_place *place, const char *list, const sg_classes *classes,
                          sg_fault_sink sink, sg_source *out) {
     sg_source s = {.place = place, .sink = sink};
@@ -90,7 +104,7 @@ sg_status sg_source_open(const sg_dataset_place *place, const char *list, const 
 
     switch (place->format) {
     case SG_FORMAT_VOC:
-        st = sg_list_read(place->root, list, &s.list);
+        st = open_voc(&s, list);
         break;
     case SG_FORMAT_YOLO:
         st = open_yolo(&s, list, classes);
@@ -103,7 +117,7 @@ sg_status sg_source_open(const sg_dataset_place *place, const char *list, const 
         *out = s;
     else
         sg_source_close(&s);
-    return st;
+    return sg_fault_of_root(st, place->root);
 }
 
 void sg_source_close(sg_source *source) {

@@ -87,6 +87,12 @@ static sg_status take_name(const char *name, const char *wanted, int column, int
 
 static sg_status refuse_column(const reader *r, const char *wanted, const char *key,
                                const char *names) {
+    if (r->columns == 1)
+        return sg_fail_at(SG_ERR_DATA, r->part->path, 1,
+                          "no column `%.100s`; there is %s alone; name it with %s, or have %s "
+                          "divide columns",
+                          wanted, names, key,
+                          r->delimiter == ',' ? "commas (in .tsv tabs)" : "tabs");
     return sg_fail_at(SG_ERR_DATA, r->part->path, 1,
                       "no column `%.100s`; there are: %s; name the right one with %s", wanted,
                       names, key);

@@ -42,6 +42,16 @@ sg_status sg_text_file_read(const char *path, char **bytes, size_t *size) {
     return SG_OK;
 }
 
+sg_status sg_text_part_load(const sg_text_place *place, sg_text_part *part, size_t *size) {
+    sg_status st = sg_text_file_read(part->path, &part->block, size);
+
+    if (st != SG_ERR_MISSING) return st;
+    return sg_fail(st, "%s: no such file; %s", part->path,
+                   place->format == SG_TEXT_TWEETEVAL
+                       ? "data.task names its folder, data.format=csv or jsonl another layout"
+                       : "data.train and data.val name a part or its file");
+}
+
 size_t sg_text_mark(const char *bytes, size_t size) {
     return size >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
 }
@@ -158,7 +168,7 @@ static sg_status read_rows(const sg_text_place *place, const char *folder,
 
     if (place->format == SG_TEXT_TWEETEVAL)
         return sg_text_read_tweeteval(place, folder, sink, part);
-    SG_TRY(sg_text_file_read(part->path, &part->block, &size));
+    SG_TRY(sg_text_part_load(place, part, &size));
     return place->format == SG_TEXT_CSV ? sg_text_parse_csv(place, size, sink, part)
                                         : sg_text_parse_jsonl(place, size, sink, part);
 }
@@ -186,7 +196,7 @@ sg_status sg_text_part_read(const sg_text_place *place, const char *task, const 
         *out = part;
     else
         sg_text_part_clear(&part);
-    return st;
+    return sg_fault_of_root(st, place->root);
 }
 
 void sg_text_part_clear(sg_text_part *part) {

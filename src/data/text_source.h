@@ -66,6 +66,9 @@ sg_status sg_text_parse_mapping(const char *path, char *text, size_t size,
 sg_status sg_text_part_add(sg_text_part *part, const sg_text_row *row) SG_CHECKED;
 /* The whole file (sg_file_read), no pipe or device, at most SG_TEXT_MAX_FILE, and no UTF-16. */
 sg_status sg_text_file_read(const char *path, char **bytes, size_t *size) SG_CHECKED;
+/* part->block is that of part->path; where there is none the keys that name it are told. */
+sg_status sg_text_part_load(const sg_text_place *place, sg_text_part *part,
+                            size_t *size) SG_CHECKED;
 /* Bytes of the mark that Windows' editors begin UTF-8 files with: 0 or 3. */
 size_t sg_text_mark(const char *bytes, size_t size);
 /* `length` bytes from the beginning of a line on: not too many, no NUL, UTF-8. *good: so it is,

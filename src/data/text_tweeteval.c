@@ -199,7 +199,7 @@ sg_status sg_text_read_tweeteval(const sg_text_place *place, const char *folder,
     size_t size;
 
     part->numbered = true;
-    SG_TRY(sg_text_file_read(part->path, &part->block, &size));
+    SG_TRY(sg_text_part_load(place, part, &size));
     SG_TRY(sg_text_parse_lines(size, sink, part));
     if (!place->texts_only) {
         SG_TRY(read_mapping(folder, &part->names));

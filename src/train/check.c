@@ -74,9 +74,7 @@ sg_status sg_check_data(const sg_config *config, sg_fault_fn report, void *conte
     checking c = {.config = config, .report = report, .context = context};
     sg_status st;
 
-    if (!sg_is_dir(config->data.root))
-        return sg_fail(SG_ERR_MISSING, "%s: no such folder; set data.root=FOLDER",
-                       config->data.root);
+    if (!sg_is_dir(config->data.root)) return sg_fault_of_root(SG_ERR_MISSING, config->data.root);
     if (sg_config_of_texts(config))
         SG_TRY(sg_text_classes_named(config, &c.classes));
     else if (strcmp(config->data.classes, "auto") != 0)

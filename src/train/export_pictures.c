@@ -27,8 +27,7 @@ static sg_status read_pictures(sampling *s) {
     sg_status st = SG_OK;
 
     /* what is drawn on demand is not drawn for this */
-    if (!sg_is_dir(c->data.root))
-        return sg_fail(SG_ERR_MISSING, "%s: there is no such folder", c->data.root);
+    if (!sg_is_dir(c->data.root)) return sg_fault_of_root(SG_ERR_MISSING, c->data.root);
     SG_TRY(sg_detector_dataset(c, c->data.val, &s->model.classes, &data));
     for (int i = 0; i < s->sample->n && st == SG_OK; i++)
         st = sg_image_read(data->samples[i * data->n / s->sample->n].path, &s->sample->image[i]);

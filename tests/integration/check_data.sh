@@ -87,9 +87,11 @@ rm "$root/val.txt"
 run bin/train --check-data data.root="$root" data.classes=face
 expect "empty and missing lists" 65
 fault train.txt "the list is empty"
-fault val.txt "cannot open: No such file"
+fault val.txt "no such list; write it, a picture's name a line"
 run bin/train --check-data data.root="$work/none"; expect_error "missing folder" 66 \
     "train: $work/none: no such folder; set data.root=FOLDER"
+run bin/train data.root="$work/none" run.dir="$work/run" spot.provider=none
+expect_error "training, and a missing folder" 66 "train: $work/none: no such folder; set data.root=FOLDER"
 run bin/train --check-data data.root="$root" data.classes=a,,b; expect_error "classes" 78 \
     "train: data.classes: class 2 has an empty name"
 status=0; bin/train --check-data data.root="$root" >/dev/full 2>"$work/err" || status=$?

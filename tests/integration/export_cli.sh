@@ -58,7 +58,7 @@ expect "--int8 of n-grams alone, before data is read" 64 "export: $work/ngrams/b
 export_model model.size=small
 expect_error "what is built in" 78 "export: command line: model.size: is built into $best; leave it out"
 export_model --int8 data.val=none.txt
-expect_error "--int8 without data.val" 66 "export: $work/drawn/none.txt: cannot open: No such file or directory"
+expect_error "--int8 without data.val" 66 "export: $work/drawn/none.txt: no such list; write it, a picture's name a line, or set data.train and data.val"
 
 cp "$best" "$work/damaged.h5"
 size=$(stat -c %s "$best")
@@ -103,9 +103,9 @@ export_model
 expect "checked on data.val" 0 "bytes, checked against our own engine on samples of data.val"
 cp "$out" "$work/first.onnx"
 export_model data.root="$work/none"
-expect "checked without data" 0 "on made-up samples (data.val: $work/none: there is no such folder)"
+expect "checked without data" 0 "on made-up samples (data.val: $work/none: no such folder; set data.root=FOLDER)"
 export_model data.val=none.txt
-expect "checked with broken data" 0 "on made-up samples (data.val: $work/drawn/none.txt: cannot open: No such file"
+expect "checked with broken data" 0 "on made-up samples (data.val: $work/drawn/none.txt: no such list"
 is "the same bytes, whatever it was checked on" cmp -s "$out" "$work/first.onnx"
 export_model --no-verify
 expect "--no-verify" 0 "bytes, not checked"

@@ -438,7 +438,7 @@ def check_tasks():
     (root / "mood/test_text.txt").rename(root / "mood/none_text.txt")
     (root / "stance/b/test_labels.txt").write_text("7\n" + "0\n" * 49)
     expect("--check-data: a task without a test part", run("train", "--check-data", *small, "data.root=%s" % root, "data.task=mood,stance/a,stance/b"),
-           65, "mood/test_text.txt: error: cannot open", "stance/b/test_labels.txt:1: error: label `7`", " 2 errors, ")
+           65, "mood/test_text.txt: error: no such file", "stance/b/test_labels.txt:1: error: label `7`", " 2 errors, ")
     refuses("other tasks", run("evaluate", "--checkpoint", work / "several", "data.task=mood"), 78,
             "evaluate: command line: data.task: is built into %s; leave it out" % (work / "several/best.h5"))
 
