@@ -223,7 +223,7 @@ static void the_check_finds_every_fault(void **state) {
     fixture_text("check/empty.txt", "\n\n");
     assert_ok(sg_classes_parse("with,none", &classes));
     assert_ok(sg_dataset_check(&(sg_dataset_place){.root = fixture_path("check")}, lists, 4,
-                               &classes, fixture_note, &r, &summary));
+                               &classes, fixture_note, &r, &summary, NULL));
     sg_classes_clear(&classes);
     fixture_holds(&r, "b.xml:3: the box (10 10 21 20) reaches out of the picture (20 x 50)");
     fixture_holds(&r, "train.txt:3: there is no picture images/missing.png");
@@ -255,7 +255,7 @@ static void a_good_data_set_has_no_fault(void **state) {
     write_three_annotations("fine");
     fixture_text("fine/train.txt", "a\nsub/c\n");
     assert_ok(sg_dataset_check(&(sg_dataset_place){.root = fixture_path("fine")}, lists, 1, NULL,
-                               NULL, NULL, &summary));
+                               NULL, NULL, &summary, NULL));
     assert_int_equal(summary.errors + summary.warnings, 0);
     assert_int_equal(summary.pictures, 2);
     assert_int_equal(summary.boxes, 2);
@@ -266,6 +266,7 @@ static void memory_may_fail_anywhere(void **state) {
     long live = sg_mem_live();
     sg_check_summary summary;
     sg_dataset *d = NULL;
+    char *table;
 
     (void)state;
     write_three("memory");
@@ -274,8 +275,9 @@ static void memory_may_fail_anywhere(void **state) {
     FAIL_EACH_ALLOCATION(sg_dataset_read_voc(fixture_path("memory"), "train.txt", NULL, &d), 100);
     sg_dataset_destroy(d);
     FAIL_EACH_ALLOCATION(sg_dataset_check(&(sg_dataset_place){.root = fixture_path("memory")},
-                                          lists, 2, NULL, NULL, NULL, &summary),
+                                          lists, 2, NULL, NULL, NULL, &summary, &table),
                          100);
+    sg_free(table);
     assert_int_equal(sg_mem_live(), live);
     assert_int_equal(summary.errors, 3); /* each name is in both lists */
 }
@@ -308,7 +310,7 @@ static void real_data_is_as_described(void **state) {
     assert_int_equal(of_class[2], 480);
     assert_true(train->n_clipped + val->n_clipped <= 12);
     assert_ok(sg_dataset_check(&(sg_dataset_place){.root = root}, lists, 2, NULL, fixture_note, &r,
-                               &summary));
+                               &summary, NULL));
     assert_int_equal(summary.pictures, 682);
     assert_int_equal(summary.boxes, 3284);
     assert_int_equal(summary.errors, 0); /* nothing broken, nothing in both lists */

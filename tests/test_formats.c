@@ -518,7 +518,7 @@ static void the_check_goes_through_yolo(void **state) {
     fixture_text("check/labels/train/classes.txt", "with\n");
     fixture_text("check/images/train/x.bmp", "BM");
     fixture_text("check/val.txt", "images/train/b.png\n");
-    assert_ok(sg_dataset_check(&place, lists, 2, NULL, fixture_note, &r, &summary));
+    assert_ok(sg_dataset_check(&place, lists, 2, NULL, fixture_note, &r, &summary, NULL));
     fixture_holds(&r, "gone.txt:0: there is no picture for this label file");
     fixture_holds(&r, "x.bmp:0: neither PNG nor JPEG");
     fixture_holds(&r, "a.txt:2: 7 numbers; a box has five");
@@ -544,7 +544,7 @@ static void the_check_goes_through_coco(void **state) {
     write_picture("check2/images/a.png", 64, 32, 77);
     fixture_text("check2/bad.json",
                  BOXES("{}, {\"id\": 1, \"image_id\": 3, \"category_id\": 5}, " BOX("[1, 1, 5]")));
-    assert_ok(sg_dataset_check(&place, lists, 3, NULL, fixture_note, &r, &summary));
+    assert_ok(sg_dataset_check(&place, lists, 3, NULL, fixture_note, &r, &summary, NULL));
     fixture_holds(&r, "set.json:0: 1 iscrowd boxes are left out");
     fixture_holds(&r, "bad.json:0: annotations[0]: `id` is missing");
     fixture_holds(&r, "bad.json:0: annotation 1: there is no image 3");
@@ -575,7 +575,8 @@ static void memory_may_fail_anywhere(void **state) {
 
         FAIL_EACH_ALLOCATION(sg_dataset_read(&place, *list, NULL, &d), 40);
         sg_dataset_destroy(d);
-        FAIL_EACH_ALLOCATION(sg_dataset_check(&place, list, 1, NULL, NULL, NULL, &summary), 60);
+        FAIL_EACH_ALLOCATION(sg_dataset_check(&place, list, 1, NULL, NULL, NULL, &summary, NULL),
+                             60);
         assert_int_equal(sg_mem_live(), live);
     }
 }

@@ -98,10 +98,11 @@ typedef struct {
  * written twice, unknown classes, more than SG_MAX_BOXES boxes, empty lists, names twice in a list
  * or in two lists, pictures with the same pixels, and, where a list is a folder, label files whose
  * picture is not there. `classes` as above; NULL: the classes of the first list. Fails only when it
- * cannot go on (SG_ERR_OOM). `report` may be NULL. */
+ * cannot go on (SG_ERR_OOM). `report` may be NULL. *table: lines for people, boxes of each class in
+ * each list; the caller's (sg_free); `table` may be NULL. */
 sg_status sg_dataset_check(const sg_dataset_place *place, const char *const *lists, int n_lists,
                            const sg_classes *classes, sg_fault_fn report, void *context,
-                           sg_check_summary *summary) SG_CHECKED;
+                           sg_check_summary *summary, char **table) SG_CHECKED;
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
 
 #include <openssl/evp.h>
 
+#include "core/cells.h"
 #include "core/file.h"
 #include "core/mem.h"
 #include "data/dataset.h"
@@ -32,6 +33,8 @@ typedef struct {
     sg_check_summary summary;
     int n_lists;
     sg_source *source; /* (n_lists), owned; those that cannot be opened are empty */
+    int64_t *of_class; /* (n_lists, SG_MAX_CLASSES) boxes, owned */
+    int64_t *counted;  /* the row of of_class of the list that is looked at */
     int64_t n, used;
     picture *picture; /* (n), owned */
 } check;
@@ -131,6 +134,7 @@ static sg_status check_object(check *c, const char *path, const sg_object *o, in
     }
     if (st == SG_OK && id < 0)
         fault(c, SG_FAULT_ERROR, path, o->line, "%sunknown class `%.100s`", place, o->name);
+    if (st == SG_OK && id >= 0) c->counted[id]++;
     return st;
 }
 
@@ -319,26 +323,57 @@ static sg_status check_all(check *c, const char *const *lists, int collect) {
     c->picture = sg_calloc((size_t)c->n, sizeof *c->picture);
     if (!c->picture)
         return sg_fail(SG_ERR_OOM, "check: no memory for %lld pictures", (long long)c->n);
-    for (int i = 0; i < c->n_lists; i++)
+    for (int i = 0; i < c->n_lists; i++) {
+        c->counted = c->of_class + (int64_t)i * SG_MAX_CLASSES;
         for (int64_t k = 0; k < c->source[i].list.n; k++)
             SG_TRY(check_entry(c, &c->source[i], k, from_boxes && i == 0));
+    }
     return check_repeats(c);
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(**(char **const *)a, **(char **const *)b);
+}
+
+/* Boxes of each class in each list, classes in the order in which they are trained on. */
+static sg_status table_of_classes(const check *c, const char *const *lists, bool sorted,
+                                  char **out) {
+    sg_cells cells = {.columns = 1 + c->n_lists, .left = 1};
+    char **name[SG_MAX_CLASSES];
+
+    for (int i = 0; i < c->classes.n; i++) name[i] = &c->classes.name[i];
+    if (sorted) qsort(name, (size_t)c->classes.n, sizeof *name, by_name);
+    sg_cells_add(&cells, "boxes of class");
+    for (int i = 0; i < c->n_lists; i++) sg_cells_add(&cells, "%s", lists[i]);
+    for (int k = 0; k < c->classes.n; k++) {
+        int64_t id = name[k] - c->classes.name;
+
+        sg_cells_add(&cells, "%s", *name[k]);
+        for (int i = 0; i < c->n_lists; i++)
+            sg_cells_add(&cells, "%lld", (long long)c->of_class[i * SG_MAX_CLASSES + id]);
+    }
+    return sg_cells_lines(&cells, out);
 }
 
 sg_status sg_dataset_check(const sg_dataset_place *place, const char *const *lists, int n_lists,
                            const sg_classes *classes, sg_fault_fn report, void *context,
-                           sg_check_summary *summary) {
+                           sg_check_summary *summary, char **table) {
     check c = {.place = place, .n_lists = n_lists, .report = report, .context = context};
     sg_status st = SG_OK;
 
     c.source = sg_calloc((size_t)n_lists, sizeof *c.source);
-    if (!c.source) return sg_fail(SG_ERR_OOM, "check: no memory for %d lists", n_lists);
-    if (classes) st = sg_classes_copy(classes, &c.classes);
+    c.of_class = sg_calloc((size_t)n_lists * SG_MAX_CLASSES, sizeof *c.of_class);
+    if (!c.source || !c.of_class)
+        st = sg_fail(SG_ERR_OOM, "check: no memory for %d lists", n_lists);
+    if (st == SG_OK && classes) st = sg_classes_copy(classes, &c.classes);
     if (st == SG_OK) st = check_all(&c, lists, !classes);
+    if (st == SG_OK && table)
+        st = table_of_classes(&c, lists, !classes && place->format == SG_FORMAT_VOC, table);
     for (int64_t i = 0; i < c.used; i++) sg_free(c.picture[i].path);
     sg_free(c.picture);
-    for (int i = 0; i < n_lists; i++) sg_source_close(&c.source[i]);
+    for (int i = 0; c.source && i < n_lists; i++) sg_source_close(&c.source[i]);
     sg_free(c.source);
+    sg_free(c.of_class);
     sg_classes_clear(&c.classes);
     if (st == SG_OK) *summary = c.summary;
     return st;

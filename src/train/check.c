@@ -28,17 +28,19 @@ static sg_status check_pictures(const checking *c, char **summary, int64_t *erro
     sg_dataset_place place = sg_detector_place(c->config);
     sg_check_summary s = {0};
     const char *lists[3];
+    char *table;
     int n;
 
     if (!test) return sg_fail(SG_ERR_OOM, "no memory for a path");
     n = name_parts(c->config, sg_file_exists(test), lists);
     sg_free(test);
     SG_TRY(sg_dataset_check(&place, lists, n, c->classes.n > 0 ? &c->classes : NULL, c->report,
-                            c->context, &s));
+                            c->context, &s, &table));
     *errors = s.errors;
-    *summary = sg_str_printf("%s: %lld pictures, %lld boxes, %lld errors, %lld warnings\n",
-                             c->config->data.root, (long long)s.pictures, (long long)s.boxes,
+    *summary = sg_str_printf("%s\n%s: %lld pictures, %lld boxes, %lld errors, %lld warnings\n",
+                             table, c->config->data.root, (long long)s.pictures, (long long)s.boxes,
                              (long long)s.errors, (long long)s.warnings);
+    sg_free(table);
     return *summary ? SG_OK : sg_fail(SG_ERR_OOM, "no memory for a summary");
 }
 

@@ -38,6 +38,10 @@ fault() {
 new_root whole
 run bin/train --check-data data.root="$root"
 expect "no fault" 0 "$root: 2 pictures, 2 boxes, 0 errors, 0 warnings"
+annotation two 16 farce 2 2 10 10; annotation one 16 mask 1 1 9 9; echo two >>"$root/train.txt"
+run bin/train --check-data data.root="$root"
+same "boxes of each class" "$(sed -n '/^boxes/,/^$/p' "$work/out" | tr -s ' ' | tr '\n' ',')" \
+    "boxes of class train.txt val.txt,farce 1 1,mask 1 0,,"
 
 new_root many
 picture class "$gradient"; annotation class 16 mask 1 1 9 9
