@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/config.h"
 #include "core/file.h"
@@ -178,6 +179,28 @@ static void refuses_bad_arguments(void **state) {
     assert_string_equal(
         sg_last_error(),
         "command line: distributed.min_workers: 5 never come together; train.shards is 4");
+}
+
+/* What a stored configuration has is what it was. */
+static void makes_no_home_folder(void **state) {
+    static const char text[] = "[data]\nroot = ~/pictures\n";
+    static const char *const argument[] = {"run.dir=~/runs"};
+    char path[] = "/tmp/sg-config-XXXXXX", message[128];
+    int fd = mkstemp(path);
+    sg_config config;
+
+    (void)state;
+    assert_true(fd >= 0 && write(fd, text, sizeof text - 1) == sizeof text - 1);
+    close(fd);
+    assert_int_equal(sg_config_load(path, NULL, 0, &config), SG_ERR_CONFIG);
+    snprintf(message, sizeof message,
+             "%s:2: data.root: '~/pictures': ~ is not made a home folder here; write it out", path);
+    assert_string_equal(sg_last_error(), message);
+    assert_int_equal(sg_config_load(NULL, argument, 1, &config), SG_ERR_CONFIG);
+    assert_non_null(strstr(sg_last_error(), "command line: run.dir: '~/runs': ~ is not made"));
+    assert_int_equal(parse(text, &config), SG_OK);
+    assert_string_equal(config.data.root, "~/pictures");
+    unlink(path);
 }
 
 static void refuses_what_is_too_long(void **state) {
@@ -366,6 +389,7 @@ int main(void) {
         cmocka_unit_test(reads_every_kind),
         cmocka_unit_test(refuses_with_one_helpful_line),
         cmocka_unit_test(refuses_bad_arguments),
+        cmocka_unit_test(makes_no_home_folder),
         cmocka_unit_test(refuses_what_is_too_long),
         cmocka_unit_test(passes_on_missing_files),
         cmocka_unit_test(writes_what_reads_back),

@@ -358,6 +358,7 @@ void sg_config_default(sg_config *config) { set_defaults(config, false); }
 /* Where each key's value came from: a line, kFromArgument or kFromDefault. */
 typedef struct {
     const char *file;
+    bool stored; /* it is no file that somebody wrote, but what a model says of itself */
     int line[kKeys];
 } origins;
 
@@ -370,6 +371,13 @@ static void write_where(const char *file, int line, char *where, size_t size) {
         snprintf(where, size, "%s:%d: ", file, line);
 }
 
+/* Behind `=` no shell makes it a path, and a folder that is named ~ is nobody's wish. */
+static sg_status refuse_home(const sg_key *key, const char *value, const char *where) {
+    if (key->kind != SG_KIND_TEXT || strncmp(value, "~/", 2) != 0) return SG_OK;
+    return sg_fail(SG_ERR_CONFIG, "%s%s.%s: '%s': ~ is not made a home folder here; write it out",
+                   where, key->section, key->name, value);
+}
+
 static sg_status apply_ini(sg_config *config, const sg_ini *ini, origins *from) {
     for (int i = 0; i < ini->count; i++) {
         const sg_ini_entry *entry = &ini->entries[i];
@@ -378,6 +386,7 @@ static sg_status apply_ini(sg_config *config, const sg_ini *ini, origins *from) 
 
         write_where(from->file, entry->line, where, sizeof where);
         if (!key) return unknown_key(entry->section, entry->key, where);
+        if (!from->stored) SG_TRY(refuse_home(key, entry->value, where));
         SG_TRY(set_value(config, key, entry->value, where));
         from->line[key - keys] = entry->line;
     }
@@ -399,6 +408,7 @@ static sg_status apply_assignment(sg_config *config, const char *assignment, ori
     snprintf(name, sizeof name, "%.*s", (int)(equals - dot - 1), dot + 1);
     key = find_key(section, name);
     if (!key) return unknown_key(section, name, kWhereText);
+    SG_TRY(refuse_home(key, equals + 1, kWhereText));
     SG_TRY(set_value(config, key, equals + 1, kWhereText));
     if (from) from->line[key - keys] = kFromArgument;
     return SG_OK;
@@ -504,9 +514,9 @@ static sg_status apply_all(const sg_ini *ini, const char *const *overrides, int 
     return SG_OK;
 }
 
-static sg_status resolve(const char *name, const sg_ini *ini, const char *const *overrides,
-                         int n_overrides, sg_config *config) {
-    origins from = {.file = name};
+static sg_status resolve(const char *name, bool stored, const sg_ini *ini,
+                         const char *const *overrides, int n_overrides, sg_config *config) {
+    origins from = {.file = name, .stored = stored};
     sg_config resolved;
 
     SG_TRY(apply_all(ini, overrides, n_overrides, false, &from, &resolved));
@@ -527,9 +537,9 @@ sg_status sg_config_load(const char *path, const char *const *overrides, int n_o
     sg_ini ini = {0};
     sg_status st;
 
-    if (!path) return resolve("", NULL, overrides, n_overrides, config);
+    if (!path) return resolve("", false, NULL, overrides, n_overrides, config);
     SG_TRY(sg_ini_read(path, &ini));
-    st = resolve(path, &ini, overrides, n_overrides, config);
+    st = resolve(path, false, &ini, overrides, n_overrides, config);
     sg_ini_clear(&ini);
     return st;
 }
@@ -540,7 +550,7 @@ sg_status sg_config_parse(const char *name, const char *text, size_t size,
     sg_status st;
 
     SG_TRY(sg_ini_parse(name, text, size, &ini));
-    st = resolve(name, &ini, overrides, n_overrides, config);
+    st = resolve(name, true, &ini, overrides, n_overrides, config);
     sg_ini_clear(&ini);
     return st;
 }

@@ -52,7 +52,8 @@ void sg_config_default(sg_config *config);
 sg_status sg_config_load(const char *path, const char *const *overrides, int n_overrides,
                          sg_config *config) SG_CHECKED;
 
-/* The same from text, such as the one kept in a model file; `name` stands in messages. */
+/* The same from text that is kept somewhere, as in a model file; `name` stands in messages. What
+ * it has as a path is one: what somebody writes is refused where that begins with ~/. */
 sg_status sg_config_parse(const char *name, const char *text, size_t size,
                           const char *const *overrides, int n_overrides,
                           sg_config *config) SG_CHECKED;

@@ -62,6 +62,8 @@ config_error "no INI" 'hello\n' "$ini:1: 'hello' is neither [section] nor key = 
 config_error "NUL byte" '[train]\nbatch = 8\000\n' "$ini:2: a NUL byte; is this a text file?"
 config_error "between keys" '[train]\nbatch = 12\n' \
     "$ini:2: train.batch: 12 is not a multiple of train.shards = 8; try 16"
+config_error "no shell in a configuration" '[run]\ndir = ~/runs\n' \
+    "$ini:2: run.dir: '~/runs': ~ is not made a home folder here; write it out"
 config_error "bad override" '[train]\nbatch = 8\n' \
     "command line: train.lr: 'fast' is not a number (0..10)" train.lr=fast
 config_error "override without a section" '' \
