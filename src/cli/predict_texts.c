@@ -204,7 +204,21 @@ static void answer_stream(labelling *l, const char *name, int file) {
 
 /* --- inputs ----------------------------------------------------------------------------------- */
 
+/* With which a file's name ends that holds texts; NULL: it ends otherwise. */
+static const char *ending_of(const char *name) {
+    static const char *const kEndings[] = {".txt", ".csv", ".tsv", ".jsonl", ".json"};
+    size_t length = strlen(name);
+
+    for (size_t i = 0; i < sizeof kEndings / sizeof kEndings[0]; i++) {
+        size_t n = strlen(kEndings[i]);
+
+        if (length > n && strcmp(name + length - n, kEndings[i]) == 0) return kEndings[i];
+    }
+    return NULL;
+}
+
 static void answer_file(labelling *l, const char *path) {
+    const char *ending = ending_of(path);
     struct stat info;
     int file = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -212,25 +226,20 @@ static void answer_file(labelling *l, const char *path) {
         refuse_input(l, path, strerrordesc_np(errno));
         return;
     }
-    if (fstat(file, &info) == 0 && S_ISDIR(info.st_mode))
+    if (fstat(file, &info) == 0 && S_ISDIR(info.st_mode)) {
         refuse_input(l, path, "is a folder, not a file of texts");
-    else
+    } else {
+        if (ending && strcmp(ending, ".txt") != 0)
+            cli_say("%s: each line is answered as it stands; columns and fields are not read",
+                    path);
         answer_stream(l, path, file);
+    }
     close(file);
 }
 
 /* A name that was mistyped, rather than a message. */
 static bool looks_like_file(const char *input) {
-    static const char *const kEndings[] = {".txt", ".csv", ".tsv", ".jsonl", ".json"};
-    size_t length = strlen(input);
-
-    for (size_t i = 0; i < sizeof kEndings / sizeof kEndings[0]; i++) {
-        size_t n = strlen(kEndings[i]);
-
-        if (length > n && strcmp(input + length - n, kEndings[i]) == 0)
-            return !strpbrk(input, " \t\n");
-    }
-    return false;
+    return ending_of(input) && !strpbrk(input, " \t\n");
 }
 
 static void answer_input(labelling *l, const char *input) {

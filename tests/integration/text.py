@@ -349,6 +349,11 @@ def check_predict():
     missing = run("predict", *model, "absent.txt", "not absent.txt")
     case("a file's name that no file has", missing[0] == 0 and missing[1].count(b"\n") == 2
          and missing[2] == b"predict: absent.txt: no file has this name: it is answered as a text\n", missing)
+    table = work / "new.csv"
+    table.write_bytes(b"id,message\n1,hello\n")
+    told = b"predict: %s: each line is answered as it stands; columns and fields are not read\n" % str(table).encode()
+    answered = run("predict", *model, table)
+    case("a file of columns is answered by the line, and says so", answered[0] == 0 and answered[1].count(b"\n") == 2 and answered[2] == told, answered)
     file.write_bytes(b"first\nlast")
     if os.getuid() == 0 and subprocess.run(["sh", "-c", "command -v setpriv"], capture_output=True).returncode == 0:
         file.chmod(0)
