@@ -43,15 +43,15 @@ static bool print_file(const char *run_dir, const char *path) {
     struct stat info = {0};
     sg_model_file file = {0};
     bool there = stat(path, &info) == 0;
-    bool whole = sg_model_file_verify(path, &file) == SG_OK;
+    sg_status st = sg_model_file_verify(path, &file);
     struct tm local;
 
     if (there && localtime_r(&info.st_mtime, &local))
         strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
     cli_visible(slash ? slash + 1 : path, name, sizeof name);
-    if (!whole) {
-        cli_print("%9s %6s  %-19s %8.1f %7s  damaged  %s\n", "-", "-", when,
-                  1e-6 * (double)info.st_size, "-", sg_last_error());
+    if (st != SG_OK) { /* what cannot be read may well be whole */
+        cli_print("%9s %6s  %-19s %8.1f %7s  %s  %s\n", "-", "-", when, 1e-6 * (double)info.st_size,
+                  "-", st == SG_ERR_DATA ? "damaged" : "unread ", sg_last_error());
         return false;
     }
     score_text(&file, score);

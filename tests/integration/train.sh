@@ -185,9 +185,12 @@ cp "$work/one/checkpoints/step-000000004.h5" "$work/torn/checkpoints/"
 head -c 9000 "$work/one/last.h5" >"$work/torn/checkpoints/step-000000005.h5"
 cp "$work/one/last.h5" "$work/torn/checkpoints/step-000000006.h5"
 printf X | dd of="$work/torn/checkpoints/step-000000006.h5" bs=1 seek=9000000 conv=notrunc 2>/dev/null
+ln -s /nowhere "$work/torn/checkpoints/step-000000007.h5"
 run bin/train --list run.dir="$work/torn"
 expect "list: a torn file" 0 " damaged  $work/torn/checkpoints/step-000000005.h5: " \
-    "$work/torn/checkpoints/step-000000006.h5: the data set /" "$work/torn: 1 of 3 whole"
+    " unread   $work/torn/checkpoints/step-000000007.h5: cannot open" \
+    "$work/torn/checkpoints/step-000000006.h5: the data set /" "$work/torn: 1 of 4 whole"
+rm "$work/torn/checkpoints/step-000000007.h5"
 train "$work/torn"
 expect "the newest whole one is taken" 0 "resumed: step 4" \
     "warning: $work/torn/checkpoints/step-000000006.h5: the data set /" \
