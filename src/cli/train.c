@@ -343,7 +343,8 @@ static int answer(const request *want, const cli_arguments *arguments) {
     if (workers && want->profile) die_usage("--profile is of one process: without --workers");
     if (want->help_config) return print_key_help(want->markdown);
     if (want->devices) return print_devices();
-    if (!want->config && arguments->n_overrides == 0) die_usage("--config FILE is missing");
+    if (!want->config && arguments->n_overrides == 0)
+        die_usage("--config FILE or section.key=value is missing");
     cli_load_config(want->config, arguments, &config);
     if (want->print_config) return print_resolved(&config);
     if (want->check_data) return cli_check_data(&config);
@@ -395,10 +396,9 @@ int cli_train(int argc, char **argv) {
          .help = "with --help-config: as a page of the documentation"},
     };
     const cli_syntax syntax = {
-        .usage = "--config FILE [section.key=value ...] [--fresh] [--workers N]",
-        .summary = "Trains a model on the data set that FILE names. section.key=value sets a key "
-                   "of FILE anew.\nCtrl-C saves and ends with 75; the same command goes on from "
-                   "there.",
+        .usage = "[--config FILE] [section.key=value ...] [--fresh] [--workers N]",
+        .summary = "Trains a model as FILE says; section.key=value sets a key, whatever it says.\n"
+                   "Ctrl-C saves and ends with 75; the same command goes on from there.",
         .options = options,
         .n_options = sizeof options / sizeof options[0],
     };

@@ -24,7 +24,7 @@ ln -s "$PWD/bin/spotgrad" "$work/other"
 run "$work/other" --version; expect "called by another name" 0 "spotgrad $version"
 
 run bin/train; expect_error "no configuration" 64 \
-    "train: --config FILE is missing; try \`train --help\`"
+    "train: --config FILE or section.key=value is missing; try \`train --help\`"
 run bin/train --config; expect_error "option without its value" 64 \
     "train: --config lacks its FILE; try \`train --help\`"
 run bin/train --config=; expect_error "option with an empty value" 64 \
