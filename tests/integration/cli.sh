@@ -98,6 +98,7 @@ case "$(cat "$work/rc")" in
     0 | 74) [ -s "$work/err" ] && fail "closed pipe" "$(cat "$work/err")" || pass "closed pipe" ;;
     *) fail "closed pipe" "exit status $(cat "$work/rc")" ;;
 esac
+run scripts/fresh --only tests; expect "fresh: a step that is none" 64 "usage: scripts/fresh"
 LC_ALL=C.UTF-8 run bin/train --print-config train.lr=0.5; expect "numbers in a locale" 0 "lr = 0.5"
 
 [ $failures = 0 ]
