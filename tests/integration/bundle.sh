@@ -73,6 +73,14 @@ for libc in host own; do
     expect_error "$libc C library: errors and arguments" 64 "spotgrad: there is no command 'nothing'; try \`spotgrad --help\`"
 done
 
+# as the units' first lines put it in place, their ExecStart starts it
+for unit in spotgrad spotgrad-worker@; do
+    rm -rf "$work/opt"
+    (cd "$bundle" && sh -c "$(sed -n "s,^# *\(mkdir -p /opt.*\),\1,p" scripts/launch/$unit.service | sed "s,/opt/,$work/opt/,g")")
+    run $(sed -n "s,^ExecStart=/opt\(/[^ ]*\).*,$work/opt\1,p" scripts/launch/$unit.service) train --version
+    expect "installed for $unit.service" 0 "spotgrad "
+done
+
 # libraries FILE: those that the loader takes from outside the bundle
 SPOTGRAD_LIBC=own run env LD_TRACE_LOADED_OBJECTS=1 "$bundle/lib/spotgrad"
 others=$(sed -n 's/.* => \(.*\) (0x[0-9a-f]*)/\1/p' "$work/out" | grep -v -F "$bundle/" | grep -v -E '/(libc|libm|libpthread|libdl|librt|libresolv|libmvec)\.so')
