@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 
 #include "core/file.h"
+#include "core/log.h"
 #include "core/mem.h"
 #include "train/export_sample.h"
 
@@ -83,21 +84,22 @@ static sg_status check(const request *r, const sg_trained_source *source, making
 
 static void tell_loss(const sg_export_loss *loss) {
     if (isnan(loss->before)) {
-        cli_say(
-            "warning: what int8 loses cannot be told: %s needs something to find, and data.val has "
-            "nothing",
-            loss->score);
+        sg_log(SG_LOG_WARN,
+               "what int8 loses cannot be told: %s needs something to find, and data.val has "
+               "nothing",
+               loss->score);
         return;
     }
     cli_print("int8: %s %.4f on %lld samples of data.val, %.4f in floats: %+.4f\n", loss->score,
               loss->after, (long long)loss->measured, loss->before, loss->after - loss->before);
     if (loss->seen < SG_EXPORT_SEEN)
-        cli_say("warning: int8 is calibrated on %lld samples, all that data.train has; %d are what "
-                "it takes where there are as many",
-                (long long)loss->seen, SG_EXPORT_SEEN);
+        sg_log(SG_LOG_WARN,
+               "int8 is calibrated on %lld samples, all that data.train has; %d are what "
+               "it takes where there are as many",
+               (long long)loss->seen, SG_EXPORT_SEEN);
     if (!(loss->before - loss->after <= kMuch))
-        cli_say("warning: int8 loses %.4f of %s, more than %.2f", loss->before - loss->after,
-                loss->score, kMuch);
+        sg_log(SG_LOG_WARN, "int8 loses %.4f of %s, more than %.2f", loss->before - loss->after,
+               loss->score, kMuch);
 }
 
 /* The file becomes the int8 model's. */

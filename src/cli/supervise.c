@@ -18,6 +18,7 @@
 
 #include "cli/cli.h"
 #include "cli/supervise.h"
+#include "core/log.h"
 #include "core/mem.h"
 #include "core/threads.h"
 
@@ -362,9 +363,10 @@ int cli_supervise(const sg_config *config, int n, bool fresh) {
     if (!s.worker) die(sg_fail(SG_ERR_OOM, "no memory"), NULL);
     catch_signals(&s);
     make_last_word(&s);
-    cli_say("%d workers, train.threads=%lld and data.threads=%lld each; folder %s; Ctrl-C saves, "
-            "the same command goes on",
-            n, (long long)team.threads, (long long)team.data_threads, config->run.dir);
+    sg_log(SG_LOG_INFO,
+           "%d workers, train.threads=%lld and data.threads=%lld each; folder %s; Ctrl-C saves, "
+           "the same command goes on",
+           n, (long long)team.threads, (long long)team.data_threads, config->run.dir);
     watch(&s);
     cli_team_clear(&team);
     return print_end(&s);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "core/mem.h"
 #include "core/threads.h"
 #include "cpu/cpu.h"
@@ -168,7 +169,8 @@ static void show_threads(const sg_run_start *start) {
 
     if (start->compute->plugin) return;
     if (used < here && start->config->train.threads == 0)
-        cli_say("uses %d of %d processors: a larger train.shards would use more", used, here);
+        sg_log(SG_LOG_INFO, "uses %d of %d processors: a larger train.shards would use more", used,
+               here);
 }
 
 static void show_model(const sg_run_start *start) {
@@ -179,12 +181,13 @@ static void show_model(const sg_run_start *start) {
     sg_status st = task->line(task, &line);
 
     if (st != SG_OK) die(st, NULL);
-    cli_say("%s, %.2f M parameters; %lld %s to train on, %lld to validate; %lld epochs, %lld steps "
-            "of %lld in %lld shards; %.0f MB",
-            line, 1e-6 * (double)(table->n_params + table->n_rows), (long long)task->n_train,
-            task->noun, (long long)task->n_val, (long long)c->train.epochs,
-            (long long)start->total_steps, (long long)c->train.batch, (long long)c->train.shards,
-            1e-6 * (double)sg_trainer_bytes(start->trainer));
+    sg_log(SG_LOG_INFO,
+           "%s, %.2f M parameters; %lld %s to train on, %lld to validate; %lld epochs, %lld steps "
+           "of %lld in %lld shards; %.0f MB",
+           line, 1e-6 * (double)(table->n_params + table->n_rows), (long long)task->n_train,
+           task->noun, (long long)task->n_val, (long long)c->train.epochs,
+           (long long)start->total_steps, (long long)c->train.batch, (long long)c->train.shards,
+           1e-6 * (double)sg_trainer_bytes(start->trainer));
     sg_free(line);
 }
 
@@ -201,19 +204,20 @@ static void show_start(void *context, const sg_run_start *start) {
     view->progress = cli_progress_start(start->task->rate);
     atomic_store(&stepping, true);
     if (view->worker && start->rank > 0) return;
-    if (start->workers > 1) cli_say("worker %d of %d", start->rank, start->workers);
+    if (start->workers > 1) sg_log(SG_LOG_INFO, "worker %d of %d", start->rank, start->workers);
     if (start->compute->plugin)
-        cli_say("%s: %s; folder %s; Ctrl-C saves, the same command goes on", device, class,
-                c->run.dir);
+        sg_log(SG_LOG_INFO, "%s: %s; folder %s; Ctrl-C saves, the same command goes on", device,
+               class, c->run.dir);
     else
-        cli_say("%s, %d thread%s; folder %s; Ctrl-C saves, the same command goes on", class,
-                view->threads, view->threads == 1 ? "" : "s", c->run.dir);
+        sg_log(SG_LOG_INFO, "%s, %d thread%s; folder %s; Ctrl-C saves, the same command goes on",
+               class, view->threads, view->threads == 1 ? "" : "s", c->run.dir);
     show_model(start);
     show_threads(start);
     if (shard < start->task->least_shard)
-        cli_say("warning: batch norm sees %lld of the %s at a time, as train.shards is so close to "
-                "train.batch; %lld or more are known to do well",
-                (long long)shard, start->task->noun, (long long)start->task->least_shard);
+        sg_log(SG_LOG_WARN,
+               "batch norm sees %lld of the %s at a time, as train.shards is so close to "
+               "train.batch; %lld or more are known to do well",
+               (long long)shard, start->task->noun, (long long)start->task->least_shard);
     if (start->resumed_from)
         cli_print("resumed: step %lld (epoch %lld, position %lld) from %s\n",
                   (long long)start->steps, (long long)(start->samples / start->task->n_train),
@@ -252,8 +256,8 @@ static void tell_time(run_view *view, const sg_run_step *step) {
     seconds = (now - view->first_step) / (double)(view->steps_here - 1);
     left = seconds * (double)(step->total_steps - step->step);
     if (left > 60.0) snprintf(to_go, sizeof to_go, "about %.0f minutes", ceil(left / 60.0));
-    cli_say("%.*f %s a step: %s to go, evaluations apart", seconds < 0.1 ? 1 : 2,
-            seconds < 0.1 ? 1e3 * seconds : seconds, seconds < 0.1 ? "ms" : "s", to_go);
+    sg_log(SG_LOG_INFO, "%.*f %s a step: %s to go, evaluations apart", seconds < 0.1 ? 1 : 2,
+           seconds < 0.1 ? 1e3 * seconds : seconds, seconds < 0.1 ? "ms" : "s", to_go);
 }
 
 static void show_step(void *context, const sg_run_step *step) {
@@ -312,7 +316,7 @@ static int run(const sg_config *config, bool fresh) {
     }
     if (st != SG_OK) die(st, NULL);
     if (result.stopped_early && (!view.worker || view.last_step == result.steps)) /* said once */
-        cli_say("stopped before train.epochs, as train.steps or train.patience ask");
+        sg_log(SG_LOG_INFO, "stopped before train.epochs, as train.steps or train.patience ask");
     cli_print("state sha256: %s\n", result.sha256);
     cli_print("done: %lld steps, %lld epochs\n", (long long)result.steps, (long long)result.epochs);
     return CLI_DONE;

@@ -65,9 +65,14 @@ for file in "$data"/annotations/*.bak; do mv "$file" "${file%.bak}"; done
 train "$work/parts" train.steps=3
 expect "train.steps stops early" 0 "done: 3 steps, 0 epochs"
 train "$work/parts"
-expect "and goes on" 0 "resumed: step 3 (epoch 0, position 12) from $work/parts/checkpoints/step-000000003.h5"
+expect "and goes on" 0 "Ctrl-C saves" "resumed: step 3 (epoch 0, position 12) from $work/parts/checkpoints/step-000000003.h5"
 same "3 steps and then the rest: the same bits" "$(hash_of)" "$whole"
 same "and the same metrics" "$(cat "$work/parts/metrics.jsonl")" "$(cat "$work/one/metrics.jsonl")"
+
+train "$work/parts" run.log=warn
+same "run.log=warn: no more than that" "$(grep -c '^train: ' "$work/err")" "$(grep -c '^train: warning: ' "$work/err")"
+train "$work/parts" run.log=error
+same "run.log=error: nothing" "$(grep -c '^train: ' "$work/err")" 0
 
 # pictures for people: whole PNGs, the same bytes for any threads and for a run in two parts
 plots="confusion.png loss.png metrics.png precision_recall.png predictions.png"
