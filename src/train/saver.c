@@ -236,10 +236,9 @@ static void choose_interval(sg_saver *s) {
                                                  : sg_spot_mtbf(sg_notices_provider(s->notices));
     if (!c->automatic || stats.written == 0 || !sg_cadence_measured(&s->cadence, cost)) return;
     sg_log(SG_LOG_INFO,
-           "a checkpoint every %.1f s: one costs %.1f ms, an interruption is expected every %.0f "
-           "minutes (spot.mtbf); both together lose %.2f %% of the time",
-           c->interval, 1e3 * cost, c->mtbf / 60.0,
-           100.0 * sg_cadence_waste(cost, c->mtbf, c->interval));
+           "a checkpoint every %.1f s: one costs %.1f ms, an interruption is expected every %.0f s "
+           "(spot.mtbf); both together lose %.2f %% of the time",
+           c->interval, 1e3 * cost, c->mtbf, 100.0 * sg_cadence_waste(cost, c->mtbf, c->interval));
 }
 
 bool sg_saver_due(sg_saver *s, int64_t step, bool hurry) {
