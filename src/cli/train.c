@@ -345,6 +345,7 @@ static int answer(const request *want, const cli_arguments *arguments) {
     sg_status st;
 
     if (workers && want->profile) die_usage("--profile is of one process: without --workers");
+    if (want->markdown && !want->help_config) die_usage("--markdown goes with --help-config");
     if (want->help_config) return print_key_help(want->markdown);
     if (want->devices) return print_devices();
     if (!want->config && arguments->n_overrides == 0)

@@ -33,6 +33,8 @@ run bin/train --config a --config b; expect_error "option given twice" 64 \
     "train: --config is given twice; try \`train --help\`"
 run bin/train --help-config=x; expect_error "flag with a value" 64 \
     "train: --help-config takes no value; try \`train --help\`"
+run bin/train --markdown --config a; expect_error "a flag that goes with another one" 64 \
+    "train: --markdown goes with --help-config; try \`train --help\`"
 run bin/train mask.ini; expect_error "stray argument" 64 \
     "train: 'mask.ini' is neither an option nor section.key=value; try \`train --help\`"
 run bin/train --config "$work/none.ini"; expect_error "no such file" 66 \
