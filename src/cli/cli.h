@@ -111,6 +111,9 @@ noreturn void die(sg_status st, const char *what, ...) SG_PRINTF(2, 3);
 /* "train: ...; try `train --help`", 64. */
 noreturn void die_usage(const char *fmt, ...) SG_PRINTF(1, 2);
 
+/* Whether the end of the terminal ends the program; nohup has it that it does not. */
+bool cli_hears_hangup(void);
+
 /* The status to exit with: `status`, or 74 with a message when standard output was lost. */
 int cli_end(int status);
 

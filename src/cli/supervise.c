@@ -258,7 +258,8 @@ static void take_signal(supervisor *s) {
 
     if (read(s->signals, &info, sizeof info) != sizeof info) return;
     if (info.ssi_signo == SIGUSR1) tell_all(s, SIGUSR1);
-    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) stop_all(s, CLI_INTERRUPTED);
+    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT || info.ssi_signo == SIGHUP)
+        stop_all(s, CLI_INTERRUPTED);
 }
 
 /* Milliseconds until something is due though nothing happens; -1: nothing is. */
@@ -308,6 +309,7 @@ static void catch_signals(supervisor *s) {
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGTERM);
+    if (cli_hears_hangup()) sigaddset(&mask, SIGHUP);
     sigaddset(&mask, SIGUSR1);
     sigaddset(&mask, SIGCHLD);
     sigprocmask(SIG_BLOCK, &mask, &s->former);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,6 +157,12 @@ bool cli_write(const char *bytes, size_t size) {
     if ((fwrite(bytes, 1, size, stdout) != size || fflush(stdout) != 0) && !output_error)
         output_error = errno ? errno : EIO;
     return output_error == 0;
+}
+
+bool cli_hears_hangup(void) {
+    struct sigaction now;
+
+    return sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN;
 }
 
 int cli_end(int status) {

@@ -110,7 +110,7 @@ static int print_profile(const sg_config *config) {
 
 static const char kUnbegun[] = "interrupted: before the first step\n";
 
-static atomic_int stop_signals; /* SIGINT and SIGTERM so far */
+static atomic_int stop_signals; /* SIGINT, SIGTERM and SIGHUP so far */
 static atomic_int save_signals; /* SIGUSR1 */
 static atomic_bool stepping;    /* there is, or soon will be, something to save */
 
@@ -137,6 +137,7 @@ static void catch_signals(void) {
     action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    if (cli_hears_hangup()) sigaction(SIGHUP, &action, NULL);
     action.sa_handler = on_save;
     sigaction(SIGUSR1, &action, NULL);
 }

@@ -11,7 +11,7 @@ train() { run bin/train "${tiny[@]}" run.dir="$1" "${@:2}"; }
 # start FOLDER ARGUMENT...: in the background and a session of its own; its workers are the children of $pid
 start() {
     : >"$work/err"
-    setsid bin/train "${tiny[@]}" run.dir="$1" "${@:2}" >"$work/out" 2>"$work/err" </dev/null &
+    setsid env --default-signal=HUP bin/train "${tiny[@]}" run.dir="$1" "${@:2}" >"$work/out" 2>"$work/err" </dev/null &
     pid=$!
 }
 # wait_for SECONDS COMMAND...: until it succeeds, or the training ends
@@ -113,6 +113,13 @@ ctrl_c() {
 ctrl_c 1
 ctrl_c 2
 expect "which began where the first had ended" 75 "resumed: step"
+
+# --- the terminal is gone ---
+start "$work/hangup" --workers 2 train.epochs=100 distributed.pace=0.02
+wait_for 60 grep -q "^epoch" "$work/err"
+kill -HUP $pid
+finish
+expect "a hangup" 75 "interrupted: saved step "
 
 # --- SIGTERM to the workers of a machine of which none writes ---
 together=(--workers 1 train.epochs=100 distributed.pace=0.02 distributed.store="file://$work/meet")

@@ -108,29 +108,42 @@ expect "nothing to find" 0 "done: 12 steps, 3 epochs"
 same "no best.h5" "$(cd "$work/blank-run" && echo *.h5)" last.h5
 same "and none is said to be" "$(grep -c "best so far" "$work/out")" 0
 
-# a signal: saved, 75, and to the same bits
-: >"$work/err" # the last run's must not be taken for this one's
-bin/train --config configs/mask-demo.ini run.dir="$work/stopped" "${tiny[@]}" >"$work/out" \
-    2>"$work/err" &
-pid=$!
-for _ in $(seq 1200); do
-    grep -q ' step 1/' "$work/err" && break
-    sleep 0.05
+# signal RUN SIGNAL COMMAND...: a tiny training, started by COMMAND, which gets the signal behind its first step
+signal() {
+    local dir=$1 number=$2
+
+    shift 2
+    : >"$work/err" # the last run's must not be taken for this one's
+    "$@" bin/train --config configs/mask-demo.ini run.dir="$dir" "${tiny[@]}" >"$work/out" 2>"$work/err" &
+    pid=$!
+    for _ in $(seq 1200); do
+        grep -q ' step 1/' "$work/err" && break
+        sleep 0.05
+    done
+    kill "-$number" $pid
+    status=0; wait $pid || status=$?
+}
+
+# saved, 75, and to the same bits
+for name in HUP TERM; do
+    rm -rf "$work/stopped"
+    signal "$work/stopped" $name env --default-signal=$name
+    if [ $status = 75 ]; then
+        expect "SIG$name" 75 "interrupted: saved step"
+        train "$work/stopped"
+        expect "after SIG$name" 0 "resumed: step"
+    else
+        expect "SIG$name came after the end" 0 "done: 8 steps"
+    fi
+    same "after SIG$name: the same bits" "$(hash_of)" "$whole"
 done
-kill -TERM $pid
-status=0; wait $pid || status=$?
-if [ $status = 75 ]; then
-    expect "SIGTERM" 75 "interrupted: saved step"
-    train "$work/stopped"
-    expect "after SIGTERM" 0 "resumed: step"
-else
-    expect "SIGTERM came after the end" 0 "done: 8 steps"
-fi
-same "after SIGTERM: the same bits" "$(hash_of)" "$whole"
 same "after SIGTERM: the same metrics" "$(cat "$work/stopped/metrics.jsonl")" \
     "$(cat "$work/one/metrics.jsonl")"
 if cmp -s "$work/stopped/plots/loss.png" "$work/one/plots/loss.png"; then pass "and the same plot"
 else fail "and the same plot" "loss.png has other bytes"; fi
+
+signal "$work/nohup" HUP nohup
+expect "SIGHUP under nohup" 0 "done: 8 steps"
 
 # a picture that turns bad behind its header: what was computed before it is kept
 cp -r "$data" "$work/bad"
