@@ -16,13 +16,17 @@ typedef struct {
     int64_t N, rows, cols; /* N matrices (rows, cols) */
 } transpose_state;
 
-/* x (N, rows, cols) -> y (N, cols, rows). grid: tiles of columns, of rows, pictures. */
+/* x (N, rows, cols) -> y (N, cols, rows). grid: tiles, `across` of them in a row of tiles;
+ * pictures.
+ */
 template <typename From, typename To>
-__global__ void transpose_kernel(const From *x, To *y, int64_t N, int64_t rows, int64_t cols) {
+__global__ void transpose_kernel(const From *x, To *y, int64_t N, int64_t rows, int64_t cols,
+                                 unsigned across) {
     SG_SHARED(float, tile, kTile *(kTile + 1));
-    int64_t col = (int64_t)blockIdx.x * kTile, row = (int64_t)blockIdx.y * kTile;
+    int64_t col = (int64_t)(blockIdx.x % across) * kTile;
+    int64_t row = (int64_t)(blockIdx.x / across) * kTile;
 
-    for (int64_t n = blockIdx.z; n < N; n += gridDim.z) {
+    for (int64_t n = blockIdx.y; n < N; n += gridDim.y) {
         const From *from = x + n * rows * cols;
         To *to = y + n * rows * cols;
 
@@ -91,13 +95,14 @@ static sg_status launch_thin(const sg_args *a, const transpose_state &s, F f) {
 
 template <typename From, typename To> static sg_status transpose_run(const sg_args *a) {
     const transpose_state *s = static_cast<const transpose_state *>(a->state);
-    dim3 grid(blocks_for(s->cols, kTile), blocks_for(s->rows, kTile), grid_side(s->N));
+    unsigned across = blocks_for(s->cols, kTile);
+    dim3 grid(across * blocks_for(s->rows, kTile), grid_side(s->N));
 
     if (s->N * s->rows * s->cols == 0) return SG_OK;
     if (s->rows <= SG_CUDA_COLOURS) return launch_thin<From, To>(a, *s, as_it_is{});
     SG_LAUNCH((transpose_kernel<From, To>), grid, dim3(kTile, kRows), 0, (cudaStream_t)a->queue,
               static_cast<const From *>(a->in[0]), static_cast<To *>(a->out[0]), s->N, s->rows,
-              s->cols);
+              s->cols, across);
     return sg_cuda_launched(a);
 }
 

@@ -1,5 +1,6 @@
 /* The detector's ops on the CUDA backend, under the emulation of a GPU, beyond the cases of
- * test_cuda_ops: the assigner's choices in crowds and among equals, and maps in bf16. */
+ * test_cuda_ops: the assigner's choices in crowds and among equals, maps in bf16, and large ones.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -291,11 +292,34 @@ static void test_levels_bf16(void **state) {
     }
 }
 
+/* Of more rows of tiles than a grid may have in its second direction, in another order. */
+static void test_large_map(void **state) {
+    enum { kC = 5, kHW = 32 * 65535 + 1 };
+    float *x = sg_malloc(sizeof(float) * kC * kHW), *y = sg_malloc(sizeof(float) * kC * kHW);
+    sg_args a = {.in = {x}, .out = {y}};
+    sg_kernel_plan plan = {.run = NULL};
+    sg_graph *g = new_graph();
+    sg_value *v = sg_input(g, "x", SG_F32, sg_shape_4(1, kC, 1, kHW));
+
+    (void)state;
+    assert_true(x && y);
+    for (int i = 0; i < kC * kHW; i++) x[i] = (float)i;
+    assert_int_equal(sg_backend_cuda.convert(NULL, v, SG_CUDA_NHWC, SG_CUDA_PLAIN, &plan), SG_OK);
+    a.node = v->node;
+    a.state = plan.state;
+    if (plan.run(&a) != SG_OK) fail_msg("%s", sg_last_error());
+    for (int i = 0; i < kC * kHW; i++) assert_true(y[i % kC * kHW + i / kC] == x[i]);
+    plan.release(plan.state);
+    sg_graph_destroy(g);
+    sg_free(x);
+    sg_free(y);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_assign_random), cmocka_unit_test(test_assign_crowds),
         cmocka_unit_test(test_assign_ties),   cmocka_unit_test(test_assign_odd),
-        cmocka_unit_test(test_levels_bf16),
+        cmocka_unit_test(test_levels_bf16),   cmocka_unit_test(test_large_map),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
