@@ -8,10 +8,14 @@
 #include <mutex>
 #include <set>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <vector>
+#ifdef SG_EMULATED_MSAN
+#include <sanitizer/msan_interface.h>
+#endif
 
 typedef std::vector<std::function<void()>> recording;
 
@@ -19,7 +23,8 @@ typedef std::vector<std::function<void()>> recording;
 
 /* With SG_EMULATION_GUARD=1 in the environment device memory lies in a range of addresses that only
  * a stream's work can read and write, so that a host that takes it for its own is stopped by a
- * signal. What is given back is not used again. */
+ * signal; and what a stream's work is given must lie there. What is given back is not used again.
+ */
 class guarded_memory {
     static constexpr size_t kRange = (size_t)1 << 36, kPage = 4096;
 
@@ -71,6 +76,12 @@ class guarded_memory {
         return block;
     }
 
+    bool holds(const void *at) {
+        std::lock_guard<std::mutex> hold(lock);
+
+        return first && at >= first && at < first + kRange;
+    }
+
     /* Bytes that were taken for it. */
     size_t size(void *block) {
         std::lock_guard<std::mutex> hold(lock);
@@ -89,6 +100,32 @@ class guarded_memory {
 static guarded_memory guarded;
 
 void sg_emulation_guard(void) { setenv("SG_EMULATION_GUARD", "1", 1); }
+
+[[noreturn]] static void stop(const char *who, const char *why) {
+    fprintf(stderr, "cuda emulation: %s: %s\n", who, why);
+    abort();
+}
+
+/* Programs, their memory and libraries lie from here on; below are sanitizers' shadows, for whose
+ * addresses two small integers side by side would be taken. */
+static const uint64_t kHostFrom = (uint64_t)0x55 << 40;
+
+void sg_emulated::must_reach(const char *who, cudaStream_t stream, uint64_t address) {
+    void *page = (void *)(uintptr_t)(address & ~(uint64_t)4095);
+    unsigned char there;
+
+#ifdef SG_EMULATED_MSAN
+    if (__msan_test_shadow(&address, sizeof address) >= 0) return; /* gaps of a struct */
+#endif
+    if (!stream || address < kHostFrom || !guarded_memory::is_wanted() ||
+        guarded.holds((void *)(uintptr_t)address))
+        return;
+    if (mincore(page, 1, &there) == 0) stop(who, "is given an address of the host's memory");
+}
+
+void sg_emulation_must_reach(const char *who, void *queue, const void *at) {
+    sg_emulated::must_reach(who, static_cast<cudaStream_t>(queue), (uint64_t)(uintptr_t)at);
+}
 
 /* While it lives the device computes. */
 struct on_device {
@@ -279,12 +316,19 @@ cudaError_t cudaMemset(void *to, int byte, size_t bytes) {
 }
 
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream) {
+    sg_emulation_must_reach("cudaMemsetAsync", stream, to);
     sg_emulated::put(stream, [=] { memset(to, byte, bytes); });
     return answer();
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
+    bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+
+    if (stream && guarded_memory::is_wanted() && bytes > 0 &&
+        (guarded.holds(to) != to_device || guarded.holds(from) != from_device))
+        stop("cudaMemcpyAsync", "memory is not on the side that is said");
     sg_emulated::put(stream, [=] { memcpy(to, from, bytes); });
     return answer();
 }

@@ -9,6 +9,7 @@
 #define SG_TESTS_CUDA_RUNTIME_MODEL_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <functional>
 
 typedef struct CUstream_st *cudaStream_t;
@@ -48,6 +49,10 @@ enum cudaDeviceAttr {
 namespace sg_emulated {
 /* Do `work` now, or keep it where `stream` is being recorded. */
 void put(cudaStream_t stream, std::function<void()> work);
+/* Under the guard, `who` is stopped where `address` is one of the host's memory: on a GPU it would
+ * be an illegal address, and the end of all that the process has there. (On no stream: a test that
+ * has the kernels work on host memory.) */
+void must_reach(const char *who, cudaStream_t stream, uint64_t address);
 } // namespace sg_emulated
 
 /* The thread's last error, which is forgotten; its text tells what was asked of which kernel. */

@@ -34,6 +34,10 @@ bool sg_emulation_has_run(const char *kernel);
  * there themselves. SG_EMULATION_GUARD=1 in the environment says the same. */
 void sg_emulation_guard(void);
 
+/* Then also ends the process where what the device is to read or write, by whom, is the host's.
+ * Kernels and copies say so themselves. */
+void sg_emulation_must_reach(const char *who, void *queue, const void *at);
+
 /* Whether the device is lost, as SG_EMULATION_LOST of the environment has it. */
 bool sg_emulation_is_lost(void);
 

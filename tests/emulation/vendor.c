@@ -320,6 +320,9 @@ sg_status sg_vendor_plan_run(const sg_vendor_plan *plan, const void *const in[],
         (uintptr_t)out[0] % kAlignment || (uintptr_t)c.out[1] % kAlignment ||
         (!plan->is_conv && (uintptr_t)c.in[2] % kAlignment))
         return sg_fail(SG_ERR_ARG, "stand-in: a pointer is not aligned to %d bytes", kAlignment);
+    for (int i = 0; i < 3; i++) sg_emulation_must_reach("a library's kernel", queue, c.in[i]);
+    for (int o = 0; o < 2; o++) sg_emulation_must_reach("a library's kernel", queue, c.out[o]);
+    sg_emulation_must_reach("a library's kernel", queue, scratch);
     sg_emulation_put(queue, run_plan, &c, sizeof c);
     return SG_OK;
 }
@@ -339,6 +342,7 @@ sg_status sg_vendor_zero(void *out, size_t bytes, void *queue) {
     zero_call c = {out, bytes};
 
     if (sg_emulation_is_lost()) return sg_cuda_check_device("stand-in");
+    sg_emulation_must_reach("a library's kernel", queue, out);
     sg_emulation_put(queue, run_zero, &c, sizeof c);
     return SG_OK;
 }
