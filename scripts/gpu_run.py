@@ -247,6 +247,13 @@ class Check:
                 return path
         return None
 
+    def whole_program(self, name):
+        """As `program`, but not a bundle's launcher, which is linked statically: what it becomes, where the
+        host's C library serves."""
+        path = os.path.join(ROOT, "lib", name)
+        status, output = self.run(["ldd", path], 20) if os.access(path, os.X_OK) else (-1, "")
+        return path if status == 0 and "not found" not in output else self.program(name)
+
     def train_command(self, folder, *keys, steps=None, config="configs/mask-demo.ini"):
         command = [self.program("train"), "--config", os.path.join(ROOT, config)] if config else [self.program("train")]
         command += ["data.root=" + os.path.join(self.work, "data"), "run.plots=false",
