@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import time
 
-from gpu_run import CACHE, ROOT, kill_group, last_line, shell
+from gpu_run import CACHE, LATE, PEER, RESERVE, ROOT, kill_group, last_line, shell
 
 STEP = re.compile(r"step (\d+)/")
 # seconds that parts which measure are guessed to take, `compile` what is left: for them what still compiles
@@ -38,8 +38,8 @@ def speed(check):
 # --- torch.compile ---------------------------------------------------------------------------------
 
 # its processes must not take all processors from the tests beside it
-KEPT = {"TORCHINDUCTOR_CACHE_DIR": CACHE, "TRITON_CACHE_DIR": os.path.join(CACHE, "triton"),
-        "TORCHINDUCTOR_FX_GRAPH_CACHE": "1", "TORCHINDUCTOR_AUTOGRAD_CACHE": "1"}
+KEPT = dict(PEER, TORCHINDUCTOR_CACHE_DIR=CACHE, TRITON_CACHE_DIR=os.path.join(CACHE, "triton"),
+            TORCHINDUCTOR_FX_GRAPH_CACHE="1", TORCHINDUCTOR_AUTOGRAD_CACHE="1")
 
 
 def warm(check):
@@ -116,7 +116,7 @@ def attempt(check, name, command, limit, **environment):
         check.record(bench=name, **found)
         return found, status, ""
     why = last_line(output)
-    if status == -1 and "no time was left" not in why:
+    if status == -1 and LATE not in why:
         why = "stopped after %.0f s; its last line: %s" % (time.monotonic() - begin, why)
     return None, status, "status %d: %s" % (status, why)
 
@@ -126,7 +126,7 @@ def answer(check, name, command, limit, late="failed", **environment):
     was stopped at its limit."""
     found, status, why = attempt(check, name, command, limit, **environment)
     if found is None:
-        absent = "No module named" in why or "no time was left" in why
+        absent = "No module named" in why or LATE in why
         check.result("skipped" if status == -2 or absent else late if status == -1 else "failed", name, why)
     return found
 
@@ -223,7 +223,7 @@ def unseen(check, name, seen, status):
     """Too few steps: None."""
     late = status == -1 and check.left() < 2
     check.result("skipped" if late else "failed", name, "%s, %d steps seen" % (
-        "no time was left" if late else "status %d" % status, len(seen)))
+        LATE if late else "status %d" % status, len(seen)))
 
 
 def training_keys(check, *keys):
@@ -306,8 +306,8 @@ def together(check, title, quick=False):
     else:
         check.result("skipped", title + ", ours", "no " + ours)
     if check.torch:
-        found["PyTorch, eager"] = answer(check, title + ", PyTorch, eager",
-                                         torch_command(check, theirs, size, extra), 60)
+        found["PyTorch, eager"] = answer(check, title + ", PyTorch, eager",  # cuDNN tries ten kernels a convolution
+                                         torch_command(check, theirs, size, extra), 120, **PEER)
     else:
         check.result("skipped", title + ", PyTorch", "no PyTorch")
     return found
@@ -377,11 +377,11 @@ def loader_peer(check, theirs, size, extra, folder):
     for workers in [most] + [4] * (most > 4):
         found, status, why = attempt(check, "loader, PyTorch, %d workers" % workers, torch_command(
             check, theirs, size[:6] + ["--steps", "8", "--group", "4", "--warm", "6"], extra) + [
-                "--loader", os.path.join(folder, "images"), "--workers", str(workers)], 60)
+                "--loader", os.path.join(folder, "images"), "--workers", str(workers)], 90, **PEER)
         if found:
             return found
         whys.append("%d workers: %s" % (workers, why))
-    absent = "No module named" in why or "no time was left" in why
+    absent = "No module named" in why or LATE in why
     return check.result("skipped" if absent else "failed", "loader, PyTorch", "; ".join(whys)) or None
 
 

@@ -22,6 +22,10 @@ ARCHIVE = "inductor.tar.gz"
 CACHE = os.path.join(tempfile.gettempdir(), "spotgrad-inductor")
 FILES = r"summary\.md|results\.jsonl|log\.txt"
 RESERVE = 20  # seconds of the check that are kept for its end
+# PyTorch as it comes: in the caller's environment, where library_path() may give it other libraries of
+# NVIDIA's than its own
+PEER = {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
+LATE = "no time was left"
 
 
 class Job:
@@ -174,7 +178,7 @@ class Check:
     def run(self, command, limit, **environment):
         """As `ended`; -2: could not be started."""
         if min(limit, self.left()) < 2:
-            return -1, "no time was left"
+            return -1, LATE
         try:
             job = self.start(command, **environment)
         except OSError as error:
@@ -189,7 +193,7 @@ class Check:
             while waiting and len(running) < at_once:
                 name, command = waiting.pop(0)
                 if min(self.left(), end - time.monotonic()) < 2:
-                    yield name, -1, "no time was left", 0.0
+                    yield name, -1, LATE, 0.0
                     continue
                 try:
                     running[name] = self.start(command)

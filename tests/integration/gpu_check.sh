@@ -47,6 +47,7 @@ END
 # a Python with PyTorch: what it compiles it keeps
 cat >"$tools/python" <<'END'
 #!/bin/sh
+case "$LD_LIBRARY_PATH" in *:*) echo "libraries that are not its own"; exit 1 ;; esac
 case "$*" in
     -c*) echo "torch 0.0, a stand-in"; exit ;;
     *--workers\ 16* | *--workers\ [5-9]*) echo "no room left in /dev/shm"; exit 1 ;;
