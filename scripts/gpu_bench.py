@@ -13,9 +13,22 @@ import time
 from gpu_run import CACHE, LATE, PEER, RESERVE, ROOT, kill_group, last_line, shell
 
 STEP = re.compile(r"step (\d+)/")
-# seconds that parts which measure are guessed to take, `compile` what is left: for them what still compiles
-# beside others is stopped
-MEASURING = {"profile": 25, "loader": 60, "speed": 75, "starts": 15, "checkpoints": 60, "compile": 0}
+# seconds that parts are guessed to take on an H200, with some to spare; `sanitizer` and `compile` take what is left
+SECONDS = {"here": 30, "ops": 70, "nccl": 20, "runs": 90, "parity": 60, "determinism": 30, "training": 60,
+           "sanitizer": 30, "profile": 30, "speed": 100, "loader": 60, "starts": 20, "checkpoints": 60, "compile": 0}
+TINY_SECONDS = 10  # each of them with --tiny
+
+
+def needed(check, parts):
+    return sum(TINY_SECONDS if check.options.tiny else SECONDS[part] for part in parts)
+
+
+def end_of(check):
+    """When the part in work is stopped: those behind it have what they are guessed to take, unless it has not
+    had twice its own."""
+    parts = check.options.parts
+    behind = parts[parts.index(check.part) + 1:]
+    return max(check.end - RESERVE - needed(check, behind), time.monotonic() + 2 * needed(check, [check.part]))
 
 
 def models(check):
@@ -56,7 +69,7 @@ def warm(check):
 
 def settle(check):
     """Waits for what compiles in the background, as long as the parts that measure can spare the time."""
-    ahead = 0 if check.options.tiny else sum(MEASURING.get(part, 0) for part in check.options.parts)
+    ahead = needed(check, check.options.parts[check.options.parts.index(check.part):])
     while check.warming:
         job = check.warming.pop(0)
         check.jobs.append(job)

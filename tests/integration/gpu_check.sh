@@ -78,7 +78,7 @@ out=$work/out1
 check --out "$out"
 expect "all parts" 0 "# ops took" " 0 failed, "
 [ "$status" = 0 ] || grep '^not ok' "$work/out" | sed 's/^/# /'
-parts=(here ops nccl sanitizer runs parity determinism training profile loader speed starts checkpoints compile)
+parts=(here ops nccl runs parity determinism training sanitizer profile speed loader starts checkpoints compile)
 says "a section a part" "$out/summary.md" "${parts[@]/#/## }"
 if [ "$(ls "$out" | tr '\n' ' ')" = "inductor.tar.gz log.txt results.jsonl summary.md " ]; then pass "four files"
 else fail "four files" "$(ls "$out" | tr '\n' ' ')"; fi
@@ -126,6 +126,17 @@ expect "failures" 1 "not ok - ops: test_cuda_fails: a case: because of this" "no
     "not ok - ops: test_cuda_crashes: status 139" "skip - training: training: no time left"
 says "and in the summary" "$work/out3/summary.md" "* failed: ops: test_cuda_fails: a case" "## training"
 if [ $((SECONDS - start)) -le 40 ]; then pass "in time"; else fail "in time" "$((SECONDS - start)) s"; fi
+# what hangs is stopped while there is time for what comes after it
+check --out "$work/out3" --only ops,determinism --minutes 0.9
+expect "a part that hangs" 1 "not ok - ops: test_cuda_hangs: stopped after"
+says "costs no other its time" "$work/out3/log.txt" "/det-fp32 "
+# the driver shows a GPU with which something is wrong: what that is each part says, too
+mkdir "$work/smi"
+printf '#!/bin/sh\necho "a stand-in"\n' >"$work/smi/nvidia-smi"
+chmod +x "$work/smi/nvidia-smi"
+PATH=$work/smi:$PATH SG_EMULATION_LACKS=conv check --out "$work/out3" --only nccl
+expect "a GPU that is not usable" 1 "not ok - here: a GPU that can be used: " "a part of it is missing" \
+    "skip - nccl: NCCL: its plug-in was not built"
 
 # --- killed: what was known by then is there
 env TMPDIR="$work/tmp" LD_LIBRARY_PATH="$work/driver" FAKE_CUDA=1 "$root/scripts/gpu-check" --tiny --out "$work/out4" \
